@@ -26,4 +26,4 @@ except ModuleNotFoundError as error:
 def test_services_that_use_pyarrow_do_without_pandas(app: str) -> None:
     code = CODE.format(app=app)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["2 1 False 1", "pandas is not for this service"]
+    assert done.stdout.splitlines() == ["2 1 False 1", "pandas is blocked in this service"]

@@ -1,10 +1,11 @@
-"""How a Coincast service runs: settings, logs, metrics, health, gRPC, errors, shutdown."""
+"""Shared runtime of the Coincast services: settings, logs, metrics, health, gRPC, errors, shutdown."""
 
 from __future__ import annotations
 
 import os
 
-# With gRPC's own handlers of fork(), a process started while calls are under way may abort before it has
-# become another program. Nothing here calls gRPC in a forked child, so they are not needed. gRPC reads this
-# when it is imported: every package that starts processes beside gRPC imports this one first.
+# gRPC installs fork() handlers. With them, a child that is started while calls are in flight may abort
+# between fork() and exec(). No code calls gRPC in a forked child, so the handlers are turned off. gRPC reads
+# the variable when it is imported: every package that starts processes beside gRPC imports this package
+# first.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -1,4 +1,4 @@
-"""What a service's composition root gives to the chassis."""
+"""Data classes with which a service's composition root describes the service to the chassis."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import grpc.aio
 
 @dataclass(frozen=True, slots=True)
 class Servicer:
-    """One gRPC service: the generated `add_X_to_server`, what implements it, and its full name."""
+    """One gRPC service: the generated `add_X_to_server`, the implementation, and the full service name."""
 
     add: Callable[[Any, grpc.aio.Server], None]
     implementation: object
@@ -20,9 +20,9 @@ class Servicer:
 
 @dataclass(frozen=True, slots=True)
 class ServiceApp:
-    """The servicers of a process, and what must succeed before it reports SERVING."""
+    """The servicers of a process, with its hooks for warm-up (before SERVING) and drain."""
 
     servicers: Sequence[Servicer]
     warm: Callable[[], Awaitable[None]] | None = None
-    # Called when the drain begins: ends streams that would otherwise last as long as their readers.
+    # Called when the drain begins. It ends streams that would otherwise last until their clients disconnect.
     drain: Callable[[], None] | None = None

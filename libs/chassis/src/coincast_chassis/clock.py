@@ -1,4 +1,4 @@
-"""Time as a dependency: the system's, or one that a test moves by hand."""
+"""Clocks that are passed as dependencies: the system's clock, or one that a test advances by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Wall time for what is written down, monotonic time for what is measured."""
+    """A wall clock for stored times and a monotonic clock for measured durations."""
 
     def now(self) -> float:
         """Return UNIX seconds."""
@@ -20,18 +20,18 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The clocks of the operating system."""
 
-    # The functions themselves: a method around each would double the cost of reading a clock.
+    # Bound directly to the functions of `time`: a wrapping method would double the cost of reading a clock.
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
 
 
 class SteadyClock:
-    """A wall clock that is read once and then follows the monotonic clock, so that steps change nothing.
+    """A wall clock that is read once and then follows the monotonic clock, so that it never steps.
 
-    Ages, windows and the day stay right when the machine's clock is set, whichever way. Time for which the
-    machine was suspended counts where the system tells it.
+    Ages, windows and the current day stay right when the system clock is set forward or back. Time during
+    which the machine was suspended is counted on systems that have CLOCK_BOOTTIME.
 
     Args:
         clock: The clocks to follow.
@@ -43,7 +43,7 @@ class SteadyClock:
         self._wall_then, self._then = clock.now(), self.monotonic()
 
     def now(self) -> float:
-        """Return UNIX seconds, as the wall clock said at the start."""
+        """Return UNIX seconds: the wall time at the start plus the monotonic time since then."""
         return self._wall_then + self.monotonic() - self._then
 
     def monotonic(self) -> float:
@@ -51,18 +51,18 @@ class SteadyClock:
         return self._clock.monotonic() if self._boot is None else time.clock_gettime(self._boot)
 
     def wall(self) -> float:
-        """Return UNIX seconds on the wall clock as it stands now; it may step."""
+        """Return UNIX seconds as the system's wall clock shows them now; this value may step."""
         return self._clock.now()
 
 
 @cache
 def steady_clock() -> SteadyClock:
-    """Return the clock of this process, which every part of a service shares: read once, then steady."""
+    """Return the steady clock that all parts of this process share."""
     return SteadyClock(SystemClock())
 
 
 class ManualClock:
-    """Stands still until it is moved."""
+    """A clock for tests: its time changes only through `advance` and `set_wall`."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self._now = now
@@ -77,7 +77,7 @@ class ManualClock:
         return self._monotonic
 
     def advance(self, seconds: float) -> None:
-        """Move both clocks on."""
+        """Advance both clocks."""
         self._now += seconds
         self._monotonic += seconds
 

@@ -42,12 +42,12 @@ def new_trace_id() -> str:
 
 
 def safe_id(text: str | None) -> str:
-    """Return an id from outside; empty if it is too long or could forge a log line or a header."""
+    """Return an id that a client sent; empty if it is too long or could forge a log line or a header."""
     return text if text and len(text) <= 128 and _SAFE.issuperset(text) else ""
 
 
 def parse_traceparent(header: str | None) -> str:
-    """Return the trace id of a W3C `traceparent` header; empty where there is none or it is malformed."""
+    """Return the trace id of a W3C `traceparent` header; empty if the header is absent or malformed."""
     parts = (header or "").split("-")
     if len(parts) < 4 or len(parts[1]) != 32 or set(parts[1]) <= {"0"}:
         return ""
@@ -58,7 +58,7 @@ def parse_traceparent(header: str | None) -> str:
 def bind(
     *, request_id: str | None = None, trace_id: str | None = None, deadline_seconds: float | None = None
 ) -> Iterator[None]:
-    """Set the given values for the block.
+    """Set the given values of the request context for the block.
 
     Args:
         request_id: Id of the request.

@@ -4,8 +4,8 @@
     with replacing(path) as file: table.to(file)      # a writer that wants a file object
     append_line(path, line)                           # a log of records
 
-Each has reached the disk (fsync of the file and of its folder) when it returns. They block: call them in a
-thread from asyncio code.
+When one of these functions returns, its data has reached the disk (fsync of the file and of its folder). They
+block: call them in a thread from asyncio code.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TEMPORARY_PREFIX = ".writing-"
 
 
 def sync_folder(folder: Path) -> None:
-    """Write the entries of a folder to the disk."""
+    """Flush the entries of a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -30,7 +30,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Write every file below a folder to the disk, then the folders themselves."""
+    """Flush every file below a folder to the disk, then the folders themselves."""
     paths = sorted(folder.rglob("*"))
     for path in paths:
         if path.is_file() and not path.is_symlink():
@@ -98,7 +98,7 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def remove_temporary_files(folder: Path) -> int:
-    """Remove what interrupted writes left in a folder; return how many files that were."""
+    """Remove the temporary files that interrupted writes left in a folder; return their number."""
     left = [path for path in folder.glob(f"{TEMPORARY_PREFIX}*") if path.is_file()]
     for path in left:
         path.unlink(missing_ok=True)

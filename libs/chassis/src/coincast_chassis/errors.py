@@ -1,12 +1,12 @@
-"""The one tree of errors, free of HTTP and gRPC; each kind has one gRPC status and one HTTP status.
+"""The error classes of all services, free of HTTP and gRPC; each has one gRPC status and one HTTP status.
 
 CoincastError
 ├── InvalidInput   the request is wrong; `field` names the field, the message the fix
 ├── NotFound       no such coin, model, job; `suggestions` holds the nearest known names
 ├── Conflict       another caller was first (a revision changed, a job already runs)
-├── NotReady       the answer needs something that is not there yet (no model, no history)
-├── Exhausted      a limit is used up; `retry_after_seconds` says when it is not
-├── Unavailable    something that is needed does not answer; a retry may help
+├── NotReady       a precondition is missing (no trained model, no history yet)
+├── Exhausted      a limit is used up; `retry_after_seconds` says when capacity returns
+├── Unavailable    a dependency does not answer; a retry may help
 └── Timeout        the deadline passed
 """
 
@@ -16,10 +16,10 @@ from collections.abc import Sequence
 
 
 class CoincastError(Exception):
-    """An error that a person or a caller can act on; `field` names the faulty field as the request does."""
+    """An error that a caller can act on; `field` is the faulty field by its name in the request."""
 
     kind = "internal"
-    # Whether another service reported the error itself, which shows that it runs and can be reached.
+    # True for an error that another service returned: the service runs and can be reached.
     answered = False
 
     def __init__(
@@ -37,8 +37,8 @@ class CoincastError(Exception):
         self.suggestions = tuple(suggestions)
 
 
-class InvalidInput(CoincastError):  # noqa: N818 - the tree's names are the product's vocabulary
-    """The request is wrong and stays wrong however often it is sent."""
+class InvalidInput(CoincastError):  # noqa: N818 - the names are the product's vocabulary
+    """The request is wrong; sending it again cannot succeed."""
 
     kind = "invalid_input"
 
@@ -50,13 +50,13 @@ class NotFound(CoincastError):  # noqa: N818 - as above
 
 
 class Conflict(CoincastError):  # noqa: N818 - as above
-    """The state moved since the caller looked."""
+    """The state changed since the caller read it."""
 
     kind = "conflict"
 
 
 class NotReady(CoincastError):  # noqa: N818 - as above
-    """Something must happen first: a model be trained, a history be fetched."""
+    """A precondition is missing, such as a trained model or a fetched history."""
 
     kind = "not_ready"
 

@@ -2,9 +2,10 @@
 
 The exit code is 0 for healthy, 1 otherwise.
 
-Runs every few seconds beside each service, so it imports nothing but sockets: a gRPC client would cost half a
-second of CPU each time, and fail first on a busy machine. `serving` reads coincast_serving from the metrics
-port, which follows the gRPC health service; orchestrators that support gRPC health use that directly.
+It runs every few seconds beside each service, so it imports only sockets: a gRPC client would cost half a
+second of CPU each time, and would be the first to time out on a busy machine. `serving` reads the gauge
+coincast_serving from the metrics port, which equals the status of the gRPC health service. Orchestrators that
+support gRPC health checks should use those instead.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 
 
 def ask(port: int, path: str, timeout_seconds: float = 5.0) -> bytes:
-    """Return what a local HTTP port answers to GET, head included; empty where it does not answer."""
+    """Send a GET to a local HTTP port; return the reply with its headers, empty if there is none."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout_seconds) as connection:
             connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
@@ -32,12 +33,12 @@ def serves(metrics_port: int) -> bool:
 
 
 def answers(port: int, path: str) -> bool:
-    """Return whether the address answers with 200."""
+    """Return whether a GET of the path on the local port is answered with 200."""
     return ask(port, path).split(b"\r\n", 1)[0].endswith(b" 200 OK")
 
 
 def main(arguments: list[str]) -> int:
-    """0 where the target is well, 1 where it is not, 2 for a wrong call."""
+    """Run the check; return 0 for a healthy target, 1 for an unhealthy one, 2 for wrong arguments."""
     match arguments:
         case ["serving", port] if port.isdigit():
             return 0 if serves(int(port)) else 1

@@ -1,4 +1,4 @@
-"""Convert errors to items of a reply and back: some items of a request may fail while others succeed."""
+"""Convert errors to ItemError messages and back, for requests of which some items fail and others succeed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PREFIX = "ERROR_KIND_"
 
 
 def to_item_error(error: CoincastError, *, item: str = "") -> common.ItemError:
-    """Return the message of an error; `item` names the item that failed."""
+    """Return an error as an ItemError; `item` is the id of the item that failed."""
     return common.ItemError(
         id=item,
         kind=common.ErrorKind.Value(_PREFIX + error.kind.upper()),
@@ -21,7 +21,7 @@ def to_item_error(error: CoincastError, *, item: str = "") -> common.ItemError:
 
 
 def from_item_error(item: common.ItemError) -> CoincastError:
-    """Return the error of an item; a plain CoincastError for a kind that this version does not know."""
+    """Return the error of an ItemError; a plain CoincastError for a kind that this version does not know."""
     kind = common.ErrorKind.Name(item.kind) if item.kind in common.ErrorKind.values() else ""
     cls = KINDS.get(kind.removeprefix(_PREFIX).lower(), CoincastError)
     retry_after = item.retry_after_seconds if item.HasField("retry_after_seconds") else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# A standard error of a percent is in points, as precise as the percent itself.
+# The standard error of a percent is in percentage points and gets the same precision as the percent.
 PERCENT_NAMES = ("percent", "_standard_error")
 PERCENT_DECIMALS = 4
 SECONDS_DECIMALS = 1
@@ -16,7 +16,7 @@ SIGNIFICANT_DIGITS = 10
 
 
 def round_number(name: str, value: float) -> float:
-    """Return a number at the precision that the name of its field calls for.
+    """Round a number to the precision for its field's name.
 
     Args:
         name: The field: `skill_percent` and `percent` are percents, `age_seconds` is a duration.

@@ -1,4 +1,4 @@
-"""A Redis client that gives up quickly: a cache that hangs is worse than one that is away."""
+"""A Redis client with short timeouts: a slow cache harms requests more than an unavailable one."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from redis.backoff import NoBackoff
 def open_redis(
     url: str, *, max_connections: int = 50, timeout_seconds: float = 0.05, decode_responses: bool = False
 ) -> redis.asyncio.Redis:
-    """Return a client over a pool of its own; close it with `await client.aclose()`.
+    """Return a client with its own connection pool; close it with `await client.aclose()`.
 
-    With redis-py's defaults a stopped server costs a caller 58 s. Here nothing is tried twice.
+    With redis-py's default retries a stopped server delays a caller by 58 s. This client never retries.
 
     Args:
         url: Address of the server.
         max_connections: Size of the pool.
-        timeout_seconds: Limit of connecting, of a command, and of the wait for a free connection, each.
-            Blocking commands (XREADGROUP BLOCK) need a client with a longer one than they block.
-        decode_responses: Whether replies are text and not bytes.
+        timeout_seconds: Limit for each of these: to connect, to run a command, to wait for a free connection.
+            For blocking commands (XREADGROUP BLOCK) it must be longer than the time for which they block.
+        decode_responses: True for replies as text, False for bytes.
     """
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,

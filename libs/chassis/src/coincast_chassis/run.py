@@ -1,4 +1,4 @@
-"""Runs a gRPC service: as a process, or inside a test."""
+"""Run a gRPC service as a process, or inside a test."""
 
 from __future__ import annotations
 
@@ -29,16 +29,14 @@ log = get_logger("coincast.run")
 def run_service(name: str, settings_class: type[Settings], build: Build) -> NoReturn:
     """Run a service's process: load settings, build, warm up, serve, drain, close.
 
-    Ends with 0 after SIGTERM or SIGINT, 2 where the machine or the settings need a change (one line says
-    which), 1 after a crash.
-
     Args:
         name: Name of the service.
-        settings_class: Its settings.
-        build: Builds the servicers.
+        settings_class: Class of its settings.
+        build: Builds the service from the settings; resources are released through the given exit stack.
 
     Raises:
-        SystemExit: Always; 0 after a signal, 2 if settings or machine need a change.
+        SystemExit: Always: 0 after SIGTERM or SIGINT, 2 if the settings or the machine need a change (one
+            line on stderr says which). A crash ends the process with 1.
     """
     settings = load_settings(settings_class)
     with telemetry(name, settings):
@@ -71,7 +69,7 @@ async def _main(name: str, settings: ServiceSettings, build: Build) -> None:
 
 
 async def _warm_until_serving(server: GrpcServer, stopped: asyncio.Event) -> None:
-    """Warm up, again and again while a dependency is away: it may just be starting as well."""
+    """Warm up; retry while a dependency is unavailable, since it may still be starting."""
     pause_seconds = 0.5
     while not stopped.is_set():
         warming = asyncio.create_task(server.warm())
@@ -109,9 +107,15 @@ async def _started(app: ServiceApp, settings: ServiceSettings) -> AsyncIterator[
 async def serve(
     name: str, settings: Settings, build: Callable[[Settings, AsyncExitStack], Awaitable[ServiceApp]]
 ) -> AsyncIterator[str]:
-    """Serve in this process, warmed up, at the address that it yields; for tests.
+    """Warm up and serve in this process; for tests. It opens no metrics port, signals or telemetry.
 
-    No metrics port, no signals, no telemetry: those belong to the process.
+    Args:
+        name: Name of the service.
+        settings: Its settings.
+        build: Builds the service, as for `run_service`.
+
+    Yields:
+        The address, `host:port`.
     """
     async with AsyncExitStack() as stack:
         app = await build(settings, stack)

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class ServiceSettings(BaseSettings):
-    """What every service has. A subclass sets its own `env_prefix` (MARKET_, ...) and default ports."""
+    """Settings of every service. A subclass sets its own `env_prefix` (MARKET_, ...) and default ports."""
 
     # An empty variable counts as unset, since compose files pass unset variables as empty ones.
     model_config = SettingsConfigDict(
@@ -24,19 +24,25 @@ class ServiceSettings(BaseSettings):
     port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics; 0 picks a free one.")
     redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False, description="Redis or Valkey.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level logged."
+    )
     log_format: Literal["json", "console"] = Field("json", description="JSON lines, or text for a person.")
-    environment: str = Field("development", description="Named in error reports and traces.")
-    sentry_dsn: str = Field("", repr=False, description="Where error reports go; empty sends none.")
+    environment: str = Field(
+        "development", description="Name of the environment in error reports and traces."
+    )
+    sentry_dsn: str = Field(
+        "", repr=False, description="DSN of the Sentry project for error reports; empty sends none."
+    )
     sentry_traces_sample_rate: float = Field(0.0, ge=0, le=1, description="Share of requests Sentry traces.")
     otlp_endpoint: str = Field(
         "", description="OpenTelemetry collector (gRPC), http://host:4317; empty: off."
     )
     otlp_sample_rate: float = Field(1.0, ge=0, le=1, description="Share of new traces that are kept.")
     not_serving_seconds: float = Field(
-        0.3, ge=0, description="From NOT_SERVING to the drain, for clients to see it."
+        0.3, ge=0, description="Wait between NOT_SERVING and the drain, so that clients see it."
     )
-    drain_seconds: float = Field(5.0, ge=0, description="How long calls in flight may take to end at a stop.")
+    drain_seconds: float = Field(5.0, ge=0, description="Limit for calls in flight to end at a stop.")
 
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
@@ -66,7 +72,7 @@ def load_settings(cls: type[Settings]) -> Settings:
 
 
 def explain(cls: type[ServiceSettings], error: ValidationError) -> list[str]:
-    """Return one line a bad value: the variable, what is wrong with it, and what it is for."""
+    """Return one line for each bad value: the variable, the fault, and the purpose of the setting."""
     prefix = cls.model_config.get("env_prefix", "")
     lines = []
     for problem in error.errors(include_input=False, include_url=False):
@@ -79,7 +85,7 @@ def explain(cls: type[ServiceSettings], error: ValidationError) -> list[str]:
 
 
 def unknown_variables(cls: type[ServiceSettings], environ: dict[str, str] | os._Environ[str]) -> list[str]:
-    """Return a line for each variable that has the prefix and names no setting, mostly a typing error."""
+    """Return a line for each variable with the service's prefix that names no setting (often misspelled)."""
     prefix = cls.model_config.get("env_prefix", "").upper()
     known = [f"{prefix}{name}".upper() for name in cls.model_fields]
     lines = []

@@ -1,1 +1,1 @@
-"""What training and serving must agree on: candles, features, models, intervals, artifact format."""
+"""Code that training and serving share: candles, features, models, intervals, artifact format."""

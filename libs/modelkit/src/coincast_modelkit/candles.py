@@ -1,4 +1,4 @@
-"""Daily candles of one coin: the only form in which history enters a feature or a model."""
+"""Daily candles of one coin, the input of all daily features and models."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ FIELDS = ("open", "high", "low", "close", "volume")
 class Candles:
     """One coin's closed UTC days, oldest first; every array has shape (n,).
 
-    dates are datetime64[D], strictly increasing. open, high, low and close are prices in one currency,
-    volume is that currency a day. NaN means absent (free plans give no high, low or volume); a close is
-    never absent. Raises ValueError where shapes, order or signs are wrong.
+    dates are datetime64[D], strictly increasing. open, high, low and close are prices in one currency; volume
+    is the day's turnover in that currency. NaN means absent (free plans give no high, low or volume); every
+    close is present.
+
+    Raises:
+        ValueError: Shapes differ, dates do not increase, or a close is not positive.
     """
 
     coin_id: str
@@ -63,7 +66,7 @@ class Candles:
             coin_id: The coin's id.
             dates: Days, increasing.
             close: Closes, positive.
-            open: Opens; NaN throughout if not given, as the following.
+            open: Opens; NaN throughout if not given. The same holds for high, low and volume.
             high: Highest prices.
             low: Lowest prices.
             volume: Volumes in the currency of the prices.
@@ -79,7 +82,7 @@ class Candles:
 
     @property
     def as_of(self) -> dt.date:
-        """Return the last closed day. Raises ValueError where there is none."""
+        """Return the last closed day. Raises ValueError without candles."""
         if not len(self):
             raise ValueError(f"{self.coin_id}: no candles")
         day: dt.date = self.dates[-1].astype(object)
@@ -91,24 +94,25 @@ class Candles:
         return float(self.close[-1])
 
     def rows(self, start: int, stop: int) -> Self:
-        """Return rows start to stop (exclusive), as in a slice."""
+        """Return the candles of rows start to stop (exclusive)."""
         cut = slice(start, stop)
         return type(self)(self.coin_id, self.dates[cut], *(getattr(self, f)[cut] for f in FIELDS))
 
     def tail(self, days: int) -> Self:
-        """Return the last rows, or all rows if there are fewer."""
+        """Return the last `days` rows, or all rows if there are fewer."""
         return self.rows(max(0, len(self) - days), len(self))
 
     def until(self, day: dt.date | np.datetime64) -> Self:
-        """Return rows up to and including a day."""
+        """Return the candles up to and including a day."""
         return self.rows(
             0, int(np.searchsorted(self.dates, np.asarray(day, dtype="datetime64[D]"), side="right"))
         )
 
     def on_every_day(self) -> Self:
-        """Return the candles on a calendar without gaps: an absent day repeats the last close, else NaN.
+        """Return the candles on a calendar without gaps.
 
-        Models count rows as days, so a gap left open would stretch their horizons.
+        An absent day repeats the last close and has NaN in the other fields. Models count rows as days, so a
+        gap would stretch their horizons.
         """
         if not len(self) or int((self.dates[-1] - self.dates[0]).astype(int)) + 1 == len(self):
             return self

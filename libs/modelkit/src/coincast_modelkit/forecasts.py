@@ -1,4 +1,4 @@
-"""What a model says: a predictive distribution for each coin and horizon, as quantiles of the log return."""
+"""The output of a model: for each coin and horizon, a distribution as quantiles of the log return."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import numpy as np
 
 from coincast_modelkit.candles import Floats
 
-# Dense enough in the middle for the probability of a rise, far enough out for a 99.9 % interval.
+# Dense enough in the middle for the probability of a rise, and wide enough for a 99.9 % interval.
 PROBABILITIES: Floats = np.array(
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075]
     + [round(0.1 + 0.025 * i, 3) for i in range(33)]
     + [0.925, 0.95, 0.975, 0.99, 0.995, 0.9975, 0.999, 0.9995]
 )
-# The probability that each quantile stands for: halfway to both neighbours, the outer ones to 0 and 1.
+# Weight of each quantile in a mean: from halfway to its left neighbour to halfway to its right one. The two
+# outermost extend to 0 and 1.
 MASSES: Floats = np.diff(np.concatenate([[0.0], (PROBABILITIES[1:] + PROBABILITIES[:-1]) / 2, [1.0]]))
 
 
@@ -27,10 +28,10 @@ class Forecasts:
     """Forecasts of n coins at H horizons with Q quantile probabilities; a coin that failed has NaN rows.
 
     coin_ids and as_of (n,); last_price (n,); horizons (H,) days; probabilities (Q,) strictly increasing in
-    (0, 1); log_return_quantiles (n, H, Q) of log(close at as_of + h / last_price), non-decreasing in Q.
-    volatility (n, H): forecast standard deviation of a daily log return over the horizon (times the square
-    root of 365 gives a year's). trailing_volatility (n, H): the same, realised over the last max(7, h) days.
-    rise_of_volatility (n, H): the chance that realised volatility ends above the trailing one.
+    (0, 1); log_return_quantiles (n, H, Q) of log(close on day as_of + h / last_price), non-decreasing in Q.
+    volatility (n, H): forecast standard deviation of a daily log return over the horizon; multiply it by the
+    square root of 365 to annualise it. trailing_volatility (n, H): the realised value over the last max(7, h)
+    days. rise_of_volatility (n, H): probability that volatility over the horizon exceeds the trailing one.
     """
 
     coin_ids: tuple[str, ...]
@@ -47,7 +48,7 @@ class Forecasts:
         return len(self.coin_ids)
 
     def usable(self) -> np.ndarray:
-        """Return which coins have a whole distribution: booleans (n,)."""
+        """Return which coins have a complete distribution: booleans (n,)."""
         return np.asarray(
             np.isfinite(self.log_return_quantiles).all(axis=(1, 2)) & np.isfinite(self.last_price)
         )
@@ -55,7 +56,8 @@ class Forecasts:
     def quantile_log_returns(self, p: Sequence[float] | Floats) -> Floats:
         """Return quantiles of the log return at probabilities p in (0, 1): (n, H, len(p)).
 
-        Linear in the normal score between the stored probabilities and beyond them, so that tails widen on.
+        They are linear in the normal score between the stored probabilities, and extrapolated linearly beyond
+        them, so that the tails continue to widen.
         """
         left, share = _between(self.probabilities.tobytes(), tuple(map(float, p)))
         q = self.log_return_quantiles
@@ -67,7 +69,7 @@ class Forecasts:
         return np.asarray(self.last_price[:, None, None] * np.exp(self.quantile_log_returns(p)))
 
     def interval_prices(self, level_percent: float) -> tuple[Floats, Floats]:
-        """Return the lower and upper price of the central interval of this level, each (n, H).
+        """Return the lower and upper price of the central interval with a given coverage, each (n, H).
 
         Args:
             level_percent: Nominal coverage, between 0 and 100.
@@ -115,8 +117,8 @@ class Forecasts:
 def standard_deviations(quantiles: Floats) -> Floats:
     """Return the standard deviation (...) of distributions given as quantiles (..., Q) at PROBABILITIES.
 
-    The far tail rests on few outcomes and would decide it alone for a coin that jumped once: what lies beyond
-    twice the 95 % interval counts as lying there.
+    The far tail is estimated from few outcomes and would dominate the result for a coin that jumped once, so
+    quantiles beyond twice the 95 % interval are clipped to that bound.
     """
     low, high = (int(np.argmin(np.abs(PROBABILITIES - p))) for p in (0.025, 0.975))
     bounded = np.clip(quantiles, 2 * quantiles[..., [low]], 2 * quantiles[..., [high]])
@@ -131,10 +133,10 @@ def expected_sizes(quantiles: Floats) -> Floats:
 
 @lru_cache(maxsize=256)
 def _between(probabilities: bytes, wanted: tuple[float, ...]) -> tuple[np.ndarray, Floats]:
-    """Locate each requested probability among the stored ones (both as bytes of float64).
+    """Locate each requested probability among the stored ones, which are given as bytes of float64.
 
-    Returns the left neighbour of each, and the distance towards the right one in the normal score. The result
-    is cached, since readers request the same few probabilities repeatedly.
+    Return the index of each one's left neighbour, and the share of the way to the right neighbour in the
+    normal score. The result is cached, since callers request the same few probabilities repeatedly.
     """
     from scipy.special import ndtri  # noqa: PLC0415 - scipy is slow to import, and only readers need it
 

@@ -1,4 +1,4 @@
-"""The line that serving writes for every forecast it gives, and training scores once the day has come."""
+"""Entries of the forecast log: serving writes one per forecast, and training scores it when it is due."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Self
 
-# Where serving appends and training reads: one message an entry, its JSON in one field. A message may come
-# twice: forecast_id, horizon_days and horizon_hours identify it.
+# The Redis stream to which serving appends and from which training reads: one message per entry, with the
+# JSON in one field. A message may arrive twice: forecast_id, horizon_days and horizon_hours identify the
+# entry.
 STREAM_KEY = "coincast:ledger:forecasts"
 STREAM_FIELD = "entry"
 HOURS_A_DAY = 24
@@ -19,13 +20,13 @@ HOURS_A_DAY = 24
 class LedgerEntry:
     """One forecast of one coin at one horizon.
 
-    made_at is UNIX seconds; as_of an ISO date, the last day that had closed; prices in vs_currency;
-    price_quantiles belong to probabilities. variant is the alias that answered; served_by a model's name or
-    last_price; shadow means no one was shown it.
+    made_at is UNIX seconds. as_of is an ISO date, the last day that had closed. Prices are in vs_currency;
+    price_quantiles are those at probabilities. variant is the alias of the version that forecast. served_by
+    is the name of the model, or last_price. A shadow forecast was recorded but not served.
 
-    A forecast by the hour has horizon_hours and no horizon_days. as_of_hours counts the hours from the close
-    of as_of to the hour that the forecast starts from, 0 to 23; a daily horizon is the close of the day
-    as_of + horizon_days at every as_of_hours.
+    An hourly forecast has horizon_hours and no horizon_days. as_of_hours is the number of hours, 0 to 23,
+    from the close of as_of to the hour that the forecast starts from. A daily horizon always ends at the
+    close of the day as_of + horizon_days, whatever as_of_hours is.
     """
 
     forecast_id: str
@@ -59,7 +60,7 @@ class LedgerEntry:
 
     @property
     def starts_at(self) -> dt.datetime:
-        """Return the moment (UTC) that the forecast starts from.
+        """Return the time (UTC) that the forecast starts from.
 
         Raises:
             ValueError: as_of is no ISO date.
@@ -68,7 +69,7 @@ class LedgerEntry:
 
     @property
     def due_at(self) -> dt.datetime:
-        """Return the moment (UTC) whose price was forecast.
+        """Return the time (UTC) whose price was forecast.
 
         Raises:
             ValueError: as_of is no ISO date.
@@ -79,7 +80,7 @@ class LedgerEntry:
 
     @property
     def due(self) -> str:
-        """Return the ISO date of the day that holds due_at; midnight belongs to the day that ends with it.
+        """Return the ISO date of the UTC day of due_at; midnight belongs to the day that ends then.
 
         Raises:
             ValueError: as_of is no ISO date.
@@ -92,7 +93,7 @@ class LedgerEntry:
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Self:
-        """Read a line of to_json; fields of later versions are ignored.
+        """Parse a line of to_json; unknown fields, which later versions may add, are ignored.
 
         Raises:
             ValueError: A field is absent.
@@ -108,7 +109,7 @@ class LedgerEntry:
 
 
 def close_of(day: str) -> dt.datetime:
-    """Return the moment (UTC) at which the day of an ISO date closes.
+    """Return the time (UTC) at which the day of an ISO date closes.
 
     Raises:
         ValueError: It is no ISO date.

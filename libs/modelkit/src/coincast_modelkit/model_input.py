@@ -1,4 +1,4 @@
-"""One coin on its last closed day, with everything a model needs to forecast it."""
+"""The input of a forecast: one coin on its last closed day."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from coincast_modelkit.volatility import daily_variance, trailing_volatility
 if TYPE_CHECKING:
     from coincast_modelkit.hourly.day_measures import DayRow
 
-# As many candles as any model looks back for its classical scales and residuals.
+# The longest history, in days, that any model uses for its classical scales and residuals.
 TAIL_DAYS = 750
-# The longest span over which a volatility outlook is compared with what was.
+# The longest span of trailing volatility.
 TRAILING_DAYS = 30
 
 
 @dataclass(frozen=True, eq=False)
 class ModelInput:
-    """The input of a forecast of one coin; what depends on the day alone is computed once for all models.
+    """The input of a forecast of one coin; all models share it, so that its parts are computed once.
 
-    row (F,) are the features of as_of, window (WINDOW_DAYS, F) those of the days up to it (NaN rows before
-    the first candle), candles the last TAIL_DAYS of them without calendar gaps. hours is what the hours of
-    as_of tell; None where they are not known, and a model then does without.
+    row (F,) holds the features of as_of. window (WINDOW_DAYS, F) holds those of the days up to as_of, with
+    rows of NaN before the first candle. candles are the last TAIL_DAYS days without calendar gaps. hours
+    holds the features from the hours of as_of; it is None if the hours are unknown, and models then forecast
+    without them.
     """
 
     coin_id: str
@@ -53,7 +54,7 @@ class ModelInput:
         return int(volatility_regimes(self.variance, 1)[0])
 
     def trailing(self, horizons: Sequence[int]) -> Floats:
-        """Realised daily volatility over the last max(7, h) days, (H,), for horizons up to TRAILING_DAYS."""
+        """Return realised daily volatility over the last max(7, h) days, (H,), for h up to TRAILING_DAYS."""
         return np.asarray(self._trailing[np.asarray(horizons) - 1])
 
     @cached_property
@@ -64,14 +65,14 @@ class ModelInput:
 def prepare(
     candles: Candles, reference: MarketOrPanel, spec: FeatureSpec, hours: DayRow | None = None
 ) -> ModelInput:
-    """Prepare one coin.
+    """Compute the input of a forecast of one coin.
 
     Args:
         candles: The coin's days.
-        reference: The market, or the candles of the reference coins. Give a `Market` where many coins are
-            prepared: it is then computed once.
+        reference: The market, or the candles of the reference coins. Pass a `Market` if you prepare many
+            coins, so that it is computed once.
         spec: The features of the model.
-        hours: The row of hours of the candles' last day, where it is known.
+        hours: The features from the hours of the candles' last day; None if they are unknown.
 
     Raises:
         ValueError: There are no candles.

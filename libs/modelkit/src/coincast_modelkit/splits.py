@@ -1,4 +1,4 @@
-"""Walk-forward splits by date, purged so that no training target reaches into the test days."""
+"""Walk-forward splits by date, purged so that no training target extends into the test days."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """A split of origins in time into training and test.
+    """A split of forecast origins by time into training and test.
 
     Test origins lie from test_from to test_to (both included); training origins between train_from and
-    train_to. All are datetime64[D]. train_to + horizon < test_from, so a target ends before the first test
-    origin's own close.
+    train_to. All are datetime64[D]. train_to + horizon < test_from, so every training target ends before the
+    close of the first test origin.
     """
 
     train_from: np.datetime64
@@ -23,18 +23,15 @@ class Fold:
     test_to: np.datetime64
 
     def purged_to(self, horizon_days: int) -> np.datetime64:
-        """Return the last training origin whose target of a horizon still ends before the test.
-
-        It is never past the test.
-        """
+        """Return the last origin whose target at a horizon ends before the first test origin."""
         return self.test_from - np.timedelta64(horizon_days + 1, "D")
 
     def train_mask(self, origins: np.ndarray, horizon_days: int) -> np.ndarray:
-        """Return which origins (n,) may train a target of this horizon."""
+        """Return which origins (n,) may be used for training at this horizon, as booleans."""
         return np.asarray((origins >= self.train_from) & (origins <= self.purged_to(horizon_days)))
 
     def test_mask(self, origins: np.ndarray) -> np.ndarray:
-        """Return which origins (n,) are tested."""
+        """Return which origins (n,) lie in the test period, as booleans."""
         return np.asarray((origins >= self.test_from) & (origins <= self.test_to))
 
 
@@ -47,7 +44,7 @@ def walk_forward(
     embargo_days: int,
     rolling_days: int | None = None,
 ) -> Iterator[Fold]:
-    """Return folds that test step_days at a time, each trained on the days before.
+    """Yield folds of step_days test days each, which are trained on the days before them.
 
     A fold without any training day is left out.
 
@@ -55,13 +52,13 @@ def walk_forward(
         first_day: The first day of the history.
         first_test: The first day to test.
         last_day: The last day to test.
-        step_days: Test days of a fold.
+        step_days: Number of test days of a fold.
         embargo_days: Gap between the last training origin and the first test origin, at least the longest
             horizon.
-        rolling_days: Length of the training window; without it the window expands from first_day.
+        rolling_days: Length of the training window; None lets the window expand from first_day.
 
     Raises:
-        ValueError: A number makes no sense.
+        ValueError: step_days, embargo_days or rolling_days is out of range.
     """
     if step_days < 1 or embargo_days < 0 or (rolling_days is not None and rolling_days < 1):
         raise ValueError("step_days and rolling_days must be at least 1, embargo_days at least 0")

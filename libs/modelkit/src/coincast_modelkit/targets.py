@@ -1,4 +1,4 @@
-"""What is forecast, for every origin: the return to each horizon, and the volatility on the way there."""
+"""Targets of the daily models for every origin: the return to each horizon and the volatility until then."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coincast_modelkit.volatility import daily_variance
 
 
 def log_returns_ahead(candles: Candles, horizons: Sequence[int]) -> Floats:
-    """log(close[i + h] / close[i]) for every row and horizon: (n, H), NaN where the day has not come."""
+    """Return log(close[i + h] / close[i]) for every row and horizon, (n, H); NaN beyond the last day."""
     logs = np.log(candles.close)
     out = np.full((len(candles), len(horizons)), np.nan)
     for j, h in enumerate(horizons):
@@ -23,7 +23,7 @@ def log_returns_ahead(candles: Candles, horizons: Sequence[int]) -> Floats:
 def log_volatility_ahead(candles: Candles, horizons: Sequence[int]) -> Floats:
     """Return the log of the root mean daily variance over rows i + 1 to i + h, (n, H).
 
-    It is NaN where those days are still in the future.
+    It is NaN where those days lie after the last one, or where fewer than 80 % of them are known.
     """
     variance = daily_variance(candles)
     missing = np.isnan(variance)

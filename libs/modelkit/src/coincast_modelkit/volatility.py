@@ -1,4 +1,4 @@
-"""Daily variance from one candle, the measure that features, targets and baselines share.
+"""Daily variance from single candles, for features, targets and baselines.
 
 All are variances of the daily log return (not annualised). Sources: Parkinson 1980; Garman and Klass 1980.
 """
@@ -11,13 +11,13 @@ import numpy as np
 
 from coincast_modelkit.candles import Candles, Floats
 
-# The minimum of a close-to-close estimate (0.05 % a day): a peg must not give zero width
-# by luck.
+# The minimum variance (0.05 % a day, squared): days without any move of a pegged coin must not give intervals
+# of zero width.
 FLOOR_DAILY_VARIANCE = (5e-4) ** 2
 _PARKINSON = 1.0 / (4.0 * np.log(2.0))
-# A single wick of a thin order book (chainlink fell to 1e-4 for a moment on 2020-03-13) must not pass for
-# volatility: a day is capped at this multiple of the geometric mean of the days before it, or twice its
-# own squared return.
+# One wick in a thin order book (chainlink fell to 1e-4 for a moment on 2020-03-13) is not volatility, so a
+# day's variance is capped at this multiple of the geometric mean of the days before it plus twice its own
+# squared return.
 CAP_MULTIPLE = 20.0
 CAP_DAYS = 30
 CAP_MIN_DAYS = 5
@@ -25,14 +25,14 @@ TRAILING_MIN_DAYS = 7
 
 
 def squared_returns(candles: Candles) -> Floats:
-    """Return squared log return of each day (n,), the first NaN."""
+    """Return the squared log return of each day (n,); the first is NaN."""
     out = np.full(len(candles), np.nan)
     out[1:] = np.diff(np.log(candles.close)) ** 2
     return out
 
 
 def _bounds(candles: Candles) -> tuple[Floats, Floats]:
-    """Log high and log low, widened to hold the close, NaN where either is absent or not a price."""
+    """Return log high and log low, widened to include the close; NaN where either is absent or invalid."""
     c = candles.close
     good = (candles.high > 0) & (candles.low > 0) & (candles.high >= candles.low)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -59,11 +59,11 @@ def garman_klass_variance(candles: Candles) -> Floats:
 
 
 def daily_variance(candles: Candles) -> Floats:
-    """Return the best available daily variance (n,): mean of Parkinson and Garman-Klass, else squared return.
+    """Return the daily variance (n,): the mean of Parkinson and Garman-Klass, else the squared return.
 
-    All three have about the same expectation, so a single day without a range may fall back; the first row
-    of a coin without ranges is NaN. Never below FLOOR_DAILY_VARIANCE; a lone wick is capped by the close and
-    the CAP_DAYS days before, so a value depends on that many earlier rows.
+    All three have about the same expectation, so the squared return can replace a missing range. The first
+    row of a coin without ranges is NaN. Values are at least FLOOR_DAILY_VARIANCE, and capped by the CAP_DAYS
+    days before them (see CAP_MULTIPLE), so a value depends on that many earlier rows.
     """
     parkinson, squared = parkinson_variance(candles), squared_returns(candles)
     both = 0.5 * (parkinson + garman_klass_variance(candles))
@@ -74,7 +74,7 @@ def daily_variance(candles: Candles) -> Floats:
 
 
 def _capped(variance: Floats, squared: Floats) -> Floats:
-    """Return the variance, cut at CAP_MULTIPLE of the geometric mean of the days before."""
+    """Return the variance, capped as described at CAP_MULTIPLE."""
     known = np.isfinite(variance)
     logs = np.where(known, np.log(np.where(known, variance, 1.0)), 0.0)
     total, count = _sums_before(logs), _sums_before(known.astype(np.float64))
@@ -85,7 +85,7 @@ def _capped(variance: Floats, squared: Floats) -> Floats:
 
 
 def _sums_before(x: Floats) -> Floats:
-    """Return sum over the CAP_DAYS rows before each row, the row itself left out."""
+    """Return the sum over the CAP_DAYS rows before each row, without the row itself."""
     sums = np.convolve(x, np.ones(CAP_DAYS))[: len(x)]
     return np.concatenate([[0.0], sums[:-1]]) if len(x) else sums
 
@@ -93,7 +93,7 @@ def _sums_before(x: Floats) -> Floats:
 def trailing_volatility(variance: Floats, horizons: Sequence[int]) -> Floats:
     """Return realised daily volatility over the last max(7, h) days of a variance (n,), (H,).
 
-    It is NaN where history is shorter. A fifth of the days may be unknown.
+    It is NaN where the history is shorter, or where more than a fifth of the days are unknown.
     """
     days = np.maximum(TRAILING_MIN_DAYS, np.asarray(horizons))
     newest_first = variance[::-1][: int(days.max())]

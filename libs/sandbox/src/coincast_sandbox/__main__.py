@@ -1,4 +1,4 @@
-"""`python -m coincast_sandbox`: run the sandbox as a process of its own."""
+"""`python -m coincast_sandbox`: run the sandbox as a separate process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from coincast_sandbox.simulation.candles import CandlesError
 
 
 class PlanName(StrEnum):
-    """CoinGecko's plans, as far as they differ here."""
+    """The CoinGecko plans that the sandbox can enforce."""
 
     KEYLESS = "keyless"
     DEMO = "demo"
@@ -50,19 +50,20 @@ def main(
     ] = None,
     seed: Annotated[
         int,
-        typer.Option(envvar="SANDBOX_SEED", help="Random seed of everything that is simulated.", metavar="N"),
+        typer.Option(envvar="SANDBOX_SEED", help="Random seed of the simulation.", metavar="N"),
     ] = 7,
     plan: Annotated[
         PlanName,
         typer.Option(
-            envvar="SANDBOX_PLAN", help="CoinGecko's plan, which decides the keys and the reach of history."
+            envvar="SANDBOX_PLAN",
+            help="CoinGecko's plan: it sets the accepted keys and how far back history goes.",
         ),
     ] = PlanName.KEYLESS,
     keys: Annotated[
         str,
         typer.Option(
             envvar="SANDBOX_KEYS",
-            help="Accepted keys, comma-separated; without any, every key is accepted.",
+            help="Accepted API keys, comma-separated; by default every key is accepted.",
             metavar="KEYS",
         ),
     ] = "",
@@ -70,7 +71,7 @@ def main(
         int | None,
         typer.Option(
             envvar="SANDBOX_REACH_DAYS",
-            help="Days of history that may be requested; 0 for all; by default those of the plan.",
+            help="Days of history that may be requested; 0 for all; the default is that of the plan.",
             metavar="N",
         ),
     ] = None,
@@ -78,16 +79,18 @@ def main(
         int | None,
         typer.Option(
             envvar="SANDBOX_RATE_PER_MINUTE",
-            help="Calls a minute until the sandbox answers 429; 0 for no limit.",
+            help="Calls per minute; further calls are answered with 429. 0 for no limit.",
             metavar="N",
         ),
     ] = None,
     plan_limits: Annotated[
         bool,
-        typer.Option(envvar="SANDBOX_PLAN_LIMITS", help="Enforce the plan's limits on calls."),
+        typer.Option(
+            envvar="SANDBOX_PLAN_LIMITS", help="Enforce the plan's limits on calls per minute and per month."
+        ),
     ] = False,
 ) -> None:
-    """Run a stand-in for CoinGecko that replays candles or simulates a market, and injects faults."""
+    """Run a simulated CoinGecko API that replays candles or simulates a market, and injects faults."""
     day: date | None = today.date() if today else None
     accepted = frozenset(key for key in keys.split(",") if key)
     terms = PLANS[plan.value]

@@ -1,4 +1,4 @@
-"""CoinGecko's paths below /api/v3: parse the parameters, query the market, return the document."""
+"""CoinGecko's paths below /api/v3: parse the parameters, query the market, return the JSON document."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Handler = Callable[[Query, dict[str, str]], Any]
 
 
 class Page(list[Any]):
-    """One page of a longer list; its length goes into the headers."""
+    """One page of a longer list; `total` and `per_page` become response headers."""
 
     def __init__(self, rows: list[Any], *, total: int, per_page: int) -> None:
         super().__init__(rows)
@@ -36,7 +36,7 @@ class Page(list[Any]):
 
 
 class Api:
-    """The replies, each from the market and a request's parameters."""
+    """Handlers for the paths: they build each reply from the market and the request's parameters."""
 
     def __init__(self, market: Market, plan: ApiPlan, limiter: RateLimiter) -> None:
         self._market = market

@@ -30,12 +30,12 @@ class SandboxOptions:
     Args:
         data: Folder of candle files to replay; None simulates a market.
         today: The sandbox's current day; None is the day after the last candle.
-        seed: Random seed of everything that is simulated.
-        plan: Which keys are accepted and how far back is served.
-        rate_per_minute: Calls a minute; 0 is no limit.
-        monthly_credits: Calls a month; 0 is no limit.
-        wall: The machine's clock, UNIX seconds.
-        monotonic: The clock that limits and counters are measured by.
+        seed: Random seed of the simulation.
+        plan: The plan, which sets the accepted keys and how far back history goes.
+        rate_per_minute: Limit of calls per minute; 0 is no limit.
+        monthly_credits: Limit of calls per month; 0 is no limit.
+        wall: The wall clock, UNIX seconds.
+        monotonic: The monotonic clock of limits and counters.
     """
 
     data: Path | None = None

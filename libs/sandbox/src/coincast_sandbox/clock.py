@@ -1,4 +1,4 @@
-"""The sandbox's clock: the machine's time of day, shifted by a whole number of days."""
+"""The sandbox's clock: the system's time of day, shifted by a whole number of days."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coincast_sandbox.simulation.candles import day_number
 
 
 class SandboxClock:
-    """A clock in UNIX seconds whose shift is constant for the life of the process."""
+    """A clock in UNIX seconds with a constant shift."""
 
     def __init__(self, today: date | None = None, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall

@@ -1,4 +1,4 @@
-"""Run the sandbox inside a test or benchmark process, in a thread of its own on a free port."""
+"""Run the sandbox inside a test or benchmark process, in a thread and on a free port."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from coincast_sandbox.server import server_config
 
 @dataclass(frozen=True, slots=True)
 class RunningSandbox:
-    """A client of a running sandbox's admin paths; calls block."""
+    """A client for the admin paths of a running sandbox; its calls block."""
 
     root_url: str
 
@@ -30,7 +30,7 @@ class RunningSandbox:
         return self.root_url + PREFIX
 
     def calls(self) -> dict[str, Any]:
-        """Return counts by path and status since the start or the last `forget_calls`."""
+        """Return the counts by path and status since the start or the last `forget_calls`."""
         return dict(self._request("GET", "/sandbox/calls"))
 
     def forget_calls(self) -> None:
@@ -46,7 +46,7 @@ class RunningSandbox:
         self._request("DELETE", "/sandbox/faults")
 
     def health(self) -> dict[str, Any]:
-        """Return mode, number of coins and the sandbox's own now and today."""
+        """Return mode, number of coins, and the sandbox's current time and day."""
         return dict(self._request("GET", "/sandbox/health"))
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""The channel to another service: made once, notices the dead, retries what is safe, hands context on."""
+"""gRPC channels between services: health-checked load balancing, safe retries, deadlines, request context."""
 
 # ruff: noqa: ASYNC109 - `timeout` is gRPC's own name for the limit that it enforces itself
 
@@ -26,7 +26,7 @@ DEFAULT_TIMEOUT_SECONDS = 10.0
 
 
 def service_config(service: str) -> str:
-    """Round robin over the healthy, and a throttled retry of calls that no server took up."""
+    """Return gRPC's service config: round robin over healthy servers, throttled retries of unserved calls."""
     health = {"healthCheckConfig": {"serviceName": service}} if service else {}
     config = {
         "loadBalancingConfig": [{"round_robin": {}}],
@@ -49,7 +49,7 @@ def service_config(service: str) -> str:
 
 
 def channel_options(service: str) -> list[tuple[str, int | str]]:
-    """Return what a channel is opened with; each option closes a measured trap of the library."""
+    """Return the options of a channel; each one prevents a problem that was observed with gRPC's defaults."""
     return [
         ("grpc.service_config", service_config(service)),
         ("grpc.enable_retries", 1),
@@ -57,18 +57,18 @@ def channel_options(service: str) -> list[tuple[str, int | str]]:
         ("grpc.enable_http_proxy", 0),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        # keepalive_timeout_ms is ignored by current cores; the ping timeout is what counts. A frozen service
+        # Current gRPC cores ignore keepalive_timeout_ms and use the ping timeout. A frozen service
         # is noticed within the sum of both, and a caller waits for one attempt to connect again on top.
         ("grpc.keepalive_time_ms", 500),
         ("grpc.http2.ping_timeout_ms", 800),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
-        # A service that restarts is found again within about a second.
+        # With these, a client reconnects to a restarted service within about a second.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 500),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.dns_min_time_between_resolutions_ms", 2000),
-        # Channels share connections by default, and so each other's back-off.
+        # By default channels share connections, so one channel would wait for the back-off of another.
         ("grpc.use_local_subchannel_pool", 1),
     ]
 
@@ -80,9 +80,9 @@ def open_channel(
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     tracing: Tracing | None = None,
 ) -> grpc.aio.Channel:
-    """Return a channel to a service; make it once.
+    """Return a channel to a service; open one per service and reuse it.
 
-    Calls carry request id and trace. What fails is raised as a CoincastError.
+    Calls carry the request id and the trace. Failed calls raise a CoincastError.
 
     Args:
         target: `host:port`, or dns:///name:port.
@@ -96,7 +96,7 @@ def open_channel(
 
 
 class _Channel(grpc.aio.Channel):
-    """A channel whose calls come back as plain awaitables and plain async iterators."""
+    """A channel whose calls return plain awaitables and plain async iterators."""
 
     def __init__(
         self, inner: grpc.aio.Channel, service: str, timeout_seconds: float, tracing: Tracing
@@ -105,19 +105,19 @@ class _Channel(grpc.aio.Channel):
         self._timeout_seconds, self._tracing = timeout_seconds, tracing
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Return one request, one reply."""
+        """Return a callable that sends one request and awaits one reply."""
         return self._unary(method, self._inner.unary_unary(method, *args, **kwargs))
 
     def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Return many requests, one reply."""
+        """Return a callable that sends many requests and awaits one reply."""
         return self._unary(method, self._inner.stream_unary(method, *args, **kwargs))
 
     def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Return one request, many replies."""
+        """Return a callable that sends one request and iterates over the replies."""
         return self._stream(method, self._inner.unary_stream(method, *args, **kwargs))
 
     def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Return many requests, many replies."""
+        """Return a callable that sends many requests and iterates over the replies."""
         return self._stream(method, self._inner.stream_stream(method, *args, **kwargs))
 
     def _unary(self, path: str, invoke: Callable[..., Any]) -> Callable[..., Any]:
@@ -176,7 +176,7 @@ class _Channel(grpc.aio.Channel):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close at once: no caller is left by now."""
+        """Close without a grace period: no calls remain at this point."""
         await self.close()
 
     async def close(self, grace: float | None = None) -> None:
@@ -184,15 +184,15 @@ class _Channel(grpc.aio.Channel):
         await self._inner.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        """Return where the connection stands."""
+        """Return the state of the connection."""
         return self._inner.get_state(try_to_connect)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Until the connection is in another state."""
+        """Wait until the connection leaves the given state."""
         await self._inner.wait_for_state_change(last_observed_state)
 
     async def channel_ready(self) -> None:
-        """Until there is a healthy connection."""
+        """Wait until there is a healthy connection."""
         await self._inner.channel_ready()
 
 
@@ -205,7 +205,7 @@ class _CallTimer:
         self._where, self._started, self.code = metrics.split_method(path), time.perf_counter(), "OK"
 
     def stop(self) -> None:
-        """Write it down."""
+        """Record the call in the metrics."""
         metrics.CLIENT_CALLS.labels(*self._where, self.code).inc()
         elapsed = time.perf_counter() - self._started
         metrics.observe_latency(metrics.CLIENT_SECONDS.labels(*self._where), elapsed)

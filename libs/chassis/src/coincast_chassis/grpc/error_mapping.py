@@ -1,4 +1,4 @@
-"""Map the error tree to gRPC status and back, with field, suggestions and retry-after."""
+"""Map errors to gRPC statuses and back, with field, suggestions and retry-after."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ERROR = {status: error for error, status in STATUS.items()}
 
 
 def status_of(error: BaseException) -> grpc.StatusCode:
-    """Return the status of an error; INTERNAL for errors outside the tree."""
+    """Return the status of an error; INTERNAL for errors other than CoincastError."""
     for cls in type(error).__mro__:
         if cls in STATUS:
             return STATUS[cls]
@@ -74,10 +74,10 @@ def to_status(error: CoincastError) -> status_pb2.Status:
 
 
 def trailers_of(error: CoincastError) -> tuple[tuple[str, str | bytes], ...]:
-    """Return the trailing metadata of a refused call: the details, and a pushback that forbids a retry.
+    """Return the trailing metadata of a failed call: the details, and a pushback that forbids a retry.
 
-    Without the pushback a client's retry policy would repeat a call that was answered with UNAVAILABLE on
-    purpose, and so multiply the load on an upstream that is already down.
+    Without the pushback a client's retry policy would repeat a call that the service deliberately failed with
+    UNAVAILABLE, and so multiply the load on an upstream that is already down.
     """
     metadata = rpc_status.to_status(to_status(error)).trailing_metadata
     return (*metadata, ("grpc-retry-pushback-ms", "-1"))
@@ -116,9 +116,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str) -> CoincastErro
 
 
 def without_addresses(error: Unavailable, message: str) -> Unavailable:
-    """Return a lost connection with a message without addresses, which gRPC's own message contains.
+    """Replace the message of a lost connection, since gRPC's own message contains addresses.
 
-    An error that the service answered with is returned unchanged.
+    An error that the service itself returned is not changed.
     """
     return error if error.answered else Unavailable(message, retry_after_seconds=error.retry_after_seconds)
 

@@ -1,4 +1,4 @@
-"""The standard gRPC health service, moved for all services of a process together."""
+"""The standard gRPC health service, with one status for all services of a process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class _Watched(health.aio.HealthServicer):  # type: ignore[misc]  # the library has no types
-    """The library's servicer, whose watches can be ended.
+    """The library's health servicer, extended so that its watch streams can be ended.
 
-    A watch lives as long as its connection. Left to the server's stop it is cancelled in the middle, which
-    gRPC logs as an unhandled error.
+    A watch stream lasts as long as its connection. If the server's stop cancelled it, gRPC would log an
+    unhandled error.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class _Watched(health.aio.HealthServicer):  # type: ignore[misc]  # the library 
         self._ended = asyncio.Event()
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:  # noqa: N802 - gRPC's name
-        """Tell each change until the caller leaves or the service ends."""
+        """Stream each change of status until the client disconnects or `end` is called."""
         tasks = (
             asyncio.ensure_future(super().Watch(request, context)),
             asyncio.ensure_future(self._ended.wait()),
@@ -40,7 +40,7 @@ class _Watched(health.aio.HealthServicer):  # type: ignore[misc]  # the library 
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def end(self) -> None:
-        """Let every watch return, and those that still come."""
+        """End every watch stream, including those that start later."""
         self._ended.set()
 
 
@@ -57,7 +57,7 @@ class Health:
         await self.serving(False)
 
     async def serving(self, yes: bool) -> None:
-        """Tell all watchers. A watcher that does not read holds its lock; it must not hold up a stop."""
+        """Set the status of all services. Each may take a second: a stalled watcher must not delay a stop."""
         metrics.SERVING.set(int(yes))
         for name in self._names:
             try:
@@ -67,5 +67,5 @@ class Health:
                 continue
 
     def end(self) -> None:
-        """Let those go who watch: the server stops."""
+        """End all watch streams, because the server stops."""
         self._servicer.end()

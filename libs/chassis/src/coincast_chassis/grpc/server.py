@@ -1,4 +1,4 @@
-"""The gRPC server: its options, its services, its start and its drain."""
+"""The gRPC server: options, registered services, start and drain."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from coincast_chassis.observability.process_stats import ProcessServicer
 from coincast_chassis.observability.tracing import Tracing, current_tracing
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
-# No request needs more: 250 ids of 200 characters are 50 KB. One of 31 MB took 880 MB of memory to parse.
+# Enough for every request: 250 ids of 200 characters are 50 KB. Parsing a 31 MB request took 880 MB.
 MAX_REQUEST_BYTES = 1024 * 1024
 
 SERVER_OPTIONS: list[tuple[str, int]] = [
-    # Without this a second server binds the same port silently and takes half of the calls.
+    # With port reuse a second server would bind the same port silently and take half of the calls.
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -39,7 +39,7 @@ SERVER_OPTIONS: list[tuple[str, int]] = [
 
 
 class GrpcServer:
-    """A server with the standard health and reflection services; `address` says where it listens."""
+    """A server with the standard health and reflection services; `address` is its `host:port`."""
 
     def __init__(self, app: ServiceApp, *, host: str, port: int, tracing: Tracing | None = None) -> None:
         names = [servicer.full_name for servicer in app.servicers]
@@ -59,7 +59,7 @@ class GrpcServer:
         self.address = f"{host}:{bound}"
 
     async def start(self) -> None:
-        """Listen while NOT_SERVING, so that probes are answered while the service warms up."""
+        """Start to listen as NOT_SERVING, so that probes get an answer while the service warms up."""
         await self._health.join(self._server)
         await self._server.start()
 
@@ -70,7 +70,12 @@ class GrpcServer:
         await self._health.serving(True)
 
     async def stop(self, *, not_serving_seconds: float, drain_seconds: float) -> None:
-        """Report NOT_SERVING, give clients the time to see it, let calls in flight end, then close."""
+        """Report NOT_SERVING, wait until clients have seen it, let calls in flight end, then close.
+
+        Args:
+            not_serving_seconds: How long no call may have arrived before the drain starts.
+            drain_seconds: Limit for calls in flight; half of it also limits the wait before the drain.
+        """
         await self._health.serving(False)
         await self._until_quiet(not_serving_seconds, drain_seconds / 2)
         self._health.end()
@@ -79,7 +84,7 @@ class GrpcServer:
         await self._server.stop(drain_seconds)
 
     async def _until_quiet(self, quiet_seconds: float, limit_seconds: float) -> None:
-        """Wait until no call has arrived for this long: on a busy machine earlier calls may arrive late."""
+        """Wait until no call has arrived for `quiet_seconds`: on a busy machine calls may arrive late."""
         began = time.monotonic()
         while (now := time.monotonic()) < began + quiet_seconds + limit_seconds:
             left = max(began, self._calls.last_at) + quiet_seconds - now

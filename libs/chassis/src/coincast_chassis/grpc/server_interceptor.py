@@ -1,4 +1,4 @@
-"""What surrounds every call that a server answers: context, span, metrics, errors."""
+"""The interceptor of every gRPC server: request context, span, metrics, error mapping."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class ServerCalls(grpc.aio.ServerInterceptor):
-    """Binds request id, trace and deadline; times and counts; turns the error tree into status.
+    """Binds request id, trace and deadline; measures and counts calls; converts errors to gRPC statuses.
 
-    Health checks and reflection pass by: they are the machinery's, not the product's.
+    Health checks and reflection are not intercepted, so that metrics count only the product's own calls.
     """
 
     def __init__(self, tracing: Tracing) -> None:
@@ -85,8 +85,8 @@ class ServerCalls(grpc.aio.ServerInterceptor):
     def _stream(
         self, path: str, behaviour: Callable[[Any, Context], AsyncGenerator[Any]]
     ) -> Callable[..., Any]:
-        # Writes instead of yielding: a cancelled call then ends here, in its own context, and closes the
-        # service's generator at once; gRPC would leave a generator to the garbage collector.
+        # This handler writes messages and does not yield them. A cancelled call then ends here, in its own
+        # context, and closes the service's generator at once; gRPC would leave that to the garbage collector.
         async def call(request: Any, servicer_context: Context) -> None:
             with self._around(path, servicer_context) as outcome:
                 try:
@@ -130,14 +130,14 @@ class ServerCalls(grpc.aio.ServerInterceptor):
 
 
 class _Malformed:
-    """Stands for a request that is no message of its type."""
+    """Placeholder for a request that could not be parsed."""
 
 
 _MALFORMED = _Malformed()
 
 
 def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """Return a deserializer that gives `_MALFORMED` where it fails: gRPC itself would answer INTERNAL."""
+    """Return a deserializer that returns `_MALFORMED` on failure: gRPC itself would answer INTERNAL."""
     if deserializer is None:
         return None
 
@@ -175,7 +175,10 @@ class _Outcome:
 
 
 async def _refuse(path: str, servicer_context: Context, error: Exception) -> None:
-    """End the call with the error's status; what is not of the tree is logged and tells nothing."""
+    """End the call with the error's status.
+
+    Errors other than CoincastError are logged and become INTERNAL.
+    """
     if isinstance(error, grpc.aio.AbortError):
         raise error
     if isinstance(error, TimeoutError):

@@ -1,4 +1,4 @@
-"""Structured logs on stdout: JSON a line, or text for a person; request id and trace id on every line."""
+"""Structured logs on stdout: JSON lines, or text for a terminal; request id and trace id on every line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _scrub(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _is_an_error(record: logging.LogRecord) -> bool:
-    """Return whether a record is an error; gRPC logs a call cancelled before its first step as one."""
+    """Return False for a cancelled call, which gRPC logs as an error if it had not started yet."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
@@ -44,10 +44,10 @@ def configure_logs(
     """Set structlog and the standard library's logging to one format for the whole process.
 
     Args:
-        service: Name of the service, on every line.
-        level: Least level that is logged.
+        service: Name of the service; it is added to every line.
+        level: Lowest level that is logged.
         format: `json`, or text for a terminal.
-        taps: See every event before it becomes text: reports of errors, for example.
+        taps: Processors that receive every event before it is rendered, such as the reporter of errors.
     """
 
     def add_service(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -63,7 +63,7 @@ def configure_logs(
     ]
     if format == "json":
         last: list[Processor] = [
-            # Without local variables: they hold keys and whole histories.
+            # Local variables are left out, since they hold API keys and whole price histories.
             structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             _scrub,
             structlog.processors.JSONRenderer(serializer=_dumps),

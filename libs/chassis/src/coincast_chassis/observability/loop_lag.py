@@ -9,7 +9,7 @@ from coincast_chassis.observability import metrics
 
 
 async def watch_loop(interval_seconds: float = 0.25) -> None:
-    """Observe the loop's lag and its number of tasks until cancelled."""
+    """Record the lag of the event loop and its number of tasks until cancelled."""
     while True:
         due = time.perf_counter() + interval_seconds
         await asyncio.sleep(interval_seconds)

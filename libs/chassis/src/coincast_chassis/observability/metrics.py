@@ -1,7 +1,7 @@
-"""Prometheus metrics of the chassis, and the port that shows all metrics of the process.
+"""Prometheus metrics of the chassis, and the HTTP port that exposes all metrics of the process.
 
-Each package declares its own in a module `metrics.py`, named coincast_<service>_<thing>_<unit>, with few
-values a label.
+Each package declares its own metrics in a module `metrics.py`. They are named
+coincast_<service>_<thing>_<unit>, and each label has few values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from coincast_chassis.errors import Unavailable
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 BUILD = Info("coincast_build", "Version of the running service; the value is 1.")
-SERVING = Gauge("coincast_serving", "1 while the service says that it serves, 0 while it starts or drains.")
+SERVING = Gauge("coincast_serving", "1 while the service reports SERVING, 0 while it starts or drains.")
 SERVER_CALLS = Counter(
     "coincast_grpc_server_calls",
     "gRPC calls answered, by method and status.",
@@ -47,10 +47,10 @@ CLIENT_SECONDS = Histogram(
 )
 LOOP_LAG = Histogram(
     "coincast_event_loop_lag_seconds",
-    "How late the event loop woke a task that had nothing to do.",
+    "Delay of the event loop in waking a task after its sleep.",
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
 )
-TASKS = Gauge("coincast_event_loop_tasks", "Tasks of the event loop that have not ended.")
+TASKS = Gauge("coincast_event_loop_tasks", "Unfinished tasks of the event loop.")
 BREAKER_STATE = Gauge("coincast_breaker_state", "0 closed, 1 half-open, 2 open.", ["breaker"])
 BREAKER_MOVES = Counter("coincast_breaker_transitions", "Changes of a breaker's state.", ["breaker", "to"])
 
@@ -61,13 +61,13 @@ _STATES = {"closed": 0, "half-open": 1, "open": 2}
 
 
 def watch_breaker(name: str, _before: str, after: str) -> None:
-    """Return a listener for `Breaker(listeners=...)`: keeps its state and counts its changes."""
+    """Record the state of a breaker and count the change; pass it to `Breaker(listeners=...)`."""
     BREAKER_STATE.labels(name).set(_STATES[after])
     BREAKER_MOVES.labels(name, after).inc()
 
 
 def watch_disk(name: str, path: Path) -> None:
-    """Show size and free space of the disk under `path` at each scrape; the folder may come later."""
+    """Report size and free space of the disk under `path` at each scrape; the folder need not exist yet."""
     root = path.absolute()
 
     def usage() -> tuple[int, int]:
@@ -80,30 +80,34 @@ def watch_disk(name: str, path: Path) -> None:
 
 
 def exemplar() -> dict[str, str] | None:
-    """Return the trace to hang on an observation, where the request has one."""
+    """Return the exemplar of an observation: the trace id of the running request, None if it has none."""
     trace_id = context.trace_id()
     return {"trace_id": trace_id} if trace_id else None
 
 
 def observe_latency(latency: Histogram, seconds: float, trace_id: str = "") -> None:
-    """Observe how long a request took, its trace id as exemplar: from a slow bucket to trace and logs.
+    """Record how long a request took, with its trace id as exemplar, which links a slow bucket to its trace.
 
-    `latency` is a histogram or a child of one (`SECONDS.labels(route)`). Without `trace_id` the one bound to
-    the running request is taken (`context.bind`); where there is none either, the figure is kept alone.
-    gRPC calls are observed with it on both sides; an HTTP server calls it once a request.
+    gRPC clients and servers call it for each call; an HTTP server calls it once per request.
+
+    Args:
+        latency: A histogram or a child of one (`SECONDS.labels(route)`).
+        seconds: Duration of the request.
+        trace_id: Trace id of the request. By default the one bound to the running request (`context.bind`);
+            without either, no exemplar is recorded.
     """
     labels = {"trace_id": trace_id} if trace_id else exemplar()
     latency.observe(seconds, labels)
 
 
 def split_method(path: str) -> tuple[str, str]:
-    """`/coincast.market.v1.MarketDataService/GetPrices` -> (`MarketDataService`, `GetPrices`)."""
+    """Split `/coincast.market.v1.MarketDataService/GetPrices` into (`MarketDataService`, `GetPrices`)."""
     service, _, method = path.lstrip("/").partition("/")
     return service.rsplit(".", 1)[-1], method
 
 
 def tell_build(service: str, distribution: str | None = None) -> str:
-    """Fill coincast_build_info; returns the version."""
+    """Set coincast_build_info; return the version of the service, "unknown" if it is not installed."""
     try:
         version = metadata.version(distribution or f"coincast-{service}")
     except metadata.PackageNotFoundError:
@@ -114,7 +118,7 @@ def tell_build(service: str, distribution: str | None = None) -> str:
 
 @contextmanager
 def metrics_port(host: str, port: int) -> Iterator[int]:
-    """/metrics of this process on a port of its own (a thread of its own, so a busy loop still answers).
+    """Serve /metrics of this process on a separate port, from a thread, so that a busy loop still answers.
 
     Raises:
         Unavailable: The port cannot be opened.

@@ -14,7 +14,7 @@ FULL_NAME = "coincast.common.v1.ProcessService"
 
 
 class ProcessWatch:
-    """Reads the figures of this process; the CPU share is that since the last reading."""
+    """Reads the resource use of this process; the CPU share covers the time since the last reading."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
@@ -37,7 +37,7 @@ class ProcessWatch:
 
 
 class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
-    """The gRPC face of ProcessWatch."""
+    """The gRPC service that returns the readings of a ProcessWatch."""
 
     def __init__(self) -> None:
         self._watch = ProcessWatch()

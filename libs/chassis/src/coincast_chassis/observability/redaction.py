@@ -1,4 +1,4 @@
-"""Hides secrets in whatever leaves the process: log lines, error reports."""
+"""Redact secrets in log lines and error reports before they leave the process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SECRET_KEY = re.compile(
 _SECRET_TEXT = re.compile(
     r"(?P<lead>api_key[=:]\s*|api-key[=:]\s*|Bearer\s+)(?P<secret>[^\s&@'\"]+)", re.IGNORECASE
 )
-# `://user:password@host`: what stands before an @. Without one, the digits after the colon are a port.
+# `://user:password@host`. Without an @, the digits after the colon are a port and not a password.
 _URL_PASSWORD = re.compile(r"(?P<lead>://[^/\s:@]*:)(?P<secret>[^\s'\"]+)(?=@)")
 
 
 def scrub(value: Any, key: str = "") -> Any:
-    """Return the value with everything hidden that is named like a secret or looks like one."""
+    """Return the value with every part redacted that has the name or the form of a secret."""
     if isinstance(value, dict):
         return {name: scrub(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -28,6 +28,6 @@ def scrub(value: Any, key: str = "") -> Any:
 
 
 def scrub_text(text: str) -> str:
-    """Return the text without keys in addresses, headers and passwords in URLs."""
+    """Return the text with API keys in URLs and headers, and passwords in URLs, redacted."""
     text = _URL_PASSWORD.sub(rf"\g<lead>{HIDDEN}", text)
     return _SECRET_TEXT.sub(rf"\g<lead>{HIDDEN}", text)

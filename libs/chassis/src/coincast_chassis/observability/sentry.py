@@ -1,4 +1,4 @@
-"""Error reports to Sentry, imported only where a DSN is set; secrets are scrubbed before they leave."""
+"""Error reports to Sentry, with secrets redacted; imported only if a DSN is set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LEVELS = ("error", "critical")
 
 
 def report(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Return a tap of the logs: errors become reports, the rest the trail that leads to one."""
+    """Send errors of the logs to Sentry, and other events as breadcrumbs; return the event unchanged."""
     level, message = str(event.get("level", "info")), str(event.get("event", ""))
     if level not in _LEVELS:
         data = {name: value for name, value in event.items() if isinstance(value, str | int | float)}
@@ -38,7 +38,7 @@ def _exception(exc_info: Any) -> BaseException | None:
 
 
 def _before_send(event: Event, hint: Hint) -> Event | None:
-    """Drop the caller's own mistakes, scrub the rest, add the request's ids."""
+    """Drop errors that the client caused; redact other events and add the ids of the request."""
     error = (hint.get("exc_info") or (None, None))[1]
     if isinstance(error, CoincastError) and error.kind != "internal":
         return None
@@ -54,7 +54,15 @@ def _before_send(event: Event, hint: Hint) -> Event | None:
 def open_sentry(
     service: str, dsn: str, *, environment: str, version: str, traces_sample_rate: float = 0.0
 ) -> None:
-    """Start reporting."""
+    """Start to report errors to Sentry.
+
+    Args:
+        service: Name of the service.
+        dsn: Address of the Sentry project.
+        environment: Name of the environment, on every report.
+        version: Version of the service, on every report.
+        traces_sample_rate: Share of requests that Sentry traces, 0 to 1.
+    """
     sentry_sdk.init(
         dsn=dsn,
         environment=environment,
@@ -79,5 +87,5 @@ def transaction(name: str) -> Iterator[None]:
 
 
 def close_sentry() -> None:
-    """Send what is left, for two seconds at most."""
+    """Send pending reports, for two seconds at most."""
     sentry_sdk.get_client().close(timeout=2)

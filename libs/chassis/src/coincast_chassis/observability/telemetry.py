@@ -1,4 +1,4 @@
-"""What every process starts first and stops last: logs, error reports, traces, build info."""
+"""Logs, error reports, traces and build info, which every process starts first and stops last."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Around = Callable[[str], AbstractContextManager[None]]
 
 @contextmanager
 def telemetry(name: str, settings: ServiceSettings) -> Iterator[Tracing]:
-    """Configure logs, Sentry and traces by the settings; yield the traces for channels and server."""
+    """Configure logs, Sentry and traces from the settings; yield the Tracing for channels and server."""
     version = metrics.tell_build(name)
     with _logs(name, settings, version) as around:
         tracing = open_tracing(

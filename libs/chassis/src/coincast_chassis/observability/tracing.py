@@ -1,4 +1,7 @@
-"""OpenTelemetry: spans over gRPC and HTTP, off unless a collector is configured; W3C trace context always."""
+"""OpenTelemetry spans of gRPC and HTTP requests.
+
+Spans are recorded only if a collector is configured; W3C trace context is passed on in any case.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ TRACEPARENT = "traceparent"
 
 
 class Tracing:
-    """The spans of one process. With no tracer it costs a comparison and still hands trace ids on."""
+    """The spans of one process. Without a tracer nothing is recorded, and trace ids are still passed on."""
 
     def __init__(
         self,
@@ -32,7 +35,7 @@ class Tracing:
     def span(
         self, name: str, *, kind: trace.SpanKind = trace.SpanKind.INTERNAL, traceparent: str | None = None
     ) -> Iterator[trace.Span]:
-        """Return a span for the block, child of `traceparent` where given, else of the running span."""
+        """Yield a span for the block: a child of `traceparent` if given, else of the running span."""
         with ExitStack() as stack:
             if self._around_requests is not None and kind is trace.SpanKind.SERVER:
                 stack.enter_context(self._around_requests(name))
@@ -43,12 +46,12 @@ class Tracing:
             yield stack.enter_context(self._tracer.start_as_current_span(name, context=parent, kind=kind))
 
     def with_requests(self, around: Callable[[str], AbstractContextManager[None]]) -> Tracing:
-        """Return the same, with another block around each request served (Sentry's transactions)."""
+        """Return a copy that also enters `around(name)` for each served request (Sentry's transactions)."""
         return Tracing(self._tracer, self._shutdown, around_requests=around)
 
     @property
     def active(self) -> bool:
-        """Return whether a request needs a span or a transaction around it at all."""
+        """Return whether requests need a span or a transaction."""
         return self._tracer is not None or self._around_requests is not None
 
     @property
@@ -57,7 +60,7 @@ class Tracing:
         return self._tracer is not None
 
     def close(self) -> None:
-        """Send what is left and stop; bounded by the exporter's timeout."""
+        """Send pending spans and stop; bounded by the exporter's timeout."""
         self._shutdown()
 
 
@@ -65,13 +68,13 @@ _current: contextvars.ContextVar[Tracing | None] = contextvars.ContextVar("coinc
 
 
 def current_tracing() -> Tracing:
-    """Return the tracing of this process (`use_tracing` sets it); one that is off where there is none."""
+    """Return the tracing of this process, which `use_tracing` sets; by default one that is off."""
     return _current.get() or Tracing()
 
 
 @contextmanager
 def use_tracing(tracing: Tracing) -> Iterator[Tracing]:
-    """Make it the current one for the block and all tasks that begin in it."""
+    """Make a tracing the current one for the block and all tasks that start in it."""
     token = _current.set(tracing)
     try:
         yield tracing
@@ -82,11 +85,11 @@ def use_tracing(tracing: Tracing) -> Iterator[Tracing]:
 def open_tracing(
     service: str, endpoint: str, *, sample_rate: float = 1.0, environment: str = "", version: str = ""
 ) -> Tracing:
-    """Return the tracing to a collector.
+    """Return a tracing that exports spans to a collector.
 
     Args:
         service: Name of the service.
-        endpoint: The collector; http:// is plaintext, https:// TLS; empty turns tracing off.
+        endpoint: Address of the collector; http:// is plaintext, https:// is TLS, empty turns tracing off.
         sample_rate: Share of the traces that are sent, 0 to 1.
         environment: Name of the environment, on every span.
         version: Version of the service, on every span.

@@ -1,4 +1,4 @@
-"""Where spans go: the part of tracing that needs OpenTelemetry's SDK, imported only where it is on."""
+"""Export of spans. It needs OpenTelemetry's SDK, so it is imported only if tracing is on."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from opentelemetry.trace import Tracer
 
 
 def otlp_exporter(endpoint: str) -> SpanExporter:
-    """Return an exporter over OTLP/gRPC; a collector that is away costs nothing but its spans."""
+    """Return an exporter over OTLP/gRPC; if the collector is unreachable, only the spans are lost."""
     return OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http://"), timeout=2)
 
 
 def exporting(
     exporter: SpanExporter, attributes: Mapping[str, str], *, sample_rate: float = 1.0
 ) -> tuple[Tracer, Callable[[], None]]:
-    """Return a tracer that sends in batches to `exporter`, and the function that ends it.
+    """Return a tracer that sends batches of spans to `exporter`, and the function that shuts it down.
 
-    A caller's decision to sample or not is followed.
+    If the incoming trace context says whether to sample, that decision is used.
     """
     sampler = ParentBased(TraceIdRatioBased(sample_rate))
     provider = TracerProvider(resource=Resource.create(dict(attributes)), sampler=sampler)

@@ -1,10 +1,10 @@
-"""Tasks that run beside the requests: started by name, logged when they fail, cancelled at the end.
+"""Background tasks: named, logged when they fail, cancelled when their component closes.
 
 Use one group per component, and close it with the component:
 
     async with BackgroundTasks("prices") as tasks:
         tasks.start("refresh", refresh(pairs))                        # once; a failure is logged
-        tasks.start_periodic("sample", sample, interval_seconds=30)   # again and again; failures are logged
+        tasks.start_periodic("sample", sample, interval_seconds=30)   # repeatedly; failures are logged
 
 `asyncio.create_task` alone keeps no reference (the task may be collected while it runs), reports a failure
 only when it is collected, and passes the deadline of a request on to work that outlives the request.
@@ -26,7 +26,7 @@ log = get_logger("coincast.background_tasks")
 
 
 class BackgroundTasks:
-    """A group of background tasks that ends as a whole.
+    """A group of background tasks that are cancelled together.
 
     Args:
         component: Name of the owner; every task is called `<component>.<name>` in logs and in debuggers.
@@ -95,7 +95,7 @@ class BackgroundTasks:
         first_after_seconds: float | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> asyncio.Task[None]:
-        """Run `step` again and again; a failed step is logged and the next one runs after the same interval.
+        """Run `step` repeatedly; a failed step is logged and the next one runs after the same interval.
 
         Args:
             name: What the task does, as it stands in logs.
@@ -120,7 +120,10 @@ class BackgroundTasks:
         return self.start(name, run())
 
     async def join(self) -> None:
-        """Wait until every task that runs now, or that these start, has ended. Failures are not raised."""
+        """Wait until all tasks have ended, including those that running tasks start.
+
+        Failures are not raised.
+        """
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 

@@ -4,9 +4,9 @@
     replies.put(key, body)      # evicts the least recently used entries that no longer fit
     body = replies.get(key)     # None if absent or expired
 
-Every structure that is keyed by something a client sends belongs into one of these. Sizes in bytes are
-estimates of what an entry keeps alive: key, value and a fixed overhead. `Lru` counts entries, or a weight
-that its owner gives. Not safe for use from several threads.
+Use one of these for every structure whose keys come from clients. The size of an entry in bytes is an
+estimate of the memory that it holds: key, value and a fixed overhead. `Lru` counts entries, or a weight that
+its owner computes. Neither is safe for use from several threads.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _MAX_DEPTH = 6
 
 
 def estimate_bytes(value: object, _depth: int = 0) -> int:
-    """Return about how many bytes a value keeps alive: exact for bytes, a sum over containers and slots.
+    """Estimate how much memory a value holds, in bytes: exact for bytes, a sum over containers and slots.
 
-    Shared parts count for each holder, so the estimate errs to the large side. Protobuf messages count as
-    three times their encoded size.
+    Parts that several values share count for each of them, so the estimate may be too large. Protobuf
+    messages count as three times their encoded size.
     """
     size = sys.getsizeof(value, 64)
     if (
@@ -144,7 +144,7 @@ def _entry_size(entry: tuple[Any, int]) -> int:
 
 
 class Lru(Generic[K, V]):
-    """Entries that weigh at most `capacity` together, each 1 unless `weigh` says otherwise.
+    """An LRU cache whose entries weigh at most `capacity` in total; each weighs 1 unless `weigh` is given.
 
     A value that is heavier than the whole cache is not stored; a capacity of 0 stores nothing.
     """
@@ -156,7 +156,7 @@ class Lru(Generic[K, V]):
         return len(self._entries)
 
     def get(self, key: K) -> V | None:
-        """Return the value and mark it as used; None where there is none."""
+        """Return the value of a key and mark it as used; None if it is absent."""
         return self._entries.get(key)
 
     def put(self, key: K, value: V) -> None:
@@ -168,5 +168,5 @@ class Lru(Generic[K, V]):
             return
 
     def discard(self, key: K) -> None:
-        """Remove a key, if it is there."""
+        """Remove a key if it is present."""
         self._entries.pop(key, None)

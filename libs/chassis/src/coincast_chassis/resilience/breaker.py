@@ -1,4 +1,4 @@
-"""A circuit breaker for asyncio: pybreaker holds the state, this gate decides who passes and what counts."""
+"""A circuit breaker for asyncio. pybreaker holds the state; `Breaker` admits calls and counts failures."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ def is_failure(error: BaseException) -> bool:
 class Breaker:
     """Opens after `fail_max` failures in a row, but not before `min_calls` calls since it closed.
 
-    After `reset_seconds` (monotonic) one probe at a time may pass, for `probe_seconds` at most; its success
-    closes, its failure opens again. A cancelled call and an error that is no failure count as neither: what
-    never left the process must not close the circuit. Not for use from several threads.
+    After `reset_seconds` (monotonic) one probe at a time may pass, for `probe_seconds` at most. If the probe
+    succeeds, the breaker closes; if it fails, the breaker opens again. A cancelled call and an error that is
+    not a failure of the dependency (`is_failure`) count as neither, because such a call may never have left
+    the process. Not safe for use from several threads.
     """
 
     def __init__(
@@ -73,19 +74,24 @@ class Breaker:
 
     @property
     def state(self) -> str:
-        """closed, open or half-open."""
+        """Return the state: closed, open or half-open."""
         return str(self._machine.current_state)
 
     @property
     def retry_after_seconds(self) -> float:
-        """Return seconds until a probe may pass; 0 where one may now."""
+        """Return the seconds until a probe may pass; 0 if one may pass now."""
         if self.state != OPEN:
             return 0.0
         return max(0.0, self._opened_at + self._reset_seconds - self._clock.monotonic())
 
     async def call(self, fn: Callable[[], Awaitable[T]]) -> T:
-        """Await `fn()`, or raise BreakerOpen without calling it. A probe has a time limit (Timeout)."""
-        # As _passage does it, which costs three times as much: every call between services comes this way.
+        """Await and return `fn()`.
+
+        Raises:
+            BreakerOpen: The breaker is open; `fn` was not called.
+            Timeout: The call was a probe and exceeded `probe_seconds`.
+        """
+        # This repeats _passage, which takes three times as long: every call between services runs this code.
         ticket = self._admit()
         try:
             if self._probe is ticket:
@@ -100,7 +106,7 @@ class Breaker:
         return result
 
     async def __aenter__(self) -> None:
-        """Pass the gate for a block, or raise BreakerOpen."""
+        """Admit the block as one call, or raise BreakerOpen."""
         passage = self._passage()
         await passage.__aenter__()
         self._blocks.setdefault(asyncio.current_task(), []).append(passage)
@@ -108,7 +114,7 @@ class Breaker:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Count how the block ended."""
+        """Record whether the block succeeded or failed."""
         task = asyncio.current_task()
         passages = self._blocks[task]
         passage = passages.pop()

@@ -1,4 +1,4 @@
-"""One fetch for all who ask for the same thing at the same time."""
+"""Request coalescing: concurrent callers with the same key share one fetch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """The first caller starts the fetch, the others share it; it outlives any one caller.
+    """Starts a fetch for the first caller of a key; later callers share its result.
 
-    A caller that is cancelled leaves alone: the fetch goes on for the others (and for the cache that it
-    fills), without the deadline of the first caller.
+    The cancellation of one caller does not cancel the fetch. It continues for the other callers (and for the
+    cache that it fills), without the deadline of the first caller.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class SingleFlight(Generic[K, V]):
         return len(self._flights)
 
     async def do(self, key: K, fetch: Callable[[], Awaitable[V]]) -> V:
-        """Return the result of `fetch`, or the error it raised, shared by all callers of `key` meanwhile."""
+        """Return the result of `fetch`, or raise its error; all concurrent callers of `key` share it."""
         task = self._flights.get(key)
         if task is None:
             task = self._start(key, fetch)
@@ -45,10 +45,10 @@ class SingleFlight(Generic[K, V]):
         if self._flights.get(key) is task:
             del self._flights[key]
         if not task.cancelled():
-            task.exception()  # marks it as seen: all callers may have gone
+            task.exception()  # Mark it as retrieved: all callers may have been cancelled.
 
     async def aclose(self) -> None:
-        """Cancel what is in flight and wait for it to end."""
+        """Cancel the fetches in flight and wait until they have ended."""
         tasks = list(self._flights.values())
         for task in tasks:
             task.cancel()

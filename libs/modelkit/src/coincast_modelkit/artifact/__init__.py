@@ -1,4 +1,4 @@
-"""Versions on the shared volume: how they are described, written, verified and named."""
+"""Model artifacts on the shared volume: manifest, writing, verification, aliases."""
 
 from __future__ import annotations
 

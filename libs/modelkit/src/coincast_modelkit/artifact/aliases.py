@@ -1,4 +1,7 @@
-"""Aliases of a model: its production, challenger and shadow version. Only the training service moves them."""
+"""Aliases of a model: its production, challenger and shadow version.
+
+Only the training service changes them.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,14 @@ from coincast_modelkit.artifact.layout import ALIASES, model_folder
 
 @dataclass(frozen=True, slots=True)
 class Aliases:
-    """An empty name means that no version has the alias. revision counts the moves.
+    """The version that each alias of a model points to.
 
-    challenger_share is the share of traffic that the challenger answers, 0 to 1.
+    Attributes:
+        production: Version in production; empty where there is none, as for the other aliases.
+        challenger: Version in an A/B test against production.
+        challenger_share: Share of the traffic that the challenger answers, 0 to 1.
+        shadow: Version that forecasts in the shadow of production; its forecasts are recorded, not served.
+        revision: Number of changes so far.
     """
 
     production: str = ""
@@ -39,7 +47,7 @@ class Aliases:
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
-        """Read what to_bytes wrote. Raises ArtifactCorrupt."""
+        """Parse the output of to_bytes. Raises ArtifactCorrupt."""
         try:
             plain = json.loads(raw)
             known = {f.name: plain[f.name] for f in fields(cls) if f.name in plain}
@@ -49,12 +57,12 @@ class Aliases:
 
 
 def aliases_path(root: Path, model: str) -> Path:
-    """Return the path of the aliases of a model."""
+    """Return the path of a model's aliases.json."""
     return model_folder(root, model) / ALIASES
 
 
 def read_aliases(root: Path, model: str) -> Aliases:
-    """Return the aliases of a model; empty ones where it has none yet. Raises ArtifactCorrupt."""
+    """Return the aliases of a model, all empty if none was set yet. Raises ArtifactCorrupt."""
     try:
         return Aliases.from_bytes(aliases_path(root, model).read_bytes())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Write files durably: after a crash the old or the new content is there, never a part."""
+"""Write files durably: after a crash a file holds its old or its new content, never a part."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the entries of a folder durable."""
+    """Flush the entries of a folder to the disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -17,7 +17,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Make every file below a folder durable, and then the folders."""
+    """Flush every file below a folder to the disk, then the folders."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             handle = os.open(path, os.O_RDONLY)

@@ -1,15 +1,16 @@
-"""Why an artifact cannot be used."""
+"""Errors of reading an artifact."""
 
 from __future__ import annotations
 
 
 class ArtifactError(Exception):
-    """Any reason not to use an artifact; the message says which file and what to do.
+    """Base of all errors that make an artifact unusable; the message names the file and the fix.
 
     ArtifactError
       +- ArtifactMissing   there is no such model, version or file
       +- ArtifactCorrupt   a digest, a size or the shape of the manifest is wrong
-      +- ArtifactRefused   whole, but not to be used: unsigned, wrongly signed, other features, a newer format
+      +- ArtifactRefused   intact, but must not be used: unsigned, wrongly signed, other features, newer
+      format
     """
 
 
@@ -22,4 +23,4 @@ class ArtifactCorrupt(ArtifactError):  # noqa: N818 - the name says the state
 
 
 class ArtifactRefused(ArtifactError):  # noqa: N818 - the name says the state
-    """Whole, but not to be used here."""
+    """The artifact is intact, but must not be used here."""

@@ -1,4 +1,4 @@
-"""Golden inputs and outputs: what a version said where it was trained, to be said again before it serves."""
+"""Golden files: inputs and the forecasts of the trained version, which it must reproduce before it serves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coincast_modelkit.models.base import ForecastModel
 
 GOLDEN = "golden.npz"
 HORIZONS = (1, 7, 30)
-# Another processor may round otherwise; a wrong model is wrong by far more.
+# Another processor may round differently; a wrong model differs by far more.
 TOLERANCE = 1e-5
 OUTPUTS = ("horizons", "quantiles", "volatility")
 
@@ -64,8 +64,13 @@ def golden_inputs(raw: bytes) -> tuple[list[ModelInput], dict[str, np.ndarray]]:
 def check_golden(model: ForecastModel, raw: bytes) -> float:
     """Return the largest deviation of the model's forecasts from the golden ones.
 
-    Raises ArtifactRefused where it exceeds TOLERANCE or the file holds no forecast to compare with,
-    ArtifactCorrupt where it is not a golden file.
+    Args:
+        model: The loaded model.
+        raw: Content of the golden file.
+
+    Raises:
+        ArtifactRefused: The deviation exceeds TOLERANCE, or the file holds no forecast to compare with.
+        ArtifactCorrupt: It is not a golden file.
     """
     prepared, arrays = golden_inputs(raw)
     if not any(one.size and np.isfinite(one).all() for one in arrays["quantiles"]):

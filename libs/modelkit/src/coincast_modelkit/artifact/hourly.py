@@ -1,7 +1,7 @@
-"""Versions of the hourly model: read, verified, and checked against the forecasts of their training.
+"""Artifacts of the hourly model: read, verify, and check the golden forecasts.
 
-The hourly model takes hours of several coins where the daily ones take a prepared day, so its golden file
-holds hourly candles. Everything else (layout, digests, seal, manifest) is that of every version.
+The input of the hourly model is the hourly candles of several coins, not a prepared day, so its golden file
+holds hourly candles. Layout, digests, seal and manifest are the same as for the daily models.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FEATURES_HASH = hashlib.sha256("\n".join(("hourly/1", *TERMS)).encode()).hexdige
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedHourlyArtifact:
-    """A version of the hourly model that loads; golden holds the verified bytes of its golden file."""
+    """A loaded version of the hourly model; golden holds the verified bytes of its golden file."""
 
     manifest: Manifest
     model: IntradayModel
@@ -42,7 +42,7 @@ class LoadedHourlyArtifact:
 def read_hourly_artifact(
     root: Path, version: str, *, key: bytes | None = None, require_signature: bool = False
 ) -> LoadedHourlyArtifact:
-    """Verify a version of the hourly model whole, load it and check its golden forecasts.
+    """Verify all files of a version of the hourly model, load it and check its golden forecasts.
 
     Args:
         root: The folder of artifacts.
@@ -51,7 +51,8 @@ def read_hourly_artifact(
         require_signature: Whether an unsigned version is refused.
 
     Raises:
-        ArtifactError: It is missing, corrupt, of other features, or forecasts something else here.
+        ArtifactError: The version is missing, corrupt, has other features, or does not reproduce its golden
+            forecasts.
     """
     name = IntradayModel.name
     manifest, signed = read_manifest(root, name, version, key=key, require_signature=require_signature)
@@ -69,7 +70,7 @@ def read_hourly_artifact(
 
 
 def hourly_golden_bytes(model: IntradayModel, coins: Sequence[HourlyCandles]) -> bytes:
-    """Return the inputs and outputs of some coins as npz; they are each other's market.
+    """Return the inputs and outputs of some coins as npz; the coins also serve as the reference market.
 
     Raises:
         ValueError: A coin could not be forecast.
@@ -95,8 +96,8 @@ def check_hourly_golden(model: IntradayModel, raw: bytes) -> float:
     """Return the largest deviation of the model's forecasts from the golden ones.
 
     Raises:
-        ArtifactRefused: It exceeds TOLERANCE.
-        ArtifactCorrupt: The file is no golden file.
+        ArtifactRefused: The deviation exceeds TOLERANCE.
+        ArtifactCorrupt: It is not a golden file.
     """
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as file:
@@ -120,7 +121,7 @@ def check_hourly_golden(model: IntradayModel, raw: bytes) -> float:
 
 
 def hourly_data_window(panel: HourlyPanel) -> DataWindow:
-    """Describe hourly candles, so that the same hours give the same hash in whatever order they came.
+    """Describe hourly candles; the hash does not depend on the order of the coins.
 
     Raises:
         ValueError: The panel holds no hours.

@@ -1,4 +1,4 @@
-"""Where things lie below the artifact root, and which names are allowed there."""
+"""Paths below the artifact root, and the valid names of models and versions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coincast_modelkit.artifact.errors import ArtifactMissing
 MANIFEST = "manifest.json"
 SEAL = "manifest.seal"
 ALIASES = "aliases.json"
-# What followed each past day, for joint scenarios; versions made before it have none.
+# The returns after each past day, for joint scenarios. Versions from before scenarios have no such file.
 SCENARIOS = "scenarios.npz"
 TEMPORARY = ".writing-"
 

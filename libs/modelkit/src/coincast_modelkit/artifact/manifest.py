@@ -1,4 +1,4 @@
-"""The manifest of a version: everything that decides its numbers, and the digest of every file beside it."""
+"""The manifest of a version: all inputs that determine its forecasts, and the digests of its files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class FileDigest:
-    """One file of the artifact, by its path relative to the folder."""
+    """Digest and size of one file of an artifact."""
 
     sha256: str
     size_bytes: int
@@ -25,7 +25,7 @@ class FileDigest:
 
 @dataclass(frozen=True, slots=True)
 class DataWindow:
-    """What was learnt from: ISO dates, rows a coin, SHA-256 over every candle."""
+    """The training data: first and last ISO date, rows per coin, SHA-256 over all candles."""
 
     from_date: str
     to_date: str
@@ -35,12 +35,12 @@ class DataWindow:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The frozen description of one version.
+    """The description of one version; it does not change after the version is written.
 
-    write_artifact fills in version, files and format_version. created_at is UNIX seconds. parent is the
-    version this one was retrained from, or empty. metrics holds what the training stores beside the record
-    (tuning, importance). golden names a file of inputs and outputs that a reader must reproduce before it
-    serves; without one a version is not read.
+    write_artifact fills in version and files. created_at is UNIX seconds. parent is the version that this one
+    was retrained from, or empty. metrics holds further results of the training, such as tuning and feature
+    importance. golden names the file of inputs and outputs that a reader must reproduce before it serves; a
+    version without one is refused. files maps paths relative to the version's folder to their digests.
     """
 
     model: str
@@ -62,13 +62,13 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def to_bytes(self) -> bytes:
-        """Return canonical JSON: sorted keys, no NaN. Raises ValueError where a value is not JSON."""
+        """Return canonical JSON: sorted keys, no NaN. Raises ValueError if a value is not JSON."""
         text = json.dumps(asdict(self), sort_keys=True, indent=1, allow_nan=False)
         return text.encode() + b"\n"
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
-        """Read what to_bytes wrote. Raises ArtifactCorrupt, or ArtifactRefused for a newer format."""
+        """Parse the output of to_bytes. Raises ArtifactCorrupt, or ArtifactRefused for a newer format."""
         try:
             plain = json.loads(raw)
             if plain["format_version"] > FORMAT_VERSION:
@@ -88,9 +88,10 @@ class Manifest:
 
 
 def data_window(panel: Panel) -> DataWindow:
-    """Describe a panel so that the same candles give the same hash, wherever and in whatever order they came.
+    """Describe a panel of daily candles; the hash does not depend on the order of the coins.
 
-    Raises ValueError where the panel holds no candles.
+    Raises:
+        ValueError: The panel holds no candles.
     """
     held = {coin: panel[coin] for coin in sorted(panel) if len(panel[coin])}
     if not held:

@@ -1,4 +1,4 @@
-"""Reading a version: every digest is checked before a byte of it is parsed."""
+"""Read a version: the digest of every file is checked before the file is parsed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedArtifact:
-    """A version that loads.
+    """A loaded version.
 
-    golden holds the verified bytes of its golden file, for check_golden before the version forecasts.
+    golden holds the verified bytes of its golden file; call check_golden before the version serves.
     """
 
     manifest: Manifest
@@ -38,7 +38,7 @@ class LoadedArtifact:
 def read_manifest(
     root: Path, model: str, version: str, *, key: bytes | None = None, require_signature: bool = False
 ) -> tuple[Manifest, bool]:
-    """Return the manifest alone, its seal checked, and whether this key signed it.
+    """Check the seal of a version; return its manifest, and whether the given key signed it.
 
     Args:
         root: Folder of all artifacts.
@@ -48,7 +48,7 @@ def read_manifest(
         require_signature: Whether an unsigned manifest is refused.
 
     Raises:
-        ArtifactError: It is missing, damaged, or must not serve here.
+        ArtifactError: The version is missing, damaged, or must not be used here.
     """
     folder = version_folder(root, model, version)
     if not folder.is_dir() or folder.is_symlink():
@@ -64,7 +64,7 @@ def read_manifest(
 def read_artifact(
     root: Path, model: str, version: str, *, key: bytes | None = None, require_signature: bool = False
 ) -> LoadedArtifact:
-    """Verify a version whole and load its model.
+    """Verify all files of a version and load its model.
 
     The model reads a private copy of the bytes that were verified, so nothing can change in between.
 
@@ -78,7 +78,7 @@ def read_artifact(
     Raises:
         ArtifactMissing: There is no such version.
         ArtifactCorrupt: A file differs from its digest or cannot be read.
-        ArtifactRefused: The version is intact but must not serve here.
+        ArtifactRefused: The version is intact but must not be used here.
     """
     manifest, signed = read_manifest(root, model, version, key=key, require_signature=require_signature)
     check_features(manifest)
@@ -104,7 +104,7 @@ def unpacked(content: Mapping[str, bytes]) -> Iterator[Path]:
 
 
 def golden_of(manifest: Manifest, content: Mapping[str, bytes]) -> bytes:
-    """Raise ArtifactRefused where nothing says what the version has to forecast here."""
+    """Return the content of the golden file. Raises ArtifactRefused if the version has none."""
     if not manifest.golden:
         raise ArtifactRefused(f"{manifest.model} {manifest.version} names no golden file; retrain it")
     if not (golden := content.get(manifest.golden)):
@@ -116,7 +116,7 @@ def golden_of(manifest: Manifest, content: Mapping[str, bytes]) -> bytes:
 
 
 def check_features(manifest: Manifest) -> None:
-    """Raise ArtifactRefused where this build computes other features than the version was trained on."""
+    """Raise ArtifactRefused if this build computes other features than the version was trained on."""
     try:
         spec = spec_of(manifest.feature_names)
     except ValueError as error:
@@ -129,7 +129,7 @@ def check_features(manifest: Manifest) -> None:
 
 
 def verified_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
-    """Return the bytes of every file of the manifest, after a check of their digests.
+    """Check the digest of every file of the manifest; return their contents by path.
 
     Raises:
         ArtifactCorrupt: A digest differs from the manifest's.
@@ -148,14 +148,14 @@ def verified_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
 
 
 def _check_inside(name: str) -> None:
-    """Raise ArtifactRefused for a path that is not plainly below the folder."""
+    """Raise ArtifactRefused for a path that may lead outside the version's folder."""
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\x00" in name:
         raise ArtifactRefused(f"the manifest names {name!r}, which lies outside its folder")
 
 
 def _read_plain(folder: Path, name: str) -> bytes:
-    """Return a regular file's bytes without following a link below the folder."""
+    """Return the bytes of a regular file; symbolic links below the folder are refused."""
     parts = PurePosixPath(name).parts
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:

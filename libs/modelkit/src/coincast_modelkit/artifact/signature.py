@@ -1,4 +1,4 @@
-"""The seal of a manifest: its digest, and with a key its signature, in a small file beside it."""
+"""The seal of a manifest: a small file with its digest and, if there is a key, its signature."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FIELDS = {"sha256", "hmac_sha256"}
 
 
 def make_seal(manifest: bytes, key: bytes | None) -> bytes:
-    """Return JSON with the SHA-256 of the manifest's bytes and, given a key, their HMAC-SHA256."""
+    """Return JSON with the SHA-256 of the manifest and, if a key is given, its HMAC-SHA256."""
     seal = {"sha256": hashlib.sha256(manifest).hexdigest()}
     if key:
         seal["hmac_sha256"] = _signature(manifest, key)
@@ -24,9 +24,9 @@ def _encoded(seal: dict[str, str]) -> bytes:
 
 
 def check_seal(manifest: bytes, seal: bytes, *, key: bytes | None, require_signature: bool) -> bool:
-    """Return whether the manifest is signed by this key; unsigned or keyless it is False.
+    """Check a seal; return whether the given key signed the manifest, False for no signature or no key.
 
-    The manifest's bytes have not been parsed yet.
+    Call it before the manifest is parsed.
 
     Args:
         manifest: Bytes of the manifest.
@@ -43,7 +43,7 @@ def check_seal(manifest: bytes, seal: bytes, *, key: bytes | None, require_signa
         digest, signature = str(plain["sha256"]), plain.get("hmac_sha256")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactCorrupt(f"manifest.seal cannot be read: {error!r}") from error
-    # A damaged name must not make a signed artifact look unsigned.
+    # A damaged field name must not make a signed artifact look unsigned.
     if not set(plain) <= FIELDS or _encoded(plain) != seal:
         raise ArtifactCorrupt("manifest.seal is not as it was written")
     if not hmac.compare_digest(digest.encode(), hashlib.sha256(manifest).hexdigest().encode()):

@@ -1,4 +1,4 @@
-"""Writing a version: temporary folder, sync, rename. A version's number is never used twice."""
+"""Write a version: temporary folder, sync, rename. The number of a version is never reused."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ LOCK = ".lock"
 def write_artifact(
     root: Path, manifest: Manifest, save: Callable[[Path], None], *, key: bytes | None = None
 ) -> str:
-    """Write a new version and return its name. Nothing is seen under that name until all of it is on disk.
+    """Write a new version and return its name. The version appears under that name only when it is complete.
 
-    save(folder) writes the model's files (and the golden file) into a temporary folder. With a key the
-    manifest is signed. Whatever fails, OSError for a full disk included, leaves the versions as they were.
+    The files are written to a temporary folder first. A failure, such as OSError for a full disk, leaves the
+    existing versions unchanged.
 
     Args:
         root: Folder of all artifacts.
-        manifest: The manifest; version and files are filled in.
-        save: Writes the files of the model into a folder.
+        manifest: The manifest; this function fills in version and files.
+        save: Writes the files of the model and the golden file into the folder that it is given.
         key: Key of the signature; None leaves the manifest unsigned.
     """
     folder = model_folder(root, manifest.model)
@@ -84,7 +84,10 @@ def digests(folder: Path) -> dict[str, FileDigest]:
 
 
 def sweep_temporary(root: Path, model: str) -> int:
-    """Remove what killed writers left behind; how many. Call it where no writer of the model runs."""
+    """Remove the files of killed writers; return their number.
+
+    Call it only while no writer of the model runs.
+    """
     folder = model_folder(root, model)
     left = list(folder.glob(f"{TEMPORARY}*")) if folder.is_dir() else []
     for path in left:
@@ -97,7 +100,7 @@ def sweep_temporary(root: Path, model: str) -> int:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Yield one writer of a model at a time, over processes; the lock dies with its holder."""
+    """Hold the model's lock for writers, across processes; it is released when its holder exits."""
     handle = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -107,7 +110,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _next_version(root: Path, folder: Path, model: str) -> str:
-    """Return the next name after recording it, so that the name of a removed version is not reused."""
+    """Record and return the next name, so that the name of a removed version is not reused."""
     counter = folder / LAST_NUMBER
     try:
         last = int(counter.read_text())

@@ -1,3 +1,3 @@
-"""One reader of candle files, for imports, replays and evaluations."""
+"""The reader of candle files that imports, replays and evaluations share."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Read daily candles from the rows of a file: dates to UTC days, checks, repeated days, gaps.
+"""Read daily candles from the rows of a file: parse dates, check prices, find repeated days and gaps.
 
-Shorter candles (hours, minutes) are combined to days; the hours of a file of hours are given as well. Each
-rejected row is reported with its line and the reason; the other rows are still read.
+Candles of hours or minutes are combined to UTC days; for a file of hours, the hours are returned as well.
+Each rejected row is reported with its line and the reason; the other rows are still read.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 
 from coincast_modelkit.candle_files.tables import SUFFIXES, CandleFileError, coin_of_file, read_rows
 
-# Nothing was traded before the first bitcoin block.
+# Date of the first bitcoin block: no coin was traded before it.
 EARLIEST = date(2009, 1, 3)
-# Prices of one day may disagree by a rounding of the last digit.
+# Relative tolerance between the prices of one day, for rounding of the last digit.
 SLACK = 1e-9
-# Numbers from here on are UNIX milliseconds, microseconds, nanoseconds.
+# (least number, divisor to seconds) of UNIX nanoseconds, microseconds, milliseconds.
 UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 FIRST_UNIX = 1.0e8
 PRICES = ("open", "high", "low", "close")
@@ -36,7 +36,7 @@ TOO_EARLY = "before the first bitcoin"
 UNREADABLE_DATE = "unreadable date"
 NOT_A_NUMBER = "price not a number"
 HOUR_SECONDS = 3600
-# What is said of the rows of a file of hours.
+# Reasons for rejected rows in a file of hours.
 OFF_HOUR = "not on the full hour"
 REPEATED_HOUR = "duplicate hour"
 OF_HOURS = {DIFFER: "two rows for one hour differ", REPEATED: REPEATED_HOUR}
@@ -52,7 +52,7 @@ MAX_CELL = 40
 
 @dataclass(frozen=True, slots=True)
 class DailyCandle:
-    """One UTC day; money in one currency."""
+    """The candle of one UTC day; prices, volume and market cap in one currency."""
 
     day: date
     close: float
@@ -88,7 +88,7 @@ class DailyFile:
     candles: list[DailyCandle] = field(default_factory=list)
     set_aside: list[RejectedRow] = field(default_factory=list)
     gaps: list[date] = field(default_factory=list)
-    # The hours of a file of hours, by their start in UNIX seconds, in order; `day` of each is its UTC day.
+    # Only for a file of hours: start in UNIX seconds and candle of each hour, oldest first.
     hours: list[tuple[int, DailyCandle]] = field(default_factory=list)
 
     @property
@@ -178,7 +178,7 @@ def candle_files(folder: Path) -> list[Path]:
     """Return the files of a folder that may hold candles, by name.
 
     Raises:
-        CandleFileError: There is no such folder, or no such file in it.
+        CandleFileError: The folder does not exist, or holds no such file.
     """
     if not folder.is_dir():
         raise CandleFileError(f"no such folder of candles: {folder} is no folder")
@@ -194,8 +194,8 @@ def read_file(path: Path, last_day: date) -> DailyFile:
     """Read the daily candles of one file.
 
     Args:
-        path: The file; its name tells the coin.
-        last_day: Newest day that can be closed; later rows are rejected.
+        path: The file; the coin's id is derived from its name.
+        last_day: Newest UTC day that has closed; later rows are rejected.
 
     Raises:
         CandleFileError: The file cannot be read at all.
@@ -208,8 +208,14 @@ def read_daily_rows(
 ) -> DailyFile:
     """Check rows one at a time and return the daily candles.
 
-    Of several rows for one moment the first counts if they agree; if they differ, all are rejected, since the
-    right one is unknown.
+    Of several equal rows for one time the first is used. If they differ, all are rejected, since it is
+    unknown which one is right.
+
+    Args:
+        rows: Line number and row, with the column names of `tables`.
+        last_day: Newest UTC day that has closed; later rows are rejected.
+        coin: The coin's id.
+        file: Name of the file, for reports.
     """
     found = DailyFile(coin, file)
     moments: dict[datetime, tuple[int, DailyCandle]] = {}
@@ -244,7 +250,7 @@ def read_daily_rows(
 
 
 def _is_hourly(ordered: Sequence[tuple[datetime, int, DailyCandle]]) -> bool:
-    """Return whether most rows follow one another by an hour, and some begin on the full hour."""
+    """Return whether the usual step between rows is an hour and some rows begin on the full hour."""
     steps = sorted((b[0] - a[0]) for a, b in pairwise(ordered))
     by_the_hour = bool(steps) and steps[len(steps) // 2] == timedelta(hours=1)
     return by_the_hour and any(_on_the_hour(moment) for moment, _, _ in ordered)
@@ -257,7 +263,7 @@ def _on_the_hour(moment: datetime) -> bool:
 def _read_hours(
     ordered: Sequence[tuple[datetime, int, DailyCandle]], found: DailyFile
 ) -> list[tuple[datetime, int, DailyCandle]]:
-    """Store the hours of a file, and return the rows without those that are not on the full hour."""
+    """Store the hours of a file; return the rows that begin on the full hour."""
     found.set_aside = [replace(row, reason=OF_HOURS.get(row.reason, row.reason)) for row in found.set_aside]
     found.set_aside += [
         RejectedRow(found.file, line, OFF_HOUR) for moment, line, _ in ordered if not _on_the_hour(moment)
@@ -268,7 +274,7 @@ def _read_hours(
 
 
 def read_row(row: Mapping[str, Any], last_day: date) -> tuple[datetime, DailyCandle] | str:
-    """Return the moment (UTC) and the candle of a row, or the reason for its rejection."""
+    """Return the time (UTC) and the candle of a row, or the reason for its rejection."""
     moment = parse_moment(row.get("date"))
     if moment is None:
         return UNREADABLE_DATE
@@ -304,7 +310,7 @@ def _shown(value: Any) -> str:
 
 
 def parse_moment(value: Any) -> datetime | None:
-    """Return a moment in UTC: a date, an ISO time with or without zone, or UNIX seconds or milliseconds."""
+    """Parse a date, an ISO time with or without zone, or a UNIX time to a UTC time; None for other values."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     if isinstance(value, date):
@@ -333,14 +339,14 @@ def _from_text(text: str) -> datetime | None:
 
 
 def _daily(ordered: Sequence[tuple[datetime, int, DailyCandle]], found: DailyFile) -> Iterator[DailyCandle]:
-    """Yield one candle per day, oldest first; several moments of one day are combined."""
+    """Yield one candle per day, oldest first; several rows of one day are combined."""
     if len({moment.date() for moment, _, _ in ordered}) == len(ordered):
         yield from (candle for _, _, candle in ordered)
         return
     steps = sorted((b[0] - a[0]) for a, b in pairwise(ordered))
     step = steps[len(steps) // 2]
     if step >= timedelta(hours=20):
-        # A daily file with a stray second row on some day.
+        # The file is daily, and some day has a second row.
         yield from _first_of_each_day(ordered, found)
         return
     yield from _days_of_shorter(ordered, step, found)
@@ -361,7 +367,7 @@ def _first_of_each_day(
 def _days_of_shorter(
     ordered: Sequence[tuple[datetime, int, DailyCandle]], step: timedelta, found: DailyFile
 ) -> Iterator[DailyCandle]:
-    """Combine shorter candles; the newest day counts only if its last candle is present."""
+    """Combine shorter candles to days; the newest day is used only if its last candle is present."""
     days: dict[date, list[tuple[datetime, int, DailyCandle]]] = {}
     for entry in ordered:
         days.setdefault(entry[2].day, []).append(entry)

@@ -1,7 +1,7 @@
 """Read rows from candle files: CSV, Parquet, freqtrade's feather and JSON, CryptoDataDownload's CSV.
 
-Every row comes as a mapping with standard column names: `date`, `open`, `high`, `low`, `close`, `volume` and
-`market_cap`, as far as the file has them. Volumes are amounts of money, not of coins.
+Every row is a mapping with the standard column names that the file has: `date`, `open`, `high`, `low`,
+`close`, `volume` and `market_cap`. Volumes are amounts of money, not of coins.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ NAMES = {
 FREQTRADE_COLUMNS = ("date", "open", "high", "low", "close", "volume")
 # CryptoDataDownload names volumes by currency: `Volume BTC`, `Volume USDT`.
 MONEY_VOLUME = re.compile(r"volume (usdt?|usdc|busd|eur|gbp|usd)")
-# Lines before the header, such as the address of CryptoDataDownload.
+# At most this many lines may precede the header; CryptoDataDownload puts its address there.
 MAX_PREAMBLE_LINES = 5
-# Tickers of files that are named after a pair.
+# Coin ids of the tickers in names of files that are named after a pair.
 COIN_OF_TICKER = {
     "ada": "cardano", "avax": "avalanche-2", "bch": "bitcoin-cash", "bnb": "binancecoin", "btc": "bitcoin",
     "doge": "dogecoin", "dot": "polkadot", "etc": "ethereum-classic", "eth": "ethereum", "link": "chainlink",
     "ltc": "litecoin", "shib": "shiba-inu", "sol": "solana", "trx": "tron", "uni": "uniswap",
     "xlm": "stellar", "xmr": "monero", "xrp": "ripple",
 }  # fmt: skip
-# Beside candles of futures freqtrade keeps files of mark prices and funding rates.
+# freqtrade stores mark prices and funding rates beside candles of futures; NOT_TRADES matches those files.
 FREQTRADE_FILE = re.compile(
     r"(?P<base>[A-Z0-9]+)_[A-Z0-9]+(?:_[A-Z0-9]+)?-(?:1d|1h|4h|[0-9]+m)(?:-(?:spot|futures))?"
 )
@@ -48,7 +48,7 @@ PAIR_FILE = re.compile(r"(?P<base>[a-z0-9]+)-usd-max|(?P<other>[A-Z0-9]+)-USDT?"
 DOWNLOAD_FILE = re.compile(r"[A-Za-z]+_(?P<base>[A-Z0-9]+?)(?:USDT|USDC|USD|EUR|GBP)_(?:d|1h|minute)")
 
 
-# What the readers of the formats raise for a damaged file; pyarrow has an error for each of its kinds.
+# Exceptions that the readers raise for a damaged file; pyarrow's errors derive from several of these.
 UNREADABLE = (
     OSError,
     ValueError,
@@ -69,7 +69,7 @@ class CandleFileError(ValueError):
 def coin_of_file(path: Path) -> str:
     """Return the coin id, in lower case, that a file is named after.
 
-    Names of pairs as freqtrade, CryptoDataDownload, CoinGecko and Yahoo write them are known.
+    Names of pairs in the styles of freqtrade, CryptoDataDownload, CoinGecko and Yahoo are parsed.
     """
     for pattern in (FREQTRADE_FILE, DOWNLOAD_FILE, PAIR_FILE):
         if found := pattern.fullmatch(path.stem):
@@ -79,7 +79,7 @@ def coin_of_file(path: Path) -> str:
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield line number and row, one at a time; rows of binary files count from 1.
+    """Yield the line number and the content of each row; rows of binary files are numbered from 1.
 
     Raises:
         CandleFileError: The file cannot be read, or lacks a date or a close.
@@ -133,7 +133,7 @@ def _is_number(text: str) -> bool:
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with path.open("rb") as binary:
-        # A byte that is no text invalidates only its row.
+        # A byte that is not valid text spoils only its own row.
         lines = iter(io.TextIOWrapper(binary, encoding=_encoding(binary.peek(2)), errors="replace"))
         header, number, delimiter = _header(lines)
         if header is None:
@@ -147,12 +147,12 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _encoding(beginning: bytes) -> str:
-    """Return the encoding that the first bytes tell; UTF-8 where they tell none."""
+    """Return the encoding by the byte order mark; UTF-8 without one."""
     return "utf-16" if beginning[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    """Return the cells of a line; a stray quote does not take the lines after it."""
+    """Return the cells of a single line, so that a stray quote does not swallow the lines after it."""
     try:
         return next(csv.reader([line], delimiter=delimiter), [])
     except csv.Error:
@@ -160,7 +160,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def _header(lines: Iterator[str]) -> tuple[list[str] | None, int, str]:
-    """Return the header's cells, its line number and the delimiter; the first of some lines is the header."""
+    """Return cells, line number and delimiter of the header, which is the first line with several cells."""
     first: tuple[list[str], int, str] | None = None
     for number, line in zip(range(1, MAX_PREAMBLE_LINES + 1), lines, strict=False):
         delimiter = max(",;\t", key=line.count)
@@ -177,7 +177,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise CandleFileError(f"{path.name} must be a list of candles")
     objects = [row for row in document if isinstance(row, dict)]
     if objects:
-        # The columns of all rows together: a row that lacks one is one bad row.
+        # Check the columns of all rows together: if one row lacks a column, only that row is bad.
         standard_columns(path, list(dict.fromkeys(name for row in objects for name in row)))
     for number, row in enumerate(document, 1):
         if isinstance(row, list):
@@ -189,7 +189,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _standard_row(path: Path, row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a JSON object by standard names; empty where it has no date or no close."""
+    """Return a JSON object with standard column names; empty if it has no date or no close."""
     try:
         columns = standard_columns(path, list(row))
     except CandleFileError:
@@ -201,7 +201,7 @@ def _standard_row(path: Path, row: Mapping[str, Any]) -> Mapping[str, Any]:
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     import pyarrow.parquet as pq  # noqa: PLC0415 - an image that reads CSV alone has no pyarrow
 
-    # Read as one file: a dataset refuses two columns of one name.
+    # Read as a single file: pyarrow's dataset reader refuses two columns of one name.
     with pq.ParquetFile(path) as file:
         yield from _arrow_rows(path, file.read(), money=True)
 
@@ -215,7 +215,7 @@ def _feather_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _arrow_rows(path: Path, table: Any, *, money: bool) -> Iterator[tuple[int, Mapping[str, Any]]]:
     columns = standard_columns(path, table.column_names)
-    # By place: a file may have two columns of one name.
+    # Select by index: a file may have two columns of one name.
     chosen = table.select(list(columns.values())).rename_columns(list(columns))
     number = 0
     for batch in _plain_moments(chosen).to_batches(max_chunksize=1000):
@@ -226,7 +226,7 @@ def _arrow_rows(path: Path, table: Any, *, money: bool) -> Iterator[tuple[int, M
 
 
 def _plain_moments(table: Any) -> Any:
-    """Return a table whose moments are numbers: an impossible one invalidates only its row."""
+    """Return a table with its timestamps as numbers, so that an impossible timestamp spoils only its row."""
     import pyarrow as pa  # noqa: PLC0415 - an image that reads CSV alone has no pyarrow
 
     place = table.column_names.index("date")
@@ -234,7 +234,7 @@ def _plain_moments(table: Any) -> Any:
     if not pa.types.is_timestamp(kind):
         return table
     moments = table.column(place).cast(pa.int64())
-    # The reader finds the unit of a number by its size.
+    # `parse_moment` finds the unit of a number by its size.
     return table.set_column(place, "date", moments)
 
 

@@ -1,4 +1,4 @@
-"""Features: named, documented definitions with two views that agree."""
+"""Features: documented definitions, computed for a whole history (`batch`) or its last day (`latest`)."""
 
 from __future__ import annotations
 

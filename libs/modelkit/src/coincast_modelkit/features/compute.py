@@ -1,4 +1,4 @@
-"""The two views of the features: a whole history, and its last row."""
+"""Compute features for a whole history, or for its last day."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from coincast_modelkit.features.spec import FeatureSpec
 
 
 def batch(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Floats:
-    """Return features of every day: (n, F), NaN while warming up or where an input is absent.
+    """Return the features of every day: (n, F), NaN during the warm-up or where an input is absent.
 
-    Row i sees candles[: i + 1] and the reference up to that day, and at most spec.memory_days of them.
+    Row i depends on candles[: i + 1] and the reference up to that day, at most the last spec.memory_days.
 
     Args:
         candles: n days without a calendar gap (`Candles.on_every_day`).
@@ -29,7 +29,9 @@ def batch(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Floa
 
 
 def latest(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Floats:
-    """Return features of the last day: (F,), the last row of `batch` at the cost of spec.memory_days rows.
+    """Return the features of the last day, (F,): the last row of `batch`, computed from the last rows only.
+
+    It needs spec.memory_days rows.
 
     Args:
         candles: Days without a calendar gap.

@@ -1,4 +1,4 @@
-"""What a feature is: its name, group, parameters, warm-up and formula, and the series that formulas share."""
+"""The definition of a feature, and the cached series that the formulas of several features share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coincast_modelkit.volatility import daily_variance, garman_klass_variance, 
 
 
 class Context:
-    """One coin's arrays (n,), the market's on the same days, and a cache of series that features share."""
+    """One coin's candles (n,), the market on the same days, and a cache of series that features share."""
 
     def __init__(self, candles: Candles, market: Market) -> None:
         self.candles = candles
@@ -24,7 +24,7 @@ class Context:
         self._cache: dict[object, Floats] = {}
 
     def keep(self, key: object, compute: Callable[[], Floats]) -> Floats:
-        """Compute a shared series once."""
+        """Return the series with this key; compute it on the first call."""
         if key not in self._cache:
             self._cache[key] = compute()
         return self._cache[key]
@@ -36,7 +36,7 @@ class Context:
 
     @cached_property
     def returns(self) -> Floats:
-        """Return daily log returns, the first NaN."""
+        """Return daily log returns; the first is NaN."""
         return k.difference(self.log_close, 1)
 
     @cached_property
@@ -56,18 +56,18 @@ class Context:
 
     @cached_property
     def variance(self) -> Floats:
-        """Return the best available daily variance: from ranges where there are any, else squared returns."""
+        """Return the daily variance: from the day's range if there is one, else the squared return."""
         return daily_variance(self.candles)
 
     def log_variance_mean(self, window: int) -> Floats:
-        """Log of the mean daily variance over a window."""
+        """Return the log of the mean daily variance over a window of days."""
         return self.keep(("log_variance", window), lambda: k.log_of(k.rolling_mean(self.variance, window)))
 
     @cached_property
     def scale(self) -> Floats:
-        """Return the daily volatility that other features are measured in.
+        """Return the daily volatility that serves as the unit of other features.
 
-        It is the root of the exponential mean variance with a half-life of 10 days.
+        It is the square root of the exponential mean variance with a half-life of 10 days.
         """
         return np.sqrt(k.ewm_mean(self.variance, 0.5 ** (1 / 10), min_rows=10))
 
@@ -84,9 +84,16 @@ Compute = Callable[[Context], Floats]
 class Feature:
     """One column of the feature matrix.
 
-    warmup_days: rows before the first value. memory_days: rows that the value depends on, the current one
-    included. formula: raise it whenever the same parameters begin to give other numbers; it enters the
-    spec's hash.
+    Attributes:
+        name: Name of the column.
+        group: Group of the feature.
+        doc: One sentence for the documentation.
+        warmup_days: Number of rows before the first value.
+        compute: Computes the column (n,) from a context.
+        memory_days: Number of rows that a value depends on, including its own.
+        params: Parameters of the formula.
+        formula: Version of the formula. Raise it whenever the same parameters give other numbers than before;
+            it is part of the spec's hash.
     """
 
     name: str
@@ -103,7 +110,7 @@ class Feature:
             object.__setattr__(self, "memory_days", self.warmup_days + 1)
 
     def identity(self) -> str:
-        """Return what the spec's hash is taken over: everything that decides the numbers."""
+        """Return the text that enters the spec's hash: everything that determines the feature's values."""
         return json.dumps(
             [self.name, self.group, self.warmup_days, self.memory_days, self.params, self.formula],
             sort_keys=True,

@@ -1,4 +1,4 @@
-"""Writes docs/features.md: `python -m coincast_modelkit.features.docs_page > docs/features.md`."""
+"""Generate docs/features.md: `python -m coincast_modelkit.features.docs_page > docs/features.md`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from coincast_modelkit.features import DEFAULT_SPEC, REFERENCE_COINS
 
 HEAD = """# Features
 
-Generated from the code by `python -m coincast_modelkit.features.docs_page`; a test holds it current.
+Generated from the code by `python -m coincast_modelkit.features.docs_page`; a test checks that it is current.
 
-{count} features in {groups} groups. Each row sees the days up to its own and at most {memory} of them. A
-feature is NaN while it warms up, and where an input is absent: without high and low there are no `ranges`,
-without volume no `volume`; nothing is guessed. Cross-sections are taken against {reference}.
-The default spec's hash is `{hash}`; an artifact that was trained on another one is refused.
+{count} features in {groups} groups. Each row depends on the days up to its own, at most the last {memory}. A
+feature is NaN during its warm-up and where an input is absent: the group `ranges` needs high and low, the
+group `volume` needs volume; absent inputs are not replaced by guesses. The reference coins of the
+cross-sections are {reference}. The default spec's hash is `{hash}`; an artifact that was trained with another
+one is refused.
 """
 
 
@@ -31,7 +32,11 @@ def page() -> str:
     )
     lines = [head]
     for name, features in groups:
-        lines += [f"\n## {name}\n", "| feature | parameters | warm-up, days | what |", "|---|---|---|---|"]
+        lines += [
+            f"\n## {name}\n",
+            "| feature | parameters | warm-up, days | description |",
+            "|---|---|---|---|",
+        ]
         for f in features:
             params = ", ".join(f"{k} {v:g}" for k, v in f.params.items())
             lines.append(f"| `{f.name}` | {params} | {f.warmup_days} | {f.doc} |")

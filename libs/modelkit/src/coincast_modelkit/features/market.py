@@ -1,4 +1,4 @@
-"""Daily series of the whole market: the reference coins' returns and volatilities, computed once for all."""
+"""Daily series of the market: returns and volatilities of the reference coins, shared by all coins."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from coincast_modelkit.candles import Candles, Dates, Floats, Panel
 from coincast_modelkit.features import rolling as k
 from coincast_modelkit.volatility import daily_variance
 
-# Bitcoin leads; the rest have traded longest. Training and serving fetch all of them, whichever coin is
-# forecast.
+# Bitcoin is the leader; the others are large coins with the longest histories. Training and serving fetch all
+# of them, whichever coin is forecast.
 REFERENCE_COINS = (
     "bitcoin",
     "ethereum",
@@ -32,9 +32,10 @@ MIN_DISPERSION_COINS = 3
 class Market:
     """Daily market series on one calendar: dates (d,), each series (d,), NaN where no reference coin traded.
 
-    leader_return and leader_log_variance are bitcoin's; mean_return and dispersion run over the reference
-    coins; log_variance is the mean over them of the log of a 7-day mean variance, log_variance_long of a
-    30-day one.
+    leader_return, leader_log_variance and leader_log_variance_long are bitcoin's. mean_return is the mean of
+    the reference coins' returns, dispersion their standard deviation, breadth the share of the coins that
+    rose over 30 days. log_variance is the mean over the coins of the log of the 7-day mean variance;
+    log_variance_long uses 30 days.
     """
 
     dates: Dates
@@ -49,7 +50,7 @@ class Market:
 
     @classmethod
     def of(cls, reference: Panel) -> Self:
-        """Return the market of the reference coins found in a panel; empty where it holds none."""
+        """Compute the market from the reference coins of a panel; empty if the panel holds none."""
         panel = {
             c: reference[c].on_every_day() for c in REFERENCE_COINS if c in reference and len(reference[c])
         }
@@ -124,5 +125,5 @@ MarketOrPanel = Market | Mapping[str, Candles]
 
 
 def market_of(reference: MarketOrPanel) -> Market:
-    """Return a Market as it is, or the market of a panel. Build it once where many coins are prepared."""
+    """Return a Market unchanged, or compute that of a panel. Compute it once if you prepare many coins."""
     return reference if isinstance(reference, Market) else Market.of(reference)

@@ -1,7 +1,7 @@
-"""Rolling arithmetic on one series: row i sees rows up to i only, and no further back than the window.
+"""Rolling statistics of one series. Row i depends only on row i and earlier rows within the window.
 
-Every function takes (n,) and gives (n,) float64, NaN where the window is not full enough. A window may miss
-a fifth of its rows (NaN in, as where a day was absent); then what is there is averaged.
+Every function takes and returns float64 arrays (n,). Up to a fifth of the rows of a window may be NaN (absent
+days); the statistic is then that of the other rows. With more absent rows the result is NaN.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PRESENT_SHARE = 0.8
 
 
 def shift(x: Floats, days: int) -> Floats:
-    """Return the value this many rows ago; NaN before the start."""
+    """Return the value of `days` rows ago; NaN before the start."""
     out = np.full(len(x), np.nan)
     if days < len(x):
         out[days:] = x[: len(x) - days]
@@ -25,7 +25,7 @@ def shift(x: Floats, days: int) -> Floats:
 
 
 def difference(x: Floats, days: int) -> Floats:
-    """Return x minus its value this many rows ago."""
+    """Return x minus its value of `days` rows ago."""
     return x - shift(x, days)
 
 
@@ -35,7 +35,7 @@ def weighted_mean(x: Floats, weights: Floats, *, min_rows: int | None = None) ->
     Args:
         x: A series, (n,).
         weights: Weights of the window, the newest row's first.
-        min_rows: How many rows must exist before the first value; by default the whole window.
+        min_rows: Number of rows that the first value needs; by default the whole window.
     """
     n, w = len(x), len(weights)
     rows_needed = w if min_rows is None else min_rows
@@ -51,7 +51,7 @@ def weighted_mean(x: Floats, weights: Floats, *, min_rows: int | None = None) ->
         total = np.convolve(np.where(missing, 0.0, x)[first:], weights)[: n - first]
         weight = np.convolve(np.where(missing, 0.0, 1.0)[first:], weights)[: n - first]
     else:
-        # Only rows before the start are absent, so the total weight is a prefix sum.
+        # Only rows before the first known one are absent, so the total weight is a prefix sum of the weights.
         total = np.convolve(x[first:], weights)[: n - first]
         weight = reach[np.minimum(rows - first, w - 1)]
     enough = (weight >= PRESENT_SHARE * possible) & (rows >= rows_needed - 1) & (weight > 0)
@@ -65,15 +65,15 @@ def rolling_mean(x: Floats, window: int) -> Floats:
 
 
 def ewm_mean(x: Floats, decay: float, *, min_rows: int) -> Floats:
-    """Return the exponentially weighted mean with weights decay**age, cut below 1e-5 of the newest.
+    """Return the exponentially weighted mean; weights decay**age below 1e-5 are left out.
 
-    The cut makes the value a function of a known number of days (`ewm_memory`), so that serving, which sees
-    less history than training, computes the same number.
+    With the cut, the value depends on a known number of days (`ewm_memory`), so serving, which has less
+    history than training, computes the same number.
 
     Args:
         x: A series, (n,).
         decay: Weight of a day relative to the next newer one, in (0, 1).
-        min_rows: How many rows must exist before the first value.
+        min_rows: Number of rows that the first value needs.
     """
     return weighted_mean(
         x, np.power(decay, np.arange(ewm_memory(decay), dtype=np.float64)), min_rows=min_rows
@@ -81,12 +81,12 @@ def ewm_mean(x: Floats, decay: float, *, min_rows: int) -> Floats:
 
 
 def ewm_memory(decay: float) -> int:
-    """Return how many rows an exponentially weighted mean looks back."""
+    """Return the number of rows that `ewm_mean` with this decay depends on."""
     return math.ceil(math.log(1e-5) / math.log(decay))
 
 
 def rolling_std(x: Floats, window: int) -> Floats:
-    """Return the standard deviation (divisor n) of the last `window` rows, each window about its own mean."""
+    """Return the standard deviation (divisor n) of the last `window` rows."""
     out = np.full(len(x), np.nan)
     if len(x) < window:
         return out

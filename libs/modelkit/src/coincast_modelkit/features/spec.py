@@ -1,4 +1,4 @@
-"""Which features, in which order: frozen in a manifest, and refused where training and serving disagree."""
+"""The choice and order of features; a manifest stores it, and an artifact with another one is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coincast_modelkit.features.definition import Feature
 from coincast_modelkit.features.groups import calendar, cross_section, price, volatility, volume
 from coincast_modelkit.volatility import CAP_DAYS
 
-# The order of the columns, which manifests freeze.
+# The order of the columns, which manifests store: a change of it makes older artifacts unusable.
 GROUPS = (
     price.MOMENTUM_FEATURES,
     price.INDICATORS_FEATURES,
@@ -37,13 +37,13 @@ def _collect() -> dict[str, Feature]:
 FEATURES = _collect()
 
 
-# How many rows of features the recurrent models see.
+# Number of rows of features in the input of the recurrent models.
 WINDOW_DAYS = 60
 
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """An ordered choice of features. Raises ValueError where a name is unknown or comes twice."""
+    """An ordered choice of features. Raises ValueError for an unknown or repeated name."""
 
     names: tuple[str, ...]
 
@@ -68,12 +68,12 @@ class FeatureSpec:
 
     @cached_property
     def warmup_days(self) -> int:
-        """Return rows before every feature has a value."""
+        """Return the number of rows before all features have a value."""
         return max((f.warmup_days for f in self.definitions), default=0)
 
     @cached_property
     def memory_days(self) -> int:
-        """Rows of history that the values of the last row depend on, including the cap on ranges."""
+        """Return the number of rows that the last row depends on, including those of the cap on ranges."""
         return max((f.memory_days for f in self.definitions), default=1) + CAP_DAYS
 
     def without(self, group: str) -> FeatureSpec:
@@ -82,5 +82,5 @@ class FeatureSpec:
 
 
 def spec_of(names: Sequence[str] | None = None) -> FeatureSpec:
-    """Return the spec of the named features, or of all of them in the registry's order."""
+    """Return the spec of the named features, or of all features in the order of GROUPS."""
     return FeatureSpec(tuple(FEATURES) if names is None else tuple(names))

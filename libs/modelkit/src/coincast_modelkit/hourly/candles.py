@@ -1,4 +1,4 @@
-"""Hourly candles of one coin on a grid without gaps, so that rows count hours."""
+"""Hourly candles of one coin on a grid without gaps: one row per hour."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from coincast_modelkit.candles import FIELDS, Candles, Floats
 
 Hours = npt.NDArray[np.datetime64]
 HOURS_A_DAY = 24
-# A day with fewer known hours than this has a close, but no range and no measures of its own.
+# A day with fewer known hours has a close, but no range and no measures from its hours.
 MIN_HOURS_A_DAY = 20
-# What the variance of an hour is computed from. With highs and lows in this share of the last day's hours a
-# coin is read from its ranges.
+# The sources of an hour's variance: its high and low, or closes alone. RANGES is used for a coin if at least
+# RANGE_SHARE of the hours of the last day have a high and a low.
 RANGES, CLOSES = "ranges", "closes"
 RANGE_SHARE = 0.8
 HOUR = np.timedelta64(1, "h")
@@ -34,11 +34,11 @@ def as_hour(moment: dt.datetime | np.datetime64) -> np.datetime64:
 
 @dataclass(frozen=True, eq=False)
 class HourlyCandles:
-    """One coin's closed UTC hours, oldest first, one row an hour; arrays have shape (n,).
+    """One coin's closed UTC hours, oldest first, one row per hour; arrays have shape (n,).
 
-    `first` is the start of the oldest hour (datetime64[h]): the row of 23:00 closes on the daily close.
-    open, high, low and close are prices in one currency; volume is turnover in that currency an hour. A
-    missing hour is a row of NaN. The first and the last row are known.
+    `first` is the start of the oldest hour (datetime64[h]); the close of the row that starts at 23:00 is the
+    daily close. open, high, low and close are prices in one currency; volume is the hour's turnover in that
+    currency. A missing hour is a row of NaN. The first and the last row are present.
 
     Raises:
         ValueError: Shapes differ, a close is not above zero, or the first or last hour is missing.
@@ -79,16 +79,16 @@ class HourlyCandles:
         low: Sequence[float] | Floats | None = None,
         volume: Sequence[float] | Floats | None = None,
     ) -> Self:
-        """Place rows on the hourly grid.
+        """Return candles on the hourly grid from rows with gaps.
 
-        An hour without volume whose four prices are equal is a fill-in of the source (the market was not
-        read, the last price was repeated): it becomes a missing hour.
+        An hour without volume whose four prices are equal becomes a missing hour: the source had no data and
+        repeated the last price.
 
         Args:
             coin_id: The coin.
             starts: UTC start of each hour, strictly increasing, on the full hour.
             close: Last price of each hour.
-            open: First price; NaN throughout where it is not given, as are the next three.
+            open: First price; NaN throughout if not given. The same holds for high, low and volume.
             high: Highest price.
             low: Lowest price.
             volume: Turnover in the prices' currency.
@@ -157,11 +157,11 @@ class HourlyCandles:
         return self._rows(0, max(0, min(len(self), int(closed.astype(np.int64)))))
 
     def tail(self, hours: int) -> Self:
-        """Return at most the last rows of this number."""
+        """Return the last `hours` rows, or all rows if there are fewer."""
         return self._rows(max(0, len(self) - hours), len(self))
 
     def closes_only(self) -> Self:
-        """Return the hours without open, high and low, as a source of points alone gives them."""
+        """Return the hours without open, high and low, like those of a source that gives closes only."""
         nothing = np.full(len(self), np.nan)
         return replace(self, open=nothing, high=nothing, low=nothing)
 
@@ -177,10 +177,10 @@ class HourlyCandles:
         return type(self)(self.coin_id, first, *(getattr(self, f)[cut] for f in FIELDS))
 
     def daily(self) -> Candles:
-        """Return daily candles of the same hours: whole UTC days that have at least one known hour.
+        """Return the daily candles of the same hours, for UTC days with at least one known hour.
 
-        A day with fewer than MIN_HOURS_A_DAY hours has a close only. The first day and a day whose last
-        hour has not closed yet are left out where they are not whole.
+        A day with fewer than MIN_HOURS_A_DAY known hours has only a close. The first and the last day are
+        left out if the hours do not cover them from start to end.
         """
         lead = int((self.first - self.first.astype("datetime64[D]")).astype(np.int64))
         skip = (HOURS_A_DAY - lead) % HOURS_A_DAY
@@ -213,14 +213,14 @@ HourlyPanel = Mapping[str, HourlyCandles]
 
 
 def source_of(candles: HourlyCandles) -> str:
-    """Return RANGES where most of the last day's hours have a high and a low, else CLOSES."""
+    """Return RANGES if most of the last day's hours have a high and a low, else CLOSES."""
     last = slice(-HOURS_A_DAY, None)
     ranged = np.isfinite(candles.high[last]) & np.isfinite(candles.low[last])
     return RANGES if ranged.sum() >= RANGE_SHARE * candles.known[last].sum() else CLOSES
 
 
 def _is_fill_in(rows: Mapping[str, Floats]) -> npt.NDArray[np.bool_]:
-    """Return which rows repeat a price without any trade, (n,)."""
+    """Return which rows repeat the last price without a trade: booleans (n,)."""
     flat = (rows["high"] == rows["low"]) & (rows["open"] == rows["close"]) & (rows["high"] == rows["close"])
     return np.asarray(flat & (rows["volume"] == 0))
 

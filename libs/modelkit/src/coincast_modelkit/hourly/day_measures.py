@@ -1,9 +1,9 @@
-"""Features of a daily model from the hours of a UTC day: volatility, its shape and the last hours.
+"""Features for daily models from the hours of a UTC day: volatility spans, their shape, the last hours.
 
-A row is as of the close of its day and uses no later hour. Corsi 2009 (spans of realised volatility),
+A row describes a day at its close and uses no later hour. Sources: Corsi 2009 (spans of realised volatility),
 Barndorff-Nielsen and Shephard 2002 (quarticity), Corsi, Mittnik, Pigorsch and Pigorsch 2008 (volatility of
-realised volatility). Everything looks back over a bounded number of days, so that the row of the newest day
-is the same whether it is computed from a long history or from the last MEMORY_DAYS.
+realised volatility). All terms depend on a bounded number of days, so the newest row is the same whether it
+is computed from a long history or from the last MEMORY_DAYS.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ SPANS = (1, 3, 7, 22, 66)
 REFERENCE_SPANS = (1, 7, 22)
 LAST_HOURS = (3, 6, 12)
 MONTH = 22
-# The profile of the hours of the day is the mean of log variance over this many days before.
+# The profile of the hours of the day is the mean of their log variance over this many preceding days.
 PROFILE_DAYS = max(SPANS)
-# A day's value is capped at this multiple of the mean of the month before it.
+# A day's variance is capped at this multiple of the mean of the month before it.
 CAP_MULTIPLE = 25.0
-# With this many days of hours a row no longer depends on anything earlier.
+# A row depends on at most this many days of hours.
 MEMORY_DAYS = PROFILE_DAYS + MONTH + CAP_HOURS // HOURS_A_DAY
-# Levels are logs of daily volatility; a model reads them as distances from its own base volatility.
+# Levels are logs of daily volatility. A model uses their distances from its own base volatility.
 LEVEL_TERMS = (
     *(f"hours_{k}" for k in SPANS),
     *(f"leader_hours_{k}" for k in REFERENCE_SPANS),
@@ -64,8 +64,8 @@ TERMS = (*LEVEL_TERMS, *SHAPE_TERMS)
 class DayMeasures:
     """One coin's measures by UTC day: levels (n, 5) over SPANS, shapes (n, 6), NaN where hours are missing.
 
-    dates (n,) are consecutive; a day whose last hour has not closed is not among them. variance (n,) is that
-    of the day, summed over its hours.
+    dates (n,) are consecutive and leave out a day whose last hour has not closed. variance (n,) is the
+    variance of each day, from the sum over its hours.
     """
 
     coin_id: str
@@ -77,7 +77,7 @@ class DayMeasures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MarketMeasures:
-    """Levels over REFERENCE_SPANS of bitcoin and of the mean coin, (n, 3) each, on consecutive dates (n,)."""
+    """Levels over REFERENCE_SPANS, of bitcoin and the mean over coins, (n, 3) each, on dates (n,)."""
 
     dates: Dates
     leader: Floats
@@ -86,9 +86,9 @@ class MarketMeasures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DayRow:
-    """The values (17,) of TERMS at the close of one coin's day, and what its hours were read from.
+    """The values (17,) of TERMS at the close of one coin's day, and the source of its hourly variances.
 
-    source is RANGES or CLOSES; a model must read a row with what it learnt from rows of that source.
+    source is RANGES or CLOSES; a model must use the parameters that were fitted on rows of the same source.
     """
 
     values: Floats
@@ -100,8 +100,8 @@ def day_measures(candles: HourlyCandles, *, ranges: bool = True) -> DayMeasures:
 
     Args:
         candles: The coin's hours.
-        ranges: Read the variance of an hour from its high and low; otherwise from closes alone. Rows of one
-            kind must never be read by a model that was fitted on the other.
+        ranges: Whether the variance of an hour is computed from its high and low, or from closes alone. A
+            model that was fitted on rows of one kind must not be applied to rows of the other.
     """
     first_day = candles.first.astype("datetime64[D]")
     lead = int((candles.first - first_day).astype(np.int64))
@@ -113,7 +113,8 @@ def day_measures(candles: HourlyCandles, *, ranges: bool = True) -> DayMeasures:
 
     variance = by_day(hourly_variance(candles, ranges=ranges))
     if ranges:
-        # An hour without a range would be read from its close: another measure, so it counts as missing.
+        # The variance of an hour without a range would come from its close, which is another measure, so the
+        # hour counts as missing.
         variance = np.where(np.isfinite(by_day(candles.high) - by_day(candles.low)), variance, np.nan)
     returns = by_day(hourly_returns(candles))
     known = np.isfinite(variance)
@@ -148,9 +149,10 @@ def day_measures(candles: HourlyCandles, *, ranges: bool = True) -> DayMeasures:
 
 
 def _last_hours(variance: Floats) -> Floats:
-    """Return the log daily volatility of each day's last hours (n, 3), over their usual share of a day.
+    """Return the log daily volatility of each day's last 3, 6 and 12 hours, (n, 3), adjusted for the hour.
 
-    variance is (n, 24). The usual share of an hour is that of the PROFILE_DAYS days before.
+    The variance of the last hours is divided by their usual share of a day's variance, which is the mean of
+    the PROFILE_DAYS before. variance is (n, 24).
     """
     logs = np.log(variance)
     hours = np.full_like(logs, np.nan)
@@ -170,7 +172,7 @@ def _last_hours(variance: Floats) -> Floats:
 
 
 def _means_of_known(x: Floats, window: int, least: int) -> Floats:
-    """Return the means of what is known of the last `window` rows of (n, K); NaN where fewer than `least`."""
+    """Return means of the known values of the last `window` rows, (n, K); NaN with fewer than `least`."""
     known = np.isfinite(x)
     none = np.zeros((1, x.shape[1]))
     total = np.concatenate([none, np.cumsum(np.where(known, x, 0.0), axis=0)])
@@ -182,7 +184,7 @@ def _means_of_known(x: Floats, window: int, least: int) -> Floats:
 
 
 def market_measures(coins: Mapping[str, DayMeasures]) -> MarketMeasures:
-    """Return bitcoin's levels and the mean over coins; NaN on days that none has."""
+    """Return bitcoin's levels and the mean over coins; NaN on days without any coin."""
     at = [SPANS.index(k) for k in REFERENCE_SPANS]
     known = {coin: m for coin, m in coins.items() if len(m.dates)}
     if not known:
@@ -198,9 +200,14 @@ def market_measures(coins: Mapping[str, DayMeasures]) -> MarketMeasures:
 
 
 def day_rows(own: DayMeasures, market: MarketMeasures, dates: Dates) -> Floats:
-    """Return the rows (n, 17) of TERMS on some days; NaN on a day without enough hours.
+    """Return the rows (n, 17) of TERMS on given days; NaN on a day without enough hours.
 
-    An absent leader or market is read from the coin itself.
+    Where the leader or the market is absent, the coin's own levels are used.
+
+    Args:
+        own: The coin's measures.
+        market: The market's measures.
+        dates: The days, (n,).
     """
     at = [SPANS.index(k) for k in REFERENCE_SPANS]
     levels = _on(own.dates, own.levels, dates)
@@ -216,7 +223,7 @@ def day_rows(own: DayMeasures, market: MarketMeasures, dates: Dates) -> Floats:
 
 
 def market_of_hours(reference: HourlyPanel, source: str) -> MarketMeasures:
-    """Return the market of the reference coins, read from one source; coins without it are left out."""
+    """Compute the market of the reference coins from one source; coins without that source are left out."""
     known = {c: h for c, h in reference.items() if len(h) and (source != RANGES or source_of(h) == RANGES)}
     return market_measures({c: day_measures(h, ranges=source == RANGES) for c, h in known.items()})
 
@@ -224,7 +231,14 @@ def market_of_hours(reference: HourlyPanel, source: str) -> MarketMeasures:
 def newest_row(
     candles: HourlyCandles, market: MarketMeasures, source: str, day: np.datetime64
 ) -> DayRow | None:
-    """Return the row of one day from the coin's last hours; None where the day lacks hours."""
+    """Return the row of one day; None if the day lacks hours.
+
+    Args:
+        candles: The coin's hours.
+        market: The market's measures from the same source.
+        source: RANGES or CLOSES.
+        day: The UTC day.
+    """
     seen = candles.until(day + np.timedelta64(1, "D")).tail(MEMORY_DAYS * HOURS_A_DAY)
     if not len(seen):
         return None
@@ -234,13 +248,13 @@ def newest_row(
 
 @dataclass(frozen=True, slots=True)
 class HoursByDay:
-    """The first day and the rows (n, 17) of each coin's days by source, as serving would have them."""
+    """By source and coin: the first day and the rows (n, 17) of its days, as serving would compute them."""
 
     rows: Mapping[str, Mapping[str, tuple[np.datetime64, Floats]]]
 
     @classmethod
     def of(cls, hours: HourlyPanel) -> HoursByDay:
-        """Compute the rows once: each looks back only."""
+        """Compute all rows at once, which is valid because no row depends on later hours."""
         found: dict[str, dict[str, tuple[np.datetime64, Floats]]] = {}
         for source in (RANGES, CLOSES):
             market = market_of_hours({c: h for c, h in hours.items() if c in REFERENCE_COINS}, source)
@@ -254,7 +268,7 @@ class HoursByDay:
         return cls(found)
 
     def row(self, coin: str, day: np.datetime64) -> DayRow | None:
-        """Return a coin's row of a day, of ranges where there are any; None where its hours are not known."""
+        """Return a coin's row of a day, from ranges if possible, else from closes; None without hours."""
         for source, by_coin in self.rows.items():
             if coin in by_coin:
                 first, rows = by_coin[coin]
@@ -265,12 +279,12 @@ class HoursByDay:
 
 
 def day_variance(own: DayMeasures, dates: Dates) -> Floats:
-    """Return the variance of some days from their hours, (n,); NaN on a day without enough of them."""
+    """Return the variance of given days from their hours, (n,); NaN on a day without enough hours."""
     return _on(own.dates, own.variance[:, None], dates)[:, 0]
 
 
 def _on(known: Dates, table: Floats, dates: Dates) -> Floats:
-    """Return the rows (n, K) of a table on other days; NaN on days that it lacks."""
+    """Return the rows of a table for other days, (n, K); NaN on days that the table lacks."""
     out = np.full((len(dates), table.shape[1]), np.nan)
     if len(known):
         at = (np.asarray(dates, dtype="datetime64[D]") - known[0]).astype(np.int64)

@@ -1,8 +1,8 @@
-"""The terms of the hourly line: deseasonalised volatility over several spans, own, bitcoin's, the market's.
+"""Terms of the hourly regression: deseasonalised volatility of coin, bitcoin and market over several spans.
 
-Row i sees the hours up to i only. A span with missing hours is read from the next longer one that is known,
-then from the next shorter one, so that a gap or a short history still gives a row; without a day of hours
-there is none, and the caller falls back to daily measures.
+Row i depends only on the hours up to i. A span with too many missing hours takes the value of the next longer
+known span, or else of the next shorter one, so that a gap or a short history still gives a row. Without the
+hours of the last day there is no row, and the caller falls back to daily measures.
 """
 
 from __future__ import annotations
@@ -32,12 +32,17 @@ TERMS = (
 
 
 def volatility_spans(deseasonalised: Floats, last: int | None = None) -> Floats:
-    """Return half the log of mean deseasonalised variance over each of SPANS, (n, 8), or of the last rows.
+    """Return half the log of the mean deseasonalised variance over each of SPANS, (n, 8).
 
-    Gaps are filled from the neighbouring spans; a row is NaN where the last day is not known.
+    A span with too many missing hours takes the value of a neighbouring span; a row is NaN where the last day
+    is unknown.
+
+    Args:
+        deseasonalised: Hourly variance divided by the profile of the week, (n,).
+        last: Return only this many of the last rows; None returns all.
     """
     means = TrailingMeans(deseasonalised)
-    # A difference of cumulative sums may round to less than the least variance of an hour.
+    # A difference of cumulative sums may round to less than the minimum variance of an hour.
     floor = FLOOR_HOURLY_VARIANCE / 16
     columns = [0.5 * np.log(np.maximum(means.over(k, last=last), floor)) for k in SPANS]
     day = columns[DAY_SPAN]
@@ -49,11 +54,11 @@ def volatility_spans(deseasonalised: Floats, last: int | None = None) -> Floats:
 
 
 def leverage_terms(log_close: Floats, spans: Floats) -> Floats:
-    """Return falls over LEVERAGE_SPANS in units of the last week's volatility, (m, 3); rises are zero.
+    """Return the falls over LEVERAGE_SPANS in units of the last week's volatility, (m, 3); zero for rises.
 
     Args:
         log_close: Log closes, (n,).
-        spans: Spans (m, 8) of the last m of those hours.
+        spans: Log volatility over SPANS of the last m of those hours, (m, 8).
     """
     week = np.exp(spans[:, WEEK_SPAN])
     out = np.zeros((len(spans), len(LEVERAGE_SPANS)))
@@ -65,23 +70,24 @@ def leverage_terms(log_close: Floats, spans: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CoinTerms:
-    """The terms of one coin that need no other coin: spans (n, 8) and leverage (n, 3)."""
+    """The terms from the coin's own hours: log volatility over SPANS (n, 8) and leverage (n, 3)."""
 
     spans: Floats
     leverage: Floats
 
     @classmethod
     def of(cls, deseasonalised: Floats, log_close: Floats, last: int | None = None) -> CoinTerms:
-        """Compute the terms of a coin's hours, (n,) each, or of the last hours alone."""
+        """Compute the terms from deseasonalised variance and log closes, (n,) each, or only the last rows."""
         spans = volatility_spans(deseasonalised, last)
         return cls(spans, leverage_terms(log_close, spans))
 
 
 def reference_spans(spans: Mapping[str, Floats]) -> tuple[Floats, Floats]:
-    """Return the leader's spans and the mean of all coins, over REFERENCE_SPANS, (n, 4) each.
+    """Return the log volatility of the leader and the mean of all coins over REFERENCE_SPANS, (n, 4) each.
 
     Args:
-        spans: Spans (n, 8) of every coin on the same hours, NaN where a coin has none.
+        spans: Log volatility over SPANS of every coin on the same hours, (n, 8), NaN where a coin has no
+            hours.
     """
     at = [SPANS.index(k) for k in REFERENCE_SPANS]
     table = np.stack([s[:, at] for s in spans.values()])
@@ -94,7 +100,7 @@ def reference_spans(spans: Mapping[str, Floats]) -> tuple[Floats, Floats]:
 
 
 def design(own: CoinTerms, leader: Floats, market: Floats) -> Floats:
-    """Return the rows (n, 19) of TERMS; an absent leader or market is read from the coin itself."""
+    """Return the rows (n, 19) of TERMS; where leader or market is NaN, the coin's own volatility is used."""
     at = [SPANS.index(k) for k in REFERENCE_SPANS]
     self_spans = own.spans[:, at]
     return np.concatenate(

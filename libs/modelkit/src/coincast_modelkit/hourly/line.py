@@ -1,7 +1,7 @@
-"""The ridge line of the hourly model, fitted from moments that grow with the walk.
+"""The ridge regression of the hourly model, fitted from sums of products (moments) that can be extended.
 
-Corsi 2009 (HAR), with a leverage term as in Corsi and Reno 2012. Since only sums of products are stored, a
-refit costs one pass over the hours that are new, and an expanding walk costs what a single fit costs.
+Corsi 2009 (HAR), with a leverage term as in Corsi and Reno 2012. Since only the moments are stored, a refit
+needs one pass over the new hours, and an expanding walk-forward costs no more than a single fit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 
 from coincast_modelkit.candles import Floats
 
-# So many imaginary rows with a slope of zero; hundreds of thousands of real ones outweigh them soon.
+# Strength of the ridge: it equals this many imaginary rows with a slope of zero. The panel has hundreds of
+# thousands of real rows, which outweigh them.
 RIDGE_ROWS = 100.0
 MIN_ROWS = 500
 
@@ -22,7 +23,7 @@ MIN_ROWS = 500
 class HourlyLine:
     """Slopes (A, T), intercepts (A,) and residual errors (A,) of log volatility at A anchor horizons.
 
-    The output is half the log of mean deseasonalised variance an hour over the horizon.
+    The output is half the log of the mean deseasonalised hourly variance over the horizon.
     """
 
     slopes: Floats
@@ -43,29 +44,29 @@ class HourlyLine:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> HourlyLine:
-        """Read what `to_dict` gave."""
+        """Parse the output of `to_dict`."""
         return cls(*(np.array(plain[name], dtype=np.float64) for name in ("slopes", "intercepts", "errors")))
 
 
 class Moments:
-    """Sums of products of design rows and one target, to which rows can be added."""
+    """Sums of products of design rows and one target; rows can be added at any time."""
 
     def __init__(self, terms: int) -> None:
         self._products = np.zeros((terms + 2, terms + 2))
 
     @property
     def rows(self) -> int:
-        """Return how many rows were added."""
+        """Return the number of rows added."""
         return int(self._products[-2, -2])
 
     def add(self, rows: Floats, target: Floats) -> None:
-        """Add design rows (n, T) with their target (n,); rows with anything missing are left out."""
+        """Add design rows (n, T) with their target (n,); rows with a missing value are left out."""
         good = np.isfinite(target) & np.isfinite(rows).all(axis=1)
         table = np.column_stack([rows[good], np.ones(int(good.sum())), target[good]])
         self._products += table.T @ table
 
     def solve(self, ridge_rows: float = RIDGE_ROWS) -> tuple[Floats, float, float]:
-        """Return slopes (T,), intercept and residual error of the ridge on standardised terms.
+        """Return slopes (T,), intercept and standard error of the residuals of a ridge on standardised terms.
 
         Raises:
             ValueError: Fewer than MIN_ROWS rows were added.
@@ -85,7 +86,7 @@ class Moments:
 
 
 def line_of(moments: list[Moments]) -> HourlyLine:
-    """Return the line of one `Moments` an anchor."""
+    """Fit the line from one `Moments` per anchor."""
     parts = [m.solve() for m in moments]
     return HourlyLine(
         np.stack([p[0] for p in parts]), np.array([p[1] for p in parts]), np.array([p[2] for p in parts])

@@ -1,8 +1,9 @@
 """intraday: the distribution of the price 1 to 48 hours after the newest closed hour.
 
-A ridge line on deseasonalised log volatility at six anchor horizons, multiplied by the profile of the hours
-that lie ahead, with symmetric residual sizes by volatility regime. The point forecast is the last price: the
-direction of the next hours is close to a coin toss, and what there is does not survive trading costs.
+A ridge regression forecasts deseasonalised log volatility at six anchor horizons; the profile of the coming
+hours scales it, and symmetric residual sizes by volatility regime give the quantiles. The point forecast is
+the last price: the direction of the next hours is close to a coin toss, and the small predictable part does
+not survive trading costs.
 """
 
 from __future__ import annotations
@@ -47,28 +48,28 @@ MODEL = "intraday"
 MAX_HORIZON_HOURS = 48
 ANCHORS = (1, 3, 6, 12, 24, 48)
 LEVELS = 2.0 * PROBABILITIES[len(PROBABILITIES) // 2 :] - 1.0
-# As many hours as any part of the model looks back.
+# The longest history, in hours, that any part of the model uses.
 TAIL_HOURS = max(MEMORY_HOURS, RANK_MEMORY_HOURS + HOURS_A_DAY) + CAP_HOURS
-# A reference coin whose newest hour is older than this does not count for the current market.
+# A reference coin whose newest hour is older than this is left out of the current market.
 REFERENCE_AGE_HOURS = 3
 
 
 class HourlyForecasts(Forecasts):
-    """Forecasts whose horizons are hours and whose as_of is when the newest hour closed (UTC).
+    """Forecasts with horizons in hours; as_of is the time at which the newest hour closed (UTC).
 
-    volatility and trailing_volatility remain those of a daily log return, so that they can be compared with
-    the daily models' (times the square root of 365 gives a year's).
+    volatility and trailing_volatility are still those of a daily log return, so that they can be compared
+    with the daily models; multiply them by the square root of 365 to annualise them.
     """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HourlyCalibration:
-    """A line and the sizes of what it leaves.
+    """A regression line and the distribution of its residuals.
 
-    hour_widths (A, 24) multiply the scale of forecasts made at each UTC hour: the profile is that of log
-    variance, and hours with scheduled news have fatter tails than their profile implies. sizes (A, R, L) are
-    |return| in units of that scale at LEVELS in each regime; spread (A,) is the root mean square of the same,
-    which turns the scale into a standard deviation.
+    hour_widths (A, 24) are factors of the scale by the UTC hour at which a forecast is made: the profile is
+    estimated from log variance, and hours with scheduled news have fatter tails than it implies. sizes
+    (A, R, L) are quantiles of |return| in units of the scale, at LEVELS, in each regime. spread (A,) is the
+    root mean square of |return| in the same units; it converts the scale to a standard deviation.
     """
 
     line: HourlyLine
@@ -79,9 +80,9 @@ class HourlyCalibration:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MarketSpans:
-    """The newest volatility of the leader and of the market, (4,) each, at the close of one hour.
+    """Log volatility of the leader and the market over REFERENCE_SPANS, (4,) each, at the close of one hour.
 
-    source is RANGES or CLOSES: what the variance of an hour was computed from.
+    source is RANGES or CLOSES: the source of the hourly variances.
     """
 
     closes_at: np.datetime64
@@ -91,10 +92,10 @@ class MarketSpans:
 
 
 class IntradayModel:
-    """See the module. Horizons between the anchors are interpolated in the log of the horizon."""
+    """The hourly model. Horizons between the anchors are interpolated in the log of the horizon."""
 
     name = MODEL
-    # A day of hours; fewer give a NaN row.
+    # One day; a coin with fewer hours gets a NaN row.
     min_history_hours = HOURS_A_DAY
 
     def __init__(
@@ -109,11 +110,12 @@ class IntradayModel:
         """Store the fitted parts.
 
         Args:
-            calibrations: By source: RANGES for hours with high and low, CLOSES for hours without.
-            panel_profile: Profile of coins that were not in the training.
-            profiles: Profiles of those that were.
+            calibrations: By source: RANGES for hours with high and low, CLOSES for hours with closes only.
+            panel_profile: Profile for coins that were not in the training data.
+            profiles: Profiles of the coins that were.
             version: Version of the artifact.
-            agreeing: Hold the quoted volatility to that of the quantiles; artifacts of before do not.
+            agreeing: Whether the quoted volatility is limited to a range around that of the quantiles;
+                False for artifacts from before this rule.
 
         Raises:
             ValueError: The calibration of a source is missing.
@@ -127,13 +129,19 @@ class IntradayModel:
         self.agreeing = agreeing
 
     def profile_of(self, coin_id: str) -> WeekProfile:
-        """Return the coin's own profile, or the panel's for a coin that was not trained on."""
+        """Return the coin's own profile, or the panel's for a coin that was not in the training data."""
         return self.profiles.get(coin_id, self.panel_profile)
 
     def market(
         self, reference: HourlyPanel, closes_at: np.datetime64, *, source: str = RANGES
     ) -> MarketSpans:
-        """Return the market's newest volatility at the close of an hour; NaN where no coin is current."""
+        """Compute the market's log volatility at the close of an hour; NaN if no reference coin is current.
+
+        Args:
+            reference: Hours of the reference coins.
+            closes_at: The close of the hour.
+            source: RANGES or CLOSES.
+        """
         spans = {}
         for coin_id, candles in reference.items():
             known = candles.until(closes_at)
@@ -156,13 +164,13 @@ class IntradayModel:
         """Forecast every coin at every horizon from its newest closed hour.
 
         Args:
-            coins: Hourly history, of which the last TAIL_HOURS are read.
+            coins: Hourly histories; only the last TAIL_HOURS are used.
             hours: Horizons, 1 to MAX_HORIZON_HOURS.
-            reference: Bitcoin and the other coins of the market, or what `market` made of them for this
-                hour; coins of another hour or source then do without.
+            reference: Hours of the reference coins, or the result of `market` for one hour and source. Coins
+                whose newest hour or source differs from it are then forecast without a market.
 
         Returns:
-            One row a coin; NaN where a coin's last day is not known well enough.
+            One row per coin; NaN where too many hours of a coin's last day are missing.
 
         Raises:
             ValueError: A horizon is out of range.
@@ -197,7 +205,7 @@ class IntradayModel:
         )
 
     def row(self, coin: HourlyCandles, market: MarketSpans) -> tuple[Floats, int]:
-        """Return the newest design row (T,) of a coin and its regime."""
+        """Return the newest design row (T,) of a coin, and its volatility regime."""
         tail = coin.tail(TAIL_HOURS)
         level = self._deseasonalised(tail, market.source)
         last = slice(-_SPANS_TAIL, None)
@@ -209,7 +217,7 @@ class IntradayModel:
     def _forecast(
         self, coin: HourlyCandles, market: MarketSpans, hours: tuple[int, ...]
     ) -> tuple[Floats, Floats, Floats, Floats]:
-        """Return quantiles (H, Q), daily volatility, trailing volatility and chance of its rise (H,) each."""
+        """Return quantiles (H, Q), volatility, trailing volatility and probability of its rise, (H,) each."""
         row, regime = self.row(coin, market)
         fitted = self.calibrations[market.source]
         profile = self.profile_of(coin.coin_id)
@@ -245,7 +253,7 @@ class IntradayModel:
         return np.asarray(variance / self.profile_of(candles.coin_id).at(candles.starts))
 
     def save(self, folder: Path) -> None:
-        """Write everything `load` needs as one JSON file."""
+        """Write the model to a folder as one JSON file."""
         plain: dict[str, Any] = {
             "anchors_hours": list(ANCHORS),
             "terms": list(TERMS),
@@ -267,7 +275,10 @@ class IntradayModel:
 
     @classmethod
     def load(cls, folder: Path, *, version: str = "") -> Self:
-        """Read what `save` wrote. Raises ValueError where it was written with other terms or levels."""
+        """Read the file of `save`.
+
+        Raises ValueError if it has other terms, anchors or levels than this build.
+        """
         plain = json.loads((folder / FILE).read_text(encoding="utf-8"))
         same = (
             tuple(plain["terms"]) == TERMS
@@ -298,7 +309,7 @@ _SPANS_TAIL = MEMORY_HOURS + CAP_HOURS
 
 
 def checked_hours(hours: Sequence[int]) -> tuple[int, ...]:
-    """Return the horizons as a tuple. Raises ValueError, naming the fix, where one is out of range."""
+    """Return the horizons as a tuple. Raises ValueError if one is out of range."""
     wanted = tuple(int(h) for h in hours)
     if not wanted or min(wanted) < 1 or max(wanted) > MAX_HORIZON_HOURS:
         raise ValueError(f"hours must be 1 to {MAX_HORIZON_HOURS}, got {list(wanted)}")

@@ -1,8 +1,9 @@
-"""How variance runs over the hours of the week, estimated from the past only.
+"""The profile of variance over the hours of the week, estimated from the past only.
 
-Variance of crypto assets runs from about 0.7 of its mean in the small hours (UTC) to 1.4 at 14:00, and is
-lower at weekends. Dividing it out before averaging the last hours, and multiplying it in for the coming
-ones, is what makes intervals right at every hour of the day (Andersen and Bollerslev 1997).
+The variance of crypto assets ranges from about 0.7 of its mean in the early morning (UTC) to 1.4 at 14:00,
+and is lower at weekends. The model divides past variance by the profile before it averages, and multiplies
+the forecast by the profile of the coming hours. Without this, intervals would be too wide at some hours of
+the day and too narrow at others (Andersen and Bollerslev 1997).
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from coincast_modelkit.hourly.candles import Hours
 from coincast_modelkit.hourly.volatility import trailing_mean
 
 HOURS_A_WEEK = 168
-# 1970-01-01 was a Thursday: this many hours lie between the Monday before it and the epoch.
+# Hours from the Monday before the epoch to the epoch: 1970-01-01 was a Thursday.
 _MONDAY_OFFSET = 72
-# A coin's own cell counts as much as the panel's once it has seen this many weeks.
+# After this many weeks a coin's own estimate of an hour has the same weight as the panel's.
 PRIOR_WEEKS = 26.0
 RENEWAL_DAYS = 180
 
 
 def hour_of_week(hours: Hours) -> npt.NDArray[np.int64]:
-    """Return the hour of the week of each hour's start, (n,): 0 is Monday 00:00 UTC."""
+    """Return the hour of the week at which each hour starts, (n,): 0 is Monday 00:00 UTC."""
     since = np.asarray(hours, dtype="datetime64[h]").astype(np.int64)
     return np.asarray((since + _MONDAY_OFFSET) % HOURS_A_WEEK)
 
@@ -55,14 +56,14 @@ class WeekProfile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProfileCells:
-    """Mean deviations of log variance by hour of the week, (168,), and how many weeks each has seen."""
+    """Mean deviation of log variance by hour of the week, and number of weeks in each mean, (168,) each."""
 
     deviations: Floats
     weeks: Floats
 
 
 def profile_cells(hours: Hours, variance: Floats) -> ProfileCells:
-    """Return the cells of one coin's past: deviations of log variance from the mean of the week before.
+    """Return the mean deviations of log variance from the mean of the preceding week, by hour of the week.
 
     Args:
         hours: Start of each hour, (n,).
@@ -78,9 +79,9 @@ def profile_cells(hours: Hours, variance: Floats) -> ProfileCells:
 
 
 def panel_profiles(cells: Mapping[str, ProfileCells]) -> tuple[WeekProfile, dict[str, WeekProfile]]:
-    """Return the panel's profile, and that of each coin shrunk towards it by PRIOR_WEEKS.
+    """Return the panel's profile, and the profile of each coin, shrunk towards the panel's by PRIOR_WEEKS.
 
-    Weeks of all coins count alike in the panel's profile. Without any week both are flat.
+    In the panel's profile the weeks of all coins have equal weight. Without any coin the profile is flat.
     """
     if not cells:
         return WeekProfile.flat(), {}

@@ -1,4 +1,4 @@
-"""Which volatility regime an hour is in, judged by the coin's own last three months."""
+"""Classify the volatility regime of each hour by the coin's own last three months."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.intervals.regimes import REGIMES, Regimes
 
-# Three months, so that the history of a free CoinGecko plan suffices.
+# Three months, which the history of a free CoinGecko plan covers.
 RANK_DAYS = 90
 RANK_MIN_DAYS = 30
 RANK_STEP_HOURS = 24
@@ -17,8 +17,11 @@ RANK_MEMORY_HOURS = (RANK_DAYS - 1) * RANK_STEP_HOURS
 def hourly_regimes(level: Floats) -> Regimes:
     """Return the tercile of the last day's log volatility among those of the last RANK_DAYS days, (n,).
 
-    0 is calm, 1 usual, 2 wild; usual while fewer than RANK_MIN_DAYS are known. Days are compared at the same
-    hour, which is what keeps the look-up short.
+    0 is calm, 1 usual, 2 wild; it is usual while fewer than RANK_MIN_DAYS are known. The last 24 hours are
+    compared with those that ended at the same hour of earlier days, which needs only RANK_DAYS comparisons.
+
+    Args:
+        level: Log volatility of the 24 hours that end with each hour, (n,).
     """
     out = np.ones(len(level), dtype=np.int64)
     for offset in range(min(RANK_STEP_HOURS, len(level))):
@@ -30,7 +33,7 @@ def hourly_regimes(level: Floats) -> Regimes:
 
 
 def newest_regime(level: Floats) -> int:
-    """Return the regime of the newest hour alone, from at least the last RANK_MEMORY_HOURS levels (n,)."""
+    """Return the regime of the newest hour only, from at least the last RANK_MEMORY_HOURS levels, (n,)."""
     own = level[::-1][::RANK_STEP_HOURS][:RANK_DAYS][::-1]
     return int(_terciles(own[None], own[-1:])[0])
 

@@ -1,4 +1,4 @@
-"""What the hourly model forecasts, for every hour: the return to a horizon and the variance on the way."""
+"""Targets of the hourly model for every hour: the return to a horizon and the volatility until then."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from coincast_modelkit.hourly.volatility import PRESENT_SHARE
 
 
 def returns_ahead(log_close: Floats, known: Floats, horizon: int) -> Floats:
-    """Return the log return over the next rows, (n,); NaN where either end is not known.
+    """Return the log return over the next `horizon` rows, (n,); NaN where either end is unknown.
 
     Args:
         log_close: Logarithm of the close of each hour, (n,).
@@ -24,7 +24,7 @@ def returns_ahead(log_close: Floats, known: Floats, horizon: int) -> Floats:
 
 
 def log_volatility_ahead(variance: Floats, horizon: int) -> Floats:
-    """Return half the log of mean variance over rows i + 1 to i + horizon, (n,).
+    """Return half the log of the mean variance over rows i + 1 to i + horizon, (n,).
 
     NaN where fewer than PRESENT_SHARE of those hours are known.
     """

@@ -1,8 +1,8 @@
-"""Variance of single hours, and means of it over the last hours that leave missing hours out.
+"""Variance of single hours, and its means over the last hours, which leave out missing hours.
 
-Parkinson 1980; Garman and Klass 1980. Summed hourly ranges are the cleanest measure of a day's variance that
-hourly candles give: the variance of half the log about five-minute realised variance is 0.005, against 0.027
-for summed squared hourly returns and 0.058 for the range of the day.
+Parkinson 1980; Garman and Klass 1980. Summed hourly ranges are the most precise measure of a day's variance
+that hourly candles give. Measured as the variance of the error of half the log, against five-minute realised
+variance: 0.005 for summed hourly ranges, 0.027 for summed squared hourly returns, 0.058 for the day's range.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from coincast_modelkit.candles import Floats
 from coincast_modelkit.hourly.candles import HourlyCandles
 from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE
 
-# The minimum of an hour's variance: its share of the floor of a day.
+# The minimum of an hour's variance: a 24th of the minimum of a day.
 FLOOR_HOURLY_VARIANCE = FLOOR_DAILY_VARIANCE / 24
-# A single wick of a thin order book is no volatility: an hour is capped at this multiple of
-# the mean of the hours before it, or twice its own squared return.
+# One wick in a thin order book is not volatility, so an hour's variance is capped at this multiple of the
+# mean of the hours before it plus twice its own squared return.
 CAP_MULTIPLE = 100.0
 CAP_HOURS = 240
 CAP_MIN_HOURS = 24
@@ -26,8 +26,8 @@ PRESENT_SHARE = 0.8
 def hourly_returns(candles: HourlyCandles) -> Floats:
     """Return the log return of every known hour from the last known close before it, (n,).
 
-    The return over a gap counts once, on the first hour after it, and is not rescaled. NaN in missing hours
-    and in the first row.
+    The return over a gap is assigned, without rescaling, to the first hour after the gap. Missing hours and
+    the first row are NaN.
     """
     out = np.full(len(candles), np.nan)
     if len(candles):
@@ -38,8 +38,8 @@ def hourly_returns(candles: HourlyCandles) -> Floats:
 def hourly_variance(candles: HourlyCandles, *, ranges: bool = True) -> Floats:
     """Return the variance of every known hour's log return, (n,): the mean of Parkinson and Garman-Klass.
 
-    Without a range, or where `ranges` is off, it is the squared return. NaN in missing hours; never below
-    FLOOR_HOURLY_VARIANCE.
+    For an hour without high and low, or if `ranges` is False, it is the squared return. It is NaN in missing
+    hours and never below FLOOR_HOURLY_VARIANCE.
     """
     squared = hourly_returns(candles) ** 2
     if not ranges:
@@ -61,7 +61,7 @@ def hourly_variance(candles: HourlyCandles, *, ranges: bool = True) -> Floats:
 
 
 class TrailingMeans:
-    """Means of the known values of the last rows of one series, over any number of rows."""
+    """Trailing means of one series over windows of any length, without its missing values."""
 
     def __init__(self, x: Floats) -> None:
         known = np.isfinite(x)
@@ -69,9 +69,12 @@ class TrailingMeans:
         self._count = np.concatenate([[0], np.cumsum(known)])
 
     def over(self, hours: int, *, min_hours: int | None = None, last: int | None = None) -> Floats:
-        """Return the mean over the last `hours` rows of every row, (n,), or of the `last` rows alone.
+        """Return the mean of the known values of the last `hours` rows, for every row, (n,).
 
-        NaN where fewer than min_hours of them are known (default: PRESENT_SHARE of the window).
+        Args:
+            hours: Length of the window.
+            min_hours: Known values that a mean needs, else it is NaN; by default PRESENT_SHARE of the window.
+            last: Return only this many of the last rows; None returns all.
         """
         n = len(self._total) - 1
         first = 0 if last is None else max(0, n - last)

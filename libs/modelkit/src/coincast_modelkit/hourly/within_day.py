@@ -1,9 +1,10 @@
-"""Move a daily forecast from the last close to a later hour of the day, and join it to the next close.
+"""Update a daily forecast from the last close to a later hour of the day.
 
-Until the next close the width is the hourly model's; beyond it the daily model's, at the level that the hours
-have given. The shape is the daily model's at the time that is left. At the close itself the result is the
-daily forecast; towards the next close the horizons beyond it become those of a forecast of that close. Only
-closes still ahead are forecast, so the horizons and their days are those of the daily forecast.
+Until the next close, the width of the distribution is that of the hourly model. Beyond it, the width is that
+of the daily model, adjusted to the volatility of the hours so far. The shape is that of the daily model at
+the remaining time. At the last close the result equals the daily forecast; as the next close approaches, the
+longer horizons approach those of a forecast from that close. Only future closes are forecast, so the horizons
+and their days are those of the daily forecast.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from coincast_modelkit.candles import Floats
 from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.hourly.candles import HOURS_A_DAY
 
-# How far the trained daily models follow the hourly level of a day at their next close: the log of their
-# width h days ahead moves by REACTION * h ** -REACTION_FADE of the log of the hourly width of 24 hours.
+# How far the trained daily models follow the hourly volatility of a day at their next close: the log of their
+# width h days ahead changes by REACTION * h ** -REACTION_FADE of the change of the log of the hourly model's
+# width at 24 hours.
 # Regressions over 118 days and coins of 2020-09 to 2021-11 give 0.84, 0.44, 0.13, 0.09 at 1, 2, 7, 30 days
-# for ml_ensemble and 0.54, 0.37, 0.21, 0.15 for lightgbm. technical averages 60 days and moves by 0.04.
+# for ml_ensemble and 0.54, 0.37, 0.21, 0.15 for lightgbm. technical averages over 60 days: it changes by
+# 0.04.
 REACTION, REACTION_FADE = 0.8, 0.75
-# The log of how much the hours of one day may change the level.
+# Limit of the change that the hours of one day may cause, in the log of the width.
 MOST_NEWS = 1.0
-# Where daily and hourly widths of the same day differ by more than this factor, one of them is wrong.
+# If the daily and the hourly width of the same day differ by more than this factor, one of them is wrong.
 MOST_DISAGREEMENT = 3.0
 _TAILS = (0.1, 0.9)
 
@@ -34,11 +37,11 @@ class WidthsDisagreeError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HourlyOutlook:
-    """One coin's forecasts by the hour that a daily forecast is moved by.
+    """One coin's hourly forecasts, from which a daily forecast is updated.
 
     Attributes:
-        at_close: From the last daily close, at 24 hours.
-        now: From the newest hour, at the hours that are left of the day and at 24 hours.
+        at_close: Forecast from the last daily close, at 24 hours.
+        now: Forecast from the newest hour, at the remaining hours of the day and at 24 hours.
         hours: Closed hours since the daily close, 1 to 23.
         volatility_error: Standard error of the log of a forecast volatility.
     """
@@ -50,7 +53,7 @@ class HourlyOutlook:
 
 
 def hours_needed(hours: int) -> tuple[int, int]:
-    """Return the horizons that the forecast from the newest hour must hold.
+    """Return the horizons in hours that `HourlyOutlook.now` must hold.
 
     Args:
         hours: Closed hours since the daily close, 1 to 23.
@@ -59,12 +62,12 @@ def hours_needed(hours: int) -> tuple[int, int]:
 
 
 def within_day(daily: Forecasts, outlook: HourlyOutlook, *, reaction: float = REACTION) -> Forecasts:
-    """Return the forecast of one coin from the newest hour, at the horizons of its daily forecast.
+    """Update the daily forecast of one coin to the newest hour, at the horizons of the daily forecast.
 
     Args:
-        daily: The forecast from the last close, of one coin at horizons 1 to H.
-        outlook: What the hours tell of it.
-        reaction: How far the daily model follows the level of one day; 0 for a model that does not.
+        daily: The forecast of one coin from the last close, at horizons 1 to H.
+        outlook: The coin's hourly forecasts.
+        reaction: How far the daily model follows the volatility of one day; 0 for a model that does not.
 
     Raises:
         WidthsDisagreeError: The two models' widths of one day differ by more than MOST_DISAGREEMENT.
@@ -83,7 +86,7 @@ def within_day(daily: Forecasts, outlook: HourlyOutlook, *, reaction: float = RE
         )
     base = _with_less_to_go(daily.log_return_quantiles[0], passed)
     before = _half_widths(daily.probabilities, base)
-    # The hourly model takes over the width of this day, and its shape, the more the less of it is left.
+    # The less of the day remains, the more its width and shape come from the hourly model.
     this_day = rest * ratio ** (1 - passed)
     news = np.clip(np.log(now / at_close), -MOST_NEWS, MOST_NEWS)
     ahead = np.maximum(np.array(daily.horizons) - passed, 1.0)
@@ -94,7 +97,7 @@ def within_day(daily: Forecasts, outlook: HourlyOutlook, *, reaction: float = RE
     shape = outlook.now.log_return_quantiles[0, outlook.now.horizons.index(left)] / rest
     quantiles[0] = (1 - passed) * quantiles[0] + passed * this_day * shape
     chance = np.clip(daily.rise_of_volatility[0], 1e-6, 1 - 1e-6)
-    from scipy.special import ndtr, ndtri  # noqa: PLC0415 - slow to import, and only days within use it
+    from scipy.special import ndtr, ndtri  # noqa: PLC0415 - slow to import, and only this function uses it
 
     return Forecasts(
         coin_ids=daily.coin_ids,
@@ -110,7 +113,7 @@ def within_day(daily: Forecasts, outlook: HourlyOutlook, *, reaction: float = RE
 
 
 def _with_less_to_go(quantiles: Floats, passed: float) -> Floats:
-    """Return quantiles (H, Q) with a share of a day less to go: squares are linear in time."""
+    """Return the quantiles (H, Q) with `passed` days less to run; their squares are interpolated in time."""
     squares = np.sign(quantiles) * quantiles**2
     shorter = np.concatenate([np.zeros_like(squares[:1]), squares[:-1]])
     mixed = (1 - passed) * squares + passed * shorter

@@ -1,4 +1,4 @@
-"""Intervals from residuals: conformal sizes by volatility regime, symmetric, never crossing."""
+"""Prediction intervals from residuals: symmetric conformal sizes by volatility regime, never crossing."""
 
 from __future__ import annotations
 

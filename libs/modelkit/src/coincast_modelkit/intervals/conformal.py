@@ -1,8 +1,8 @@
-"""How far outcomes land from a forecast, in units of its scale: weighted conformal sizes, by regime.
+"""Weighted conformal sizes by regime: quantiles of the distance between outcome and forecast, in its scale.
 
-Split conformal prediction (Vovk et al. 2005) on absolute standardised residuals, newer ones weighing more
-(Barber et al. 2023), conditional on the regime (Mondrian) and shrunk to all regimes where one has seen
-little.
+Split conformal prediction (Vovk et al. 2005) on absolute standardised residuals. Newer residuals have more
+weight (Barber et al. 2023). The sizes are conditional on the regime (Mondrian), and those of a regime with
+few residuals are shrunk towards the sizes of all regimes.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def effective_rows(weights: Floats) -> float:
 def weighted_sizes(residuals: Floats, weights: Floats, levels: Floats) -> Floats:
     """Return weighted quantiles of absolute residuals, zero at level 0.
 
-    Beyond the levels that n rows can resolve, the largest residual is used, so that a model without error
-    gets no width.
+    For levels beyond those that n rows can resolve, the largest residual is used, so that a model without
+    error gets intervals of zero width.
 
     Args:
         residuals: Standardised residuals, (n,).
@@ -59,14 +59,14 @@ def regime_sizes(
     prior_rows: float,
     groups: int = REGIMES,
 ) -> Floats:
-    """Return sizes by regime, each shrunk towards those of all rows.
+    """Return the sizes of each regime, shrunk towards the sizes of all rows.
 
     Args:
         residuals: Standardised residuals, (n,).
         weights: Their weights, (n,).
         regimes: Regime of each row, 0 to groups - 1, (n,).
         levels: Levels in [0, 1), (L,).
-        prior_rows: Weight of all rows' sizes, in effective rows.
+        prior_rows: Weight of the sizes of all rows, as a number of effective rows.
         groups: Number of regimes.
 
     Returns:
@@ -90,10 +90,10 @@ def regime_sizes(
 
 
 def cautious_factors(factors: Floats) -> Floats:
-    """Return factors of sizes by regime (REGIMES,), with a narrowing of the calm regime halved in logs.
+    """Return factors of sizes by regime (REGIMES,); a factor below 1 of the calm regime is halved in logs.
 
-    Calm days form few independent stretches, so their outcomes may lack the storm that ends the next one. The
-    rule was chosen on days before 2022, where it evens the coverage at no cost.
+    Calm days form few independent periods, so their outcomes may not include a crash such as can end the next
+    one. The rule was chosen on days before 2022, where it makes the coverage more even at no cost.
     """
     out = np.array(factors, dtype=np.float64)
     out[CALM] = max(out[CALM], np.sqrt(out[CALM]))

@@ -1,4 +1,4 @@
-"""Classify each day's volatility regime by what was known on that day."""
+"""Classify the volatility regime of each day with the data known on that day."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DECAY = 0.9
 
 
 def volatility_regimes(variance: Floats, last: int | None = None) -> npt.NDArray[np.int64]:
-    """Return the regime of each day (n,), or of the last days only: 0 calm, 1 usual, 2 wild.
+    """Return the regime of each day (n,), or of the `last` days only: 0 calm, 1 usual, 2 wild.
 
-    The tercile of the day's exponential mean variance within the coin's own last RANK_DAYS days; usual
-    while fewer than RANK_MIN_DAYS are known. Cut with what was known that day: terciles cut afterwards make
-    every model look miscalibrated.
+    The regime is the tercile of the day's exponential mean variance within the coin's own last RANK_DAYS
+    days; it is usual while fewer than RANK_MIN_DAYS are known. The terciles use only data known on that day:
+    with terciles of the whole history every model would look miscalibrated.
     """
     level = k.ewm_mean(variance, DECAY, min_rows=10)
     padded = np.concatenate([np.full(RANK_DAYS - 1, np.nan), level])

@@ -1,4 +1,4 @@
-"""The models that serving can load, by name."""
+"""The daily models that serving can load, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one interface of every model that serving can load."""
+"""The interface of all daily models that serving can load."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ MAX_HORIZON_DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """What one feature moved one output of one forecast, by its SHAP value.
+    """The contribution (SHAP value) of one feature to one output of one forecast.
 
-    output is `volatility` (contribution in log volatility) or `mean` (in log return); value may be NaN.
+    output is `volatility` (contribution in log volatility) or `mean` (contribution in log return). value is
+    the value of the feature and may be NaN.
     """
 
     feature: str
@@ -30,35 +31,38 @@ class Attribution:
 
 @runtime_checkable
 class ForecastModel(Protocol):
-    """A fitted model. Safe to call from several threads at once; holds nothing of a request."""
+    """A fitted model.
+
+    Implementations are safe for concurrent calls from several threads and hold no request state.
+    """
 
     @property
     def name(self) -> str:
-        """Return one of `coincast_modelkit.models.MODELS`."""
+        """Return the model's name, a key of `coincast_modelkit.models.MODELS`."""
         ...
 
     @property
     def version(self) -> str:
-        """Return the artifact's version; empty for a model that needs none."""
+        """Return the version of the artifact; empty for a model without an artifact."""
         ...
 
     @property
     def max_horizon_days(self) -> int:
-        """Return the longest horizon that the model forecasts."""
+        """Return the longest horizon that the model forecasts, in days."""
         ...
 
     @property
     def min_history_days(self) -> int:
-        """Fewer closed days than this give a NaN row."""
+        """Return the number of closed days that a coin needs; with fewer its forecast is NaN."""
         ...
 
     @property
     def spec(self) -> FeatureSpec:
-        """Return the features that `prepare` must compute for it."""
+        """Return the features that `prepare` must compute for the model."""
         ...
 
     def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
-        """Forecast every coin at every horizon. One bad coin gives NaN rows, never an exception.
+        """Forecast every coin at every horizon. A coin that cannot be forecast gets NaN; nothing is raised.
 
         Args:
             prepared: The coins.
@@ -70,24 +74,24 @@ class ForecastModel(Protocol):
         ...
 
     def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
-        """Return the features that contributed most to one forecast, largest first.
+        """Return the features with the largest contributions to one forecast, largest first.
 
         The result is empty for a model without attributions.
 
         Args:
             prepared: The coin.
             horizon: Days ahead.
-            top: How many features at most, for each output.
+            top: Maximum number of features for each output.
         """
         ...
 
     def save(self, folder: Path) -> None:
-        """Write everything `load` needs into an existing folder: text, JSON, ONNX, npz. No pickles."""
+        """Write the model into an existing folder as text, JSON, ONNX or npz files. No pickles."""
         ...
 
     @classmethod
     def load(cls, folder: Path, *, version: str = "") -> Self:
-        """Read what `save` wrote; the caller has verified the digests."""
+        """Read the files of `save`. The caller must have verified their digests."""
         ...
 
 
@@ -95,7 +99,7 @@ def checked_horizons(horizons: Sequence[int], limit: int = MAX_HORIZON_DAYS) -> 
     """Return the horizons as a tuple.
 
     Raises:
-        ValueError: One is out of range, or none is given; the message names the fix.
+        ValueError: A horizon is out of range, or none is given.
     """
     wanted = tuple(int(h) for h in horizons)
     if not wanted or min(wanted) < 1 or max(wanted) > limit:

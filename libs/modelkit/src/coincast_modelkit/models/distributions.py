@@ -1,7 +1,7 @@
-"""From scales at anchor horizons to a predictive distribution: interpolation, residual shapes, quantiles.
+"""Build predictive distributions from scales at anchor horizons: interpolation, residual shapes, quantiles.
 
-A distribution at any horizon has a location, a scale and a fixed symmetric shape: the sizes of standardised
-residuals.
+The distribution at a horizon has a location, a scale and a symmetric shape, which is given by the quantiles
+of absolute standardised residuals (their sizes).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from coincast_modelkit.intervals.regimes import REGIMES, Regimes
 from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE
 
-# A trailing volatility at the floor of daily_variance means a constant price.
+# A trailing volatility at the minimum of daily_variance means that the price was constant.
 STANDSTILL_VOLATILITY = 1.001 * FLOOR_DAILY_VARIANCE**0.5
 LEAST_CHANCE = 0.01
 MAX_DISAGREEMENT = 1.25
@@ -31,7 +31,7 @@ def across_horizons(anchors: Sequence[int], values: Floats, horizons: Sequence[i
     Args:
         anchors: A horizons, increasing.
         values: Values at the anchors, (A, ...).
-        horizons: H horizons; outside the anchors the nearest one is used.
+        horizons: H horizons; beyond the outermost anchors the value of the nearest anchor is used.
 
     Returns:
         Values, (H, ...).
@@ -68,17 +68,17 @@ def forecasts_of(
     errors: Floats,
     agreeing: bool,
 ) -> Forecasts:
-    """Return forecasts from log volatility and log-return quantiles; coins without enough history get NaN.
+    """Compute the forecasts of a location-scale model; coins without enough history get NaN.
 
     Args:
         prepared: n coins.
         horizons: H horizons in days.
-        distribution: Returns log volatility (n, H) and log-return quantiles (n, H, Q) of coins.
+        distribution: Computes log volatility (n, H) and log-return quantiles (n, H, Q) of the given coins.
         min_history_days: Days of history that a coin needs.
         calibration: Factor of the volatility, (H,).
         errors: Standard error of the log volatility, (H,).
-        agreeing: Whether the quoted volatility stays close to that of the quantiles; in earlier artifacts it
-            does not.
+        agreeing: Whether the quoted volatility is limited to a range around that of the quantiles; False for
+            artifacts from before this rule.
     """
     shape = (len(prepared), len(horizons))
     log_volatility, trailing = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -100,10 +100,10 @@ def forecasts_of(
 
 
 def agreeing_volatility(volatility: Floats, quantiles: Floats, horizons: Sequence[int]) -> Floats:
-    """Return volatility within MAX_DISAGREEMENT of the standard deviation of quantiles.
+    """Clip volatility to within a factor of MAX_DISAGREEMENT of the standard deviation of the quantiles.
 
-    The forecast of realised volatility has information of its own, but a reply must not quote a volatility
-    that its own intervals contradict.
+    The volatility is forecast separately and carries information that the quantiles lack, but a reply must
+    not quote a volatility that its own intervals contradict.
 
     Args:
         volatility: Volatility per unit of the horizon, (..., H).
@@ -126,10 +126,10 @@ def assemble(
     trailing: Floats,
     rise: Floats,
 ) -> Forecasts:
-    """Return forecasts from arrays in the coins' order.
+    """Return Forecasts from arrays in the order of the coins.
 
-    Of a price that stands still nothing is known but that its volatility can only rise; the chance is quoted
-    as one half then, and never as a certainty.
+    The volatility of a constant price can only rise. The probability of a rise is then given as one half and
+    not as a certainty, since nothing else is known about the coin.
 
     Args:
         prepared: n coins.
@@ -137,7 +137,7 @@ def assemble(
         quantiles: Log-return quantiles at PROBABILITIES, (n, H, Q).
         volatility: Daily volatility, (n, H).
         trailing: Trailing daily volatility, (n, H).
-        rise: Chance that the volatility rises above the trailing one, (n, H).
+        rise: Probability that the volatility rises above the trailing one, (n, H).
     """
     moving = ~(trailing <= STANDSTILL_VOLATILITY)
     rise = np.where(moving, np.clip(rise, LEAST_CHANCE, 1 - LEAST_CHANCE), 0.5)
@@ -158,15 +158,15 @@ HALF = len(PROBABILITIES) // 2
 # Central levels of the stored sizes: 0 at the median, up to the widest interval.
 LEVELS: Floats = 2 * PROBABILITIES[HALF:] - 1
 
-# So many residuals tell their own middle; fewer only tell the scale of a Student t with five degrees of
-# freedom.
+# With at least this many residuals their own quantiles are used. With fewer, only the scale of a Student t
+# with five degrees of freedom is estimated.
 MIN_RESIDUALS = 40
-# With this many independent stretches of days the sample counts as much as the prior shape, which is as wide
-# as returns were in units of range volatility before 2022.
+# With this many independent periods the sample has the same weight as the prior shape. The spread of the
+# prior is that of returns in units of range volatility before 2022.
 PRIOR_BLOCKS = 20.0
 PRIOR_SPREAD = 1.2
-# A residual farther out counts as if it were this far in second moments: one false print among ten thousand
-# would otherwise move every coin's volatility.
+# Limit of a residual in second moments: without it, one wrong price among ten thousand would change the
+# volatility of every coin.
 MAX_RESIDUAL = 8.0
 
 
@@ -174,12 +174,13 @@ MAX_RESIDUAL = 8.0
 class ResidualShape:
     """The distribution of residuals at A anchor horizons.
 
-    It holds sizes (A, HALF + 1) of |residual| in units of forecast volatility, their root mean square (A,),
-    and the factor of the sizes in each volatility regime (A, REGIMES). It is symmetric by construction, since
-    asymmetric residuals would be an implied drift.
+    sizes (A, HALF + 1) are quantiles of |residual| at LEVELS, in units of forecast volatility.
+    root_mean_square (A,) is that of the residuals. regime_widths (A, REGIMES) are factors of the sizes in
+    each volatility regime. The shape is symmetric by construction, since asymmetric residuals would imply a
+    drift.
 
-    agreeing tells that the quoted volatility is held to that of the quantiles; artifacts of before that rule
-    quote theirs as it is.
+    agreeing says whether the quoted volatility is limited to a range around that of the quantiles; it is
+    False for artifacts from before this rule.
     """
 
     anchors: tuple[int, ...]
@@ -196,7 +197,7 @@ class ResidualShape:
         return np.asarray(widths[..., None] * both)
 
     def calibration(self, horizons: Sequence[int]) -> Floats:
-        """Return what forecast volatility must be multiplied with to be a standard deviation: (H,)."""
+        """Return the factors that convert forecast volatility to a standard deviation of returns: (H,)."""
         return across_horizons(self.anchors, self.root_mean_square, horizons)
 
     def to_dict(self) -> dict[str, Any]:
@@ -211,7 +212,7 @@ class ResidualShape:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Self:
-        """Read what to_dict wrote, or gave before regimes had widths of their own."""
+        """Parse the output of to_dict; in older artifacts, without regime_widths, all factors are 1."""
         anchors = tuple(raw["anchors"])
         widths = raw.get("regime_widths", np.ones((len(anchors), REGIMES)))
         return cls(
@@ -226,22 +227,22 @@ class ResidualShape:
 def residual_shape(
     anchors: Sequence[int], residuals: Sequence[Floats], *, blocks: Sequence[int] | None = None
 ) -> ResidualShape:
-    """Return the shape of standardised residuals.
+    """Estimate the shape of standardised residuals.
 
-    Beyond the reach of the sample the tail of a Student t continues from the last size that it can tell.
+    Beyond the last quantile that the sample can resolve, the tail is that of a Student t.
 
     Args:
         anchors: A horizons in days.
         residuals: One array of any length per anchor; NaN are left out.
-        blocks: How many independent stretches of days each array holds: with few of them the shape is
-            shrunk to a Student t.
+        blocks: Number of independent periods in each array; the fewer there are, the more the shape is shrunk
+            towards a Student t. None shrinks nothing.
     """
     sizes, squares = [], []
     for j, h in enumerate(anchors):
         known = np.abs(residuals[j][np.isfinite(residuals[j])])
         own = _sizes(known)
         square = float(np.mean(np.minimum(known, MAX_RESIDUAL) ** 2)) if len(known) else PRIOR_SPREAD**2
-        # A model that was never wrong needs no width, however little was seen.
+        # A model without any error gets zero width, however few residuals there are.
         if blocks is not None and not (len(known) >= MIN_RESIDUALS and square == 0):
             trust = blocks[j] / (blocks[j] + PRIOR_BLOCKS)
             own = trust * own + (1 - trust) * PRIOR_SPREAD * student_sizes(h)
@@ -253,9 +254,10 @@ def residual_shape(
 
 @cache
 def student_sizes(horizon: int) -> Floats:
-    """Sizes (HALF + 1,) of a Student t of unit variance: 4 degrees of freedom at one day, 10 at thirty.
+    """Return sizes (HALF + 1,) of a Student t of unit variance.
 
-    So the pooled residuals of the coins fell on the years before 2022, within a few percent at every level.
+    It has 4 degrees of freedom at one day and 10 at thirty. The pooled residuals of the coins in the years
+    before 2022 agree with it within a few percent at every level.
     """
     from scipy.special import stdtrit  # noqa: PLC0415 - slow to import
 
@@ -264,7 +266,7 @@ def student_sizes(horizon: int) -> Floats:
 
 
 def _sizes(known: Floats) -> Floats:
-    """Return quantiles of sizes (m,) at LEVELS, zero at the median, never falling."""
+    """Return the quantiles of absolute residuals (m,) at LEVELS: zero at level 0, never decreasing."""
     from scipy.special import stdtrit  # noqa: PLC0415 - slow to import, and only fitting needs it
 
     tail = np.asarray(stdtrit(5.0, (1 + LEVELS) / 2))
@@ -281,10 +283,10 @@ def _sizes(known: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LocationScale:
-    """The head of a location-scale model.
+    """The conversion of a location-scale model's outputs to distributions.
 
-    It has A outputs of log volatility at anchors (days), M scores of the mean at mean_anchors, and the
-    residuals' shape.
+    The model has A outputs of log volatility at anchors (days) and M scores of the mean at mean_anchors.
+    shape is the distribution of the residuals.
     """
 
     anchors: tuple[int, ...]
@@ -292,11 +294,14 @@ class LocationScale:
     shape: ResidualShape
 
     def log_volatility(self, at_anchors: Floats, horizons: Sequence[int]) -> Floats:
-        """Log daily volatility (n, H) from (n, A)."""
+        """Interpolate log daily volatility from the anchors (n, A) to the horizons (n, H)."""
         return across_horizons(self.anchors, at_anchors.T, horizons).T
 
     def mean(self, scores: Floats, log_volatility: Floats, horizons: Sequence[int]) -> Floats:
-        """Mean log return (n, H) from weighted scores (n, M); past the last mean anchor it grows no more."""
+        """Return the mean log return (n, H) from weighted scores (n, M).
+
+        It stops growing at the last mean anchor.
+        """
         days = np.minimum(np.asarray(horizons, dtype=np.float64), self.mean_anchors[-1])
         at = across_horizons(self.mean_anchors, scores.T, horizons).T
         return np.asarray(at * np.exp(log_volatility) * np.sqrt(days))
@@ -312,8 +317,12 @@ class LocationScale:
     ) -> Floats:
         """Return log-return quantiles (n, H, Q) at PROBABILITIES.
 
-        They come from log volatility (n, A), weighted scores (n, M) and volatility regimes (n,). widen (n, A)
-        adds to the log of the width alone.
+        Args:
+            at_anchors: Log volatility at the anchors, (n, A).
+            scores: Weighted scores of the mean, (n, M).
+            horizons: H horizons in days.
+            regimes: Volatility regimes, (n,).
+            widen: Added to the log of the width only, not to the mean, (n, A).
         """
         log_volatility = self.log_volatility(at_anchors, horizons)
         width = log_volatility if widen is None else self.log_volatility(at_anchors + widen, horizons)

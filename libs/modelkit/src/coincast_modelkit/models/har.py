@@ -1,7 +1,7 @@
-"""The straight line below the trees: log volatility from its own past (HAR with leverage and the market's).
+"""The HAR regression, which trees and networks correct: log volatility from past volatility and leverage.
 
-Corsi 2009; with a leverage term Corsi and Reno 2012. Missing spans are read from the next shorter one that
-is known, so a coin with sixty days of history, or one without the market beside it, still gets its line.
+Corsi 2009; with a leverage term Corsi and Reno 2012. A missing span takes the value of the next shorter known
+one, so a coin with sixty days of history, or without the market's volatility, still gets a forecast.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class HarLine:
     centre: Floats
 
     def predict(self, rows: Floats, names: Sequence[str]) -> Floats:
-        """Log daily volatility (n, A) from feature rows (n, F) so named; NaN where har_3 is absent."""
+        """Return log daily volatility (n, A) for feature rows (n, F); NaN where har_3 is NaN."""
         x = design(rows, names, self.terms)
         return np.asarray((x - self.centre) @ self.coefficients.T + self.intercepts)
 
     def contributions(self, row: Floats, names: Sequence[str], anchor: int) -> dict[str, float]:
-        """Return what each term adds to the line's mean at one anchor (by position), from one row (F,)."""
+        """Return each term's contribution, relative to the training mean, for one row (F,) at one anchor."""
         x = design(row[None], names, self.terms)[0]
         return dict(zip(self.terms, (x - self.centre) * self.coefficients[anchor], strict=True))
 
@@ -54,7 +54,7 @@ class HarLine:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Self:
-        """Read what to_dict wrote."""
+        """Parse the output of to_dict."""
         arrays = (np.array(raw[k], dtype=np.float64) for k in ("coefficients", "intercepts", "centre"))
         return cls(tuple(raw["terms"]), *arrays)
 
@@ -65,7 +65,7 @@ def design(rows: Floats, names: Sequence[str], terms: Sequence[str] = TERMS) -> 
     Args:
         rows: Features, (n, F).
         names: The F features.
-        terms: The T terms. Gaps are filled from the known ones; a row without any is NaN.
+        terms: The T terms. A missing term takes the value of a known one; a row without any is NaN.
     """
     column = {name: i for i, name in enumerate(names)}
     absent = np.full(len(rows), np.nan)
@@ -88,25 +88,25 @@ def design(rows: Floats, names: Sequence[str], terms: Sequence[str] = TERMS) -> 
 
 
 def terms_of(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the terms that a choice of features can give."""
+    """Return the terms that are among the given features, in the order of TERMS."""
     return tuple(t for t in TERMS if t in names)
 
 
 def fit_line(rows: Floats, names: Sequence[str], targets: Floats, *, ridge: float) -> HarLine:
-    """Fit a ridge regression of targets on the terms of feature rows, each anchor where its target is known.
+    """Fit a ridge regression for each anchor on the rows whose target is known.
 
     Args:
         rows: Features, (n, F).
         names: The F features.
         targets: Targets, (n, A), NaN where unknown.
-        ridge: Penalty in rows: that many imaginary rows with a slope of zero.
+        ridge: Strength of the penalty; it equals this many imaginary rows with a slope of zero.
 
     Raises:
         ValueError: There are fewer than 30 rows.
     """
     terms = terms_of(names)
     x = design(rows, names, terms)
-    # Only rows with a target count anywhere, the scaler included: the rest may lie in the test days.
+    # Use only rows with a target, also for the scaler: other rows may lie in the test days.
     usable = np.isfinite(x).all(axis=1) & np.isfinite(targets).any(axis=1)
     if usable.sum() < MIN_ROWS:
         raise ValueError(f"the volatility line needs {MIN_ROWS} days with features and a target")

@@ -1,8 +1,8 @@
-"""Correct the level of a model's widths, for a model that forecasts another market than it learnt from.
+"""Correct the level of a model's widths when it forecasts another period or market than it was trained on.
 
-A model that ships was trained on other years and perhaps other coins. How its widths move from day to day
-carries over; their level drifts. The level is one number a horizon, the log of a factor, and is measured on
-days that the model has not seen: see `level_of`.
+A starter model was trained on other years and perhaps other coins. The changes of its widths from day to day
+remain valid, but their level drifts. The level is one number per horizon, the log of a factor. `level_of`
+estimates it from days after the training data.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.models.base import ForecastModel
 
-# A factor beyond this says that the outcomes are broken, not that the market is calmer or wilder.
+# Limit of the correction: a larger factor would mean wrong outcomes, not a calmer or wilder market.
 MAX_LOG_FACTOR = float(np.log(2.0))
-# Independent outcomes that weigh as much as no correction at all.
+# Strength of the shrinkage to no correction, as a number of independent outcomes.
 PRIOR_OUTCOMES = 10.0
 
 
@@ -36,27 +36,27 @@ class LevelAdjustable(ForecastModel, Protocol):
         """Return the model with another level.
 
         Args:
-            level: By anchor horizon, what is added to the log of the width and of the volatility; it replaces
-                the level that the model has. An absent anchor is not shifted.
+            level: Added to the log of the width and of the volatility, by anchor horizon. It replaces the
+                current level; an absent anchor is not shifted.
 
         Raises:
-            ValueError: A horizon is no anchor, or a shift is out of range.
+            ValueError: A horizon is not an anchor, or a shift is out of range.
         """
         ...
 
 
 def level_of(widths: Floats, outcomes: Floats, *, horizon: int, days: int) -> float:
-    """Measure the level at one horizon: the log of how much larger outcomes were than forecast.
+    """Estimate the level at one horizon: the log of the ratio of outcomes to expected absolute returns.
 
     Args:
-        widths: Expected absolute log returns by forecast, (n,); see `expected_sizes`.
-        outcomes: Absolute log returns that followed, (n,).
+        widths: Expected absolute log return of each forecast, (n,); see `expected_sizes`.
+        outcomes: Absolute log return that followed, (n,).
         horizon: Days ahead.
-        days: Days that the origins span; their number over the horizon counts as independent outcomes, since
-            coins move together and longer horizons overlap.
+        days: Number of days that the origins span. Divided by the horizon, it is the number of independent
+            outcomes, since coins move together and returns over longer horizons overlap.
 
     Returns:
-        The log factor, shrunk to 0 by PRIOR_OUTCOMES and at most MAX_LOG_FACTOR in size; 0 without outcomes.
+        The log factor, shrunk to 0 by PRIOR_OUTCOMES and clipped to MAX_LOG_FACTOR; 0 without outcomes.
     """
     known = np.isfinite(widths) & np.isfinite(outcomes) & (widths > 0)
     if not known.any():
@@ -70,10 +70,10 @@ def level_of(widths: Floats, outcomes: Floats, *, horizon: int, days: int) -> fl
 
 
 def checked_level(level: Mapping[int, float], anchors: Sequence[int]) -> dict[int, float]:
-    """Return the level as it is kept: shifts other than zero by anchor.
+    """Check a level; return its non-zero shifts by anchor.
 
     Raises:
-        ValueError: A horizon is no anchor, or a shift is not finite or beyond MAX_LOG_FACTOR.
+        ValueError: A horizon is not an anchor, or a shift is not finite or exceeds MAX_LOG_FACTOR.
     """
     for horizon, shift in level.items():
         if horizon not in anchors:
@@ -84,10 +84,10 @@ def checked_level(level: Mapping[int, float], anchors: Sequence[int]) -> dict[in
 
 
 def level_to_json(level: Mapping[int, float]) -> dict[str, float]:
-    """Return the level with its horizons as text, as JSON has them."""
+    """Return the level with horizons as strings, which JSON needs as keys."""
     return {str(horizon): shift for horizon, shift in level.items()}
 
 
 def level_from_json(plain: Mapping[str, float]) -> dict[int, float]:
-    """From `level_to_json`."""
+    """Parse the output of `level_to_json`."""
     return {int(horizon): float(shift) for horizon, shift in plain.items()}

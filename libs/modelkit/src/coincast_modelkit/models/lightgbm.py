@@ -1,4 +1,4 @@
-"""Pooled LightGBM: volatility from a line and trees, a mean shrunk out of sample, symmetric shape."""
+"""LightGBM on all coins: volatility from a HAR line and trees, a shrunk mean, a symmetric distribution."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ STATE = "model.json"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
-    """Boosters at anchor horizons (days), each of (n, F) rows; their output is scaled by `weights` (A,)."""
+    """One booster per anchor horizon (days); its output is multiplied by its weight in `weights` (A,)."""
 
     anchors: tuple[int, ...]
     boosters: tuple[Booster, ...]
     weights: Floats
 
     def predict(self, rows: Floats) -> Floats:
-        """Return weighted output (n, A). A weight of zero skips its trees."""
+        """Return the weighted outputs (n, A) for rows (n, F); boosters with a weight of zero are skipped."""
         out = np.zeros((len(rows), len(self.anchors)))
         for j, (booster, weight) in enumerate(zip(self.boosters, self.weights, strict=True)):
             if weight:
@@ -52,9 +52,9 @@ class Head:
 
 
 class LightgbmModel:
-    """Boosted trees on the features of the last day.
+    """Boosted trees on the features of the last day, pooled over all coins.
 
-    The skill is in the volatility; the mean is mostly shrunk to zero.
+    The skill is in the volatility. The weights of the mean are estimated out of sample and mostly zero.
     """
 
     name = "lightgbm"
@@ -85,17 +85,17 @@ class LightgbmModel:
         self._explaining = threading.Lock()
 
     def log_volatility(self, rows: Floats) -> Floats:
-        """Forecast log of the realised daily volatility at the anchors, (n, A), from feature rows (n, F)."""
+        """Forecast the log of realised daily volatility at the anchors, (n, A), from feature rows (n, F)."""
         found = self.line.predict(rows, self.spec.names) + self.volatility.predict(rows)
         return np.asarray(found + [self.level.get(days, 0.0) for days in self.volatility.anchors])
 
     @property
     def level_anchors(self) -> tuple[int, ...]:
-        """Return the horizons at which the level of its widths can be corrected."""
+        """Return the horizons (days) at which the level of the widths can be corrected."""
         return self.volatility.anchors
 
     def with_level(self, level: Mapping[int, float]) -> Self:
-        """Return this model with its log volatility shifted at the anchors; see `LevelAdjustable`."""
+        """Return a copy of the model with log volatility shifted at the anchors; see `LevelAdjustable`."""
         return type(self)(
             spec=self.spec,
             line=self.line,
@@ -108,13 +108,19 @@ class LightgbmModel:
         )
 
     def distribution(self, rows: Floats, regimes: Regimes, horizons: Sequence[int]) -> tuple[Floats, Floats]:
-        """Log volatility (n, H) and log-return quantiles (n, H, Q) from rows (n, F) in regimes (n,)."""
+        """Return log volatility (n, H) and log-return quantiles (n, H, Q).
+
+        Args:
+            rows: Features, (n, F).
+            regimes: Volatility regimes, (n,).
+            horizons: H horizons in days.
+        """
         at_anchors, scores = self.log_volatility(rows), self.mean.predict(rows)
         quantiles = self._form.quantiles(at_anchors, scores, horizons, regimes=regimes)
         return self._form.log_volatility(at_anchors, horizons), quantiles
 
     def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
-        """See ForecastModel."""
+        """Forecast every coin at every horizon; see ForecastModel."""
         wanted = checked_horizons(horizons, self.max_horizon_days)
         return forecasts_of(
             prepared,
@@ -127,7 +133,7 @@ class LightgbmModel:
         )
 
     def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
-        """SHAP values of the volatility (line and trees together) and of the mean, at the nearest anchor."""
+        """Return SHAP values of the volatility (line and trees) and of the mean, at the nearest anchor."""
         checked_horizons([horizon], self.max_horizon_days)
         found = self._volatility_parts(prepared.row, horizon) + self._mean_parts(prepared.row, horizon)
         return sorted(found, key=lambda a: -abs(a.contribution))[:top]
@@ -165,7 +171,7 @@ class LightgbmModel:
         ]
 
     def save(self, folder: Path) -> None:
-        """Text of every booster and one JSON."""
+        """Write a text file for each booster and one JSON file."""
         for kind, head in (("volatility", self.volatility), ("mean", self.mean)):
             for days, booster in zip(head.anchors, head.boosters, strict=True):
                 (folder / f"{kind}_{days}.txt").write_text(booster.model_to_string(), encoding="utf-8")
@@ -183,7 +189,7 @@ class LightgbmModel:
 
     @classmethod
     def load(cls, folder: Path, *, version: str = "") -> Self:
-        """Read what `save` wrote. LightGBM's parser is not memory-safe: verify the digests first."""
+        """Read the files of `save`. LightGBM's parser is not memory-safe: verify the digests first."""
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         return cls(
             spec=FeatureSpec(tuple(state["features"])),
@@ -198,7 +204,7 @@ class LightgbmModel:
 
 
 def _load_head(folder: Path, kind: str, state: dict[str, Any]) -> Head:
-    from lightgbm import Booster  # noqa: PLC0415 - a heavy import that the fallback does without
+    from lightgbm import Booster  # noqa: PLC0415 - slow to import, and the fallback does not need it
 
     anchors = tuple(int(a) for a in state["anchors"])
     texts = [(folder / f"{kind}_{days}.txt").read_text(encoding="utf-8") for days in anchors]
@@ -207,5 +213,5 @@ def _load_head(folder: Path, kind: str, state: dict[str, Any]) -> Head:
 
 
 def _nearest(anchors: Sequence[int], horizon: int) -> int:
-    """Return the position of the anchor nearest in the logarithm of the horizon."""
+    """Return the index of the nearest anchor in the log of the horizon."""
     return int(np.argmin(np.abs(np.log(np.asarray(anchors)) - np.log(horizon))))

@@ -33,10 +33,10 @@ STATE, ARRAYS, ENCODER, HEAD = "model.json", "arrays.npz", "encoder.onnx", "head
 
 
 class LstmModel:
-    """The network's outputs: corrections of log volatility at A anchors, and scores of the mean at M of them.
+    """The LSTM: corrections of log volatility at A anchors, and scores of the mean at M of the anchors.
 
-    Monte-Carlo dropout (Gal and Ghahramani 2016) over fixed masks gives the network's own uncertainty, which
-    widens the distribution and leaves the volatility forecast alone.
+    Monte-Carlo dropout (Gal and Ghahramani 2016) over fixed masks estimates the network's own uncertainty. It
+    widens the distribution and does not change the volatility forecast.
     """
 
     name = "lstm"
@@ -66,7 +66,7 @@ class LstmModel:
         self._columns = [spec.names.index(name) for name in inputs]
 
     def raw(self, windows: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return uncorrected corrections (n, A), scores (n, M), log widening (n, A) of windows (n, L, F)."""
+        """Return unweighted corrections (n, A), scores (n, M), log widening (n, A) for windows (n, L, F)."""
         inputs = self.scaler(windows[:, -self.window_days :, self._columns])
         return network_outputs(self.network, inputs, len(self.form.anchors))
 
@@ -75,7 +75,10 @@ class LstmModel:
     ) -> tuple[Floats, Floats]:
         """Return log volatility (n, H) and log-return quantiles (n, H, Q).
 
-        They come from windows (n, WINDOW_DAYS, F) in regimes (n,).
+        Args:
+            windows: Feature windows, (n, WINDOW_DAYS, F).
+            regimes: Volatility regimes, (n,).
+            horizons: H horizons in days.
         """
         extra, scores, widen = self.raw(windows)
         at_anchors = self.line.predict(windows[:, -1], self.spec.names) + self.volatility_weights * extra
@@ -85,7 +88,7 @@ class LstmModel:
         return self.form.log_volatility(at_anchors, horizons), quantiles
 
     def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
-        """See ForecastModel."""
+        """Forecast every coin at every horizon; see ForecastModel."""
         wanted = checked_horizons(horizons, self.max_horizon_days)
         return forecasts_of(
             prepared,
@@ -98,9 +101,10 @@ class LstmModel:
         )
 
     def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
-        """Return what each feature moves the volatility by: the line's part, and the network's by occlusion.
+        """Return the contribution of each feature to log volatility: the line's plus the network's.
 
-        An input is occluded by setting it to its training mean on every day of the window.
+        The network's part is found by occlusion: the change of its output when the feature is set to its
+        training mean on every day of the window.
         """
         checked_horizons([horizon], self.max_horizon_days)
         anchor = int(np.argmin(np.abs(np.log(np.asarray(self.form.anchors)) - np.log(horizon))))
@@ -144,7 +148,7 @@ class LstmModel:
 
     @classmethod
     def load(cls, folder: Path, *, version: str = "") -> Self:
-        """Read what `save` wrote; the caller has verified the digests."""
+        """Read the files of `save`. The caller must have verified their digests."""
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         with np.load(folder / ARRAYS, allow_pickle=False) as file:
             a = {name: file[name] for name in file.files}
@@ -171,7 +175,7 @@ class LstmModel:
 
 
 def network_outputs(network: Sampler, inputs: Singles, anchors: int) -> tuple[Floats, Floats, Floats]:
-    """Return corrections (n, A), scores (n, M) and log widening (n, A) of standardised windows (n, L, F)."""
+    """Return corrections (n, A), scores (n, M) and log widening (n, A) for standardised windows (n, L, F)."""
     samples = network.samples(inputs)
     mean = samples.mean(axis=0)
     own = samples[..., :anchors].std(axis=0)

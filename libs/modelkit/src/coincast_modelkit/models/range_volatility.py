@@ -1,4 +1,4 @@
-"""The fallback that needs no artifact: last price, exponential range volatility, the coin's own residuals."""
+"""The technical model, a fallback without an artifact: last price, range volatility, the coin's residuals."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE
 MIN_HISTORY_DAYS = 30
 DECAY = 0.94
 ANCHORS = (1, 3, 7, 14, 30)
-# Weight of the coin's own residuals: this many independent ones count as much as the prior shape.
+# This many independent residuals of the coin have the same weight as the prior shape.
 PRIOR_ROWS = 250.0
-# Sizes after calm, usual and wild days, divided by those of all days, at each anchor. They correct the
-# exponential mean, which falls too far in calm times and rises too far in storms. They are estimated from all
-# coins before 2022, since one coin has too few independent months.
+# Sizes after calm, usual and wild days (columns), divided by those of all days, at each anchor (rows). They
+# correct the exponential mean, which falls too far in calm periods and rises too far in wild ones. They were
+# estimated from all coins before 2022, since one coin has too few independent months.
 REGIME_SIZES: Floats = np.array(
     [
         [1.04, 0.975, 0.98],
@@ -47,10 +47,11 @@ REGIME_SIZES: Floats = np.array(
 
 
 class TechnicalModel:
-    """A random walk as wide as the coin's recent volatility, pulled to its long-run mean with the horizon.
+    """A random walk whose volatility reverts from the coin's recent value to its long-run mean.
 
-    The shape is the coin's own absolute residuals, mixed with a Student t by how many of them are
-    independent, and symmetric: a drift estimated from one coin's past adds more error than it removes.
+    The shape is that of the coin's own absolute residuals, mixed with a Student t; the fewer independent
+    residuals there are, the more the Student t weighs. The distribution is symmetric: a drift estimated from
+    one coin's past adds more error than it removes.
     """
 
     name = "technical"
@@ -60,7 +61,7 @@ class TechnicalModel:
     spec = FeatureSpec(names=())
 
     def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
-        """See ForecastModel."""
+        """Forecast every coin at every horizon; see ForecastModel."""
         wanted = checked_horizons(horizons)
         shape = (len(prepared), len(wanted))
         volatility, trailing, rise = (np.full(shape, np.nan) for _ in range(3))
@@ -79,11 +80,11 @@ class TechnicalModel:
         )
 
     def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
-        """Nothing to explain: the forecast is the last price."""
+        """Return no attributions: the point forecast is the last price."""
         return []
 
     def save(self, folder: Path) -> None:
-        """Nothing to save."""
+        """Write nothing, since the model has no state."""
 
     @classmethod
     def load(cls, folder: Path, *, version: str = "") -> Self:
@@ -92,10 +93,16 @@ class TechnicalModel:
 
 
 def _forecast(coin: ModelInput, trailing: Floats, horizons: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:
-    """Return one coin's daily volatility, log-return quantiles and chance of rising volatility.
+    """Forecast one coin.
 
-    Volatility is (H,), the quantiles (H, Q), the chance (H,) that volatility rises above the trailing one
-    (H,).
+    Args:
+        coin: The coin.
+        trailing: Trailing daily volatility, (H,).
+        horizons: H horizons in days.
+
+    Returns:
+        Daily volatility (H,), log-return quantiles (H, Q), and the probability that volatility rises above
+        the trailing one (H,).
     """
     candles, variance = coin.candles, coin.variance
     short = k.ewm_mean(variance, DECAY, min_rows=10)
@@ -131,7 +138,7 @@ def _standardised(candles: Candles, scale: Floats, horizon: int) -> Floats:
 
 
 def _spread(candles: Candles, scale: Floats) -> float:
-    """Return the RMS of the coin's daily residuals, shrunk to the usual one, since ranges understate it."""
+    """Return the RMS of the coin's daily residuals, shrunk to PRIOR_SPREAD: ranges understate volatility."""
     found = np.minimum(_standardised(candles, scale, 1), 5.0)
     days = len(found)
     own = float(np.mean(found**2)) if days else 0.0
@@ -144,9 +151,9 @@ def _sizes(candles: Candles, scale: Floats, horizon: int, spread: float) -> Floa
     prior = spread * student_sizes(horizon)
     if len(found) < MIN_RESIDUALS:
         return prior
-    # What np.quantile gives, at a third of the time.
+    # This equals np.quantile and takes a third of the time.
     own = np.interp(LEVELS * (len(found) - 1), np.arange(len(found)), np.sort(found))
-    # Beyond the coin's own quantiles use the tail of the prior, scaled so that both join.
+    # Beyond the coin's own quantiles, use the tail of the prior, scaled so that it continues them.
     reach = 1 - 5 / len(found) >= LEVELS
     last = int(np.flatnonzero(reach)[-1])
     own = np.where(reach, own, max(own[last] / prior[last], 0.5) * prior)

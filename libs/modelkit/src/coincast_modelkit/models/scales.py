@@ -1,7 +1,7 @@
-"""Classical scales: how wide the coming return will be, by HAR, GARCH and exponential range volatility.
+"""Classical forecasts of scale: HAR, GARCH and exponential range volatility.
 
 Corsi 2009 (HAR), Bollerslev 1987 (GARCH with Student t). A scale is the log of the standard deviation of the
-log return over a horizon. Everything here looks back only, and is the same in fitting and in serving.
+log return over a horizon. All functions depend on past days only, and fitting and serving use the same code.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CLIP = 5.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """The inputs of the scales, one row a day.
+    """The inputs of the scales, one row per day.
 
     features (n, F); base and slow (n,), log daily volatilities; squared (n,), squared returns; regime and
     weekday (n,), Monday 0.
@@ -51,7 +51,14 @@ class Inputs:
 def inputs_of(
     features: Floats, candles: Candles, spec: FeatureSpec, regimes: Regimes | None = None
 ) -> Inputs:
-    """Return the inputs of the last len(features) days of candles without calendar gaps; regimes if known."""
+    """Return the inputs of the last n days of a coin.
+
+    Args:
+        features: Features of the last n days, (n, F).
+        candles: The coin's candles without calendar gaps, at least n.
+        spec: The F features.
+        regimes: Volatility regimes of the n days; None computes them.
+    """
     rows = slice(len(candles) - len(features), len(candles))
     names = {name: i for i, name in enumerate(spec.names)}
     if regimes is None:
@@ -70,22 +77,28 @@ def inputs_of(
 
 
 def joined(coins: Sequence[Inputs]) -> Inputs:
-    """Return the rows of several coins below each other; `squared` is then of no use to GARCH."""
+    """Concatenate the rows of several coins; the `squared` of the result cannot be used for GARCH."""
     if len(coins) == 1:
         return coins[0]
     return Inputs(*(np.concatenate([getattr(c, name) for c in coins]) for name in Inputs.__slots__))
 
 
 def spans_weekend(weekday: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """1 where the day after is a Saturday or a Sunday, else 0: (n,)."""
+    """Return 1 where the next day is a Saturday or a Sunday, else 0: (n,)."""
     return np.asarray((weekday == 4) | (weekday == 5), dtype=np.int64)
 
 
 def linear_design(inputs: Inputs, spec: FeatureSpec, names: tuple[str, ...] = LINEAR) -> Floats:
-    """Columns of a linear scale (n, K): log volatilities as distances from the base, the rest as they are.
+    """Return the columns (n, K) of a linear scale.
 
-    What is absent says nothing: a missing volatility is taken to equal the base, the rest is zero. The day
-    that is forecast first enters by its weekday, since weekends are calm.
+    Log volatilities enter as distances from the base; a missing one is taken to equal the base. Other
+    features enter without change; a missing one is zero. The weekday of the origin is included, since
+    weekends are calm.
+
+    Args:
+        inputs: The inputs of n rows.
+        spec: The features of the inputs.
+        names: Features to use.
     """
     at = {name: i for i, name in enumerate(spec.names)}
     columns = [np.nan_to_num(inputs.base, nan=0.0)]
@@ -101,7 +114,7 @@ def linear_design(inputs: Inputs, spec: FeatureSpec, names: tuple[str, ...] = LI
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearScale:
-    """A ridge regression on standardised, clipped columns; it adds to the base."""
+    """A ridge regression on standardised, clipped columns; its output is added to the base."""
 
     centre: Floats
     spread: Floats
@@ -109,7 +122,7 @@ class LinearScale:
     intercept: float
 
     def forecast(self, design: Floats) -> Floats:
-        """Return what to add to the base, (n,), for a design (n, K)."""
+        """Return the correction to the base, (n,), for a design (n, K)."""
         z = np.clip((design - self.centre) / self.spread, -CLIP, CLIP)
         return np.asarray(self.intercept + z @ self.weights)
 
@@ -124,7 +137,7 @@ class LinearScale:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:
-        """From `to_json`."""
+        """Parse the output of `to_json`."""
         return cls(
             centre=np.asarray(plain["centre"], dtype=np.float64),
             spread=np.asarray(plain["spread"], dtype=np.float64),
@@ -137,7 +150,7 @@ class LinearScale:
 class Garch:
     """GARCH(1,1) shared by all coins; the long-run variance of each coin is shrunk towards that of the panel.
 
-    long_run is the panel's daily variance; prior_days says how many days of a coin's own it outweighs.
+    long_run is the panel's daily variance; it has the weight of prior_days days of the coin's own.
     """
 
     alpha: float
@@ -150,12 +163,15 @@ class Garch:
         return asdict(self)
 
     def log_scales(self, squared: Floats, horizons: tuple[int, ...], rows: int) -> Floats:
-        """Log standard deviation of the return over each horizon, (rows, H), for the last rows days.
+        """Return the log standard deviation of the return over each horizon for the last days, (rows, H).
 
-        squared are the coin's squared returns (n,), the first of which may be NaN.
+        Args:
+            squared: Squared daily returns of the coin, (n,); the first may be NaN.
+            horizons: H horizons in days.
+            rows: Number of days to return, the newest ones.
         """
         age = np.arange(1, len(squared) + 1)[len(squared) - rows :]
-        # No row looks further back than this, and serving asks for one row.
+        # No row depends on earlier days, and serving needs only the last row, so a cut saves time.
         squared = squared[-(rows + LONG_RUN_DAYS) :]
         known = np.isfinite(squared)
         counted = _trailing_sum(known.astype(np.float64))
@@ -172,7 +188,7 @@ class Garch:
         out = np.empty((rows, len(horizons)))
         for j, h in enumerate(horizons):
             stay = (1 - persistence**h) / (h * (1 - persistence))
-            # A price that never moved has no variance, and a logarithm needs some.
+            # The variance of a constant price is zero; the minimum keeps its logarithm finite.
             variance = np.maximum(own + (tomorrow - own) * stay, LEAST_VARIANCE)
             out[:, j] = 0.5 * np.log(h * variance)
         return out

@@ -1,18 +1,17 @@
 """Joint scenarios: paths of several coins, portfolio risk and touch probabilities from calibrated forecasts.
 
-A `ScenarioLibrary` holds what followed each past day, in units of the volatility that was forecast on that
-day. `simulate_paths` puts the latest of these joint moves onto the forecasts of today, so that every marginal
-is the served forecast and the dependence is that of history. Nothing is drawn at random: one past day is one
-path.
+A `ScenarioLibrary` holds the moves of all coins after each past day, in units of the volatility that was
+forecast on that day. `simulate_paths` applies the latest of these joint moves to the forecasts of today: the
+marginal distribution of each coin is its served forecast, and the dependence between coins is that of
+history. The paths are not sampled at random: each past day gives one path.
 
     library = ScenarioLibrary.from_bytes(content)
     paths = simulate_paths(library.window(as_of), forecasts, days=7)
     risk = assess_portfolio(paths, {"bitcoin": 5_000.0, "ethereum": -1_000.0}, days=7)
     touch = touch_probabilities(paths, "bitcoin", log_level=np.log(1.05))
 
-Sources: Barone-Adesi et al. 1999 (filtered historical simulation); Clark et al. 2004 (Schaake shuffle); Hazen
-    1914
-(quantile of a sample); Tasche 1999 (components of expected shortfall).
+Sources: Barone-Adesi et al. 1999 (filtered historical simulation); Clark et al. 2004 (Schaake shuffle);
+Hazen 1914 (quantile of a sample); Tasche 1999 (components of expected shortfall).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What followed each past day, coin by coin, in units of the volatility that was forecast on that day."""
+"""The scenario library: moves of each coin after past days, in units of the volatility forecast then."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from coincast_modelkit.candles import Candles, Dates, Floats, Panel
 from coincast_modelkit.scenarios.record import RiskRecord
 from coincast_modelkit.scenarios.scales import day_scales, horizon_scales
 
-# The longest path, in days. Beyond it paths were not measured.
+# The longest path, in days; the accuracy of longer paths was not measured.
 MAX_DAYS = 14
-# How many past origins a simulation takes, the newest ones: windows from 250 to all did no better.
+# Number of past origins in a simulation, the newest ones. Neither shorter (from 250) nor longer windows were
+# better.
 WINDOW_ORIGINS = 1000
-# Coins with fewer closed days of their own are refused.
+# A coin with fewer closed days is refused.
 MIN_OWN_DAYS = 120
-# Fewer origins than this are no library: no tail could be said of them.
+# A library needs at least this many origins: fewer cannot give an estimate of a tail.
 MIN_ORIGINS = 100
 SEED = 20
 FILE_FORMAT = 1
@@ -37,7 +38,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 class MoveLibrary(ABC):
-    """Standardised moves after past origins, of which a simulation takes the newest."""
+    """Standardised moves after past origins; a simulation uses the newest of them."""
 
     coin_ids: tuple[str, ...]
     record: RiskRecord | None
@@ -45,24 +46,24 @@ class MoveLibrary(ABC):
     @property
     @abstractmethod
     def moves(self) -> StandardizedMoves:
-        """Return the standardised moves of every origin whose MAX_DAYS days are over, absent coins filled."""
+        """Return the standardised moves of every origin with MAX_DAYS later days; absent coins are filled."""
 
     @property
     def last_origin(self) -> dt.date | None:
-        """Return the newest day whose following MAX_DAYS days are all known; None where there is none."""
+        """Return the newest day with MAX_DAYS known days after it; None if there is none."""
         days = self.moves.origins
         return None if not len(days) else days[-1].astype(object)
 
     def window(self, as_of: dt.date | np.datetime64, origins: int = WINDOW_ORIGINS) -> ScenarioWindow:
-        """Return the newest origins whose paths had ended by a day.
+        """Return the newest origins whose paths had ended by a given day.
 
         Args:
-            as_of: The day at whose close the forecast is made. Only origins up to MAX_DAYS days before it
-                count, since later outcomes were not known.
-            origins: At most this many.
+            as_of: The day at whose close the forecast is made. Only origins at least MAX_DAYS days before it
+                are used, since the outcomes of later ones were not known.
+            origins: Maximum number of origins.
 
         Raises:
-            ValueError: If fewer than MIN_ORIGINS are known.
+            ValueError: Fewer than MIN_ORIGINS are known.
         """
         last = np.asarray(as_of, dtype="datetime64[D]") - np.timedelta64(MAX_DAYS, "D")
         stop = int(np.searchsorted(self.moves.origins, last, side="right"))
@@ -77,10 +78,10 @@ class MoveLibrary(ABC):
 
 @dataclass(frozen=True, eq=False)
 class ScenarioLibrary(MoveLibrary):
-    """Daily moves of n coins on D days, and the scales that were forecast on these days at A anchor horizons.
+    """Daily moves of n coins on D days, and the scales that were forecast on those days at A anchor horizons.
 
-    Everything is stored in single precision, so that a library that was read gives the same paths as the one
-    that was written.
+    Arrays have single precision in memory too, so that a library gives the same paths before and after it is
+    saved.
 
     Attributes:
         coin_ids: The coins, (n,).
@@ -89,9 +90,9 @@ class ScenarioLibrary(MoveLibrary):
         highs: Log of high over close, at least 0, (D, n); NaN where a day has no range.
         lows: Log of close over low, at least 0, (D, n); NaN where a day has no range.
         anchors: Horizons of the scales in days, (A,).
-        scales: Scale of the log return to each anchor as it was forecast at the close of the day, (D, n, A);
+        scales: Scale of the log return to each anchor, forecast at the close of the day, (D, n, A);
             NaN where there was no forecast.
-        record: How statements from such a library did on past days; None where it was not measured.
+        record: Out-of-sample accuracy of statements from such a library; None if it was not measured.
     """
 
     coin_ids: tuple[str, ...]
@@ -117,7 +118,7 @@ class ScenarioLibrary(MoveLibrary):
 
     @cached_property
     def moves(self) -> StandardizedMoves:
-        """Return the standardised moves of every origin whose MAX_DAYS days are over, absent coins filled."""
+        """Return the standardised moves of every origin with MAX_DAYS later days; absent coins are filled."""
         return _borrowed(_standardised(self), self.coin_ids)
 
     def to_bytes(self) -> bytes:
@@ -136,10 +137,10 @@ class ScenarioLibrary(MoveLibrary):
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """Read what `to_bytes` wrote.
+        """Parse the output of `to_bytes`.
 
         Raises:
-            ValueError: If the content is not a scenario library of this format.
+            ValueError: The content is not a scenario library of this format.
         """
         try:
             arrays = read_arrays(content)
@@ -166,7 +167,7 @@ class ScenarioLibrary(MoveLibrary):
 
     @cached_property
     def digest(self) -> str:
-        """Return SHA-256 over every array."""
+        """Return the SHA-256 over all arrays."""
         found = hashlib.sha256("\n".join(self.coin_ids).encode())
         found.update(repr((self.anchors, str(self.days[:1]))).encode())
         for name in ("returns", "highs", "lows", "scales"):
@@ -179,12 +180,14 @@ class StandardizedMoves:
     """Standardised moves of n coins over H days after each of S origins; arrays are (S, n, H).
 
     Attributes:
-        origins: The days on whose close the moves begin, (S,).
-        closes: Log return from the origin to each day's close over the scale forecast for that horizon.
-        highs: How far each day's high lay above both of its closes, over the scale of that day.
-        lows: How far each day's low lay below both of its closes, likewise.
-        borrowed: Whether the coin's moves are not its own, (S, n).
-        ranged: Whether the day ranges are known, the coin's own or another's, (S, n).
+        origins: The days at whose close the moves begin, (S,).
+        closes: Log return from the origin to each day's close, divided by the scale forecast for that
+            horizon.
+        highs: Distance from the higher of the day's and the previous close to the day's high, divided by the
+            scale of that day.
+        lows: Distance from the lower of the two closes to the day's low, divided by the scale of that day.
+        borrowed: Whether the moves are those of other coins, (S, n).
+        ranged: Whether day ranges are known, the coin's own or those of another coin, (S, n).
     """
 
     origins: Dates
@@ -195,13 +198,13 @@ class StandardizedMoves:
     ranged: Flags
 
     def rows(self, chosen: slice) -> StandardizedMoves:
-        """Return some of the origins."""
+        """Return the moves of a slice of the origins."""
         return StandardizedMoves(*(getattr(self, name)[chosen] for name in StandardizedMoves.__slots__))
 
 
 @dataclass(frozen=True, eq=False)
 class ScenarioWindow:
-    """The origins that one simulation takes, each of them one joint path."""
+    """The origins of one simulation; each of them gives one joint path."""
 
     coin_ids: tuple[str, ...]
     moves: StandardizedMoves
@@ -216,7 +219,7 @@ class ScenarioWindow:
         return self.moves.origins
 
     def columns(self, coin_ids: Sequence[str]) -> Columns:
-        """Return what a simulation needs of some coins; coins without a column of their own borrow one."""
+        """Return the columns of some coins; a coin that is not in the library borrows the moves of others."""
         known = {coin: i for i, coin in enumerate(self.coin_ids)}
         if all(coin in known for coin in coin_ids):
             own = self._columns
@@ -227,7 +230,7 @@ class ScenarioWindow:
         return _columns(self._with(coin_ids))
 
     def _with(self, coin_ids: Sequence[str]) -> StandardizedMoves:
-        """Return the moves of some coins, in their order, unknown ones borrowed from all known ones."""
+        """Return the moves of the given coins; those of unknown coins are borrowed from known ones."""
         known = {coin: i for i, coin in enumerate(self.coin_ids)}
         unknown = [coin for coin in coin_ids if coin not in known]
         m, extra = self.moves, len(unknown)
@@ -254,10 +257,11 @@ class ScenarioWindow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """Some coins of a window by coin: ranks, highs and lows are (n, H, S).
+    """Some coins of a window, arranged by coin; ranks, highs and lows are (n, H, S).
 
-    ranks are those of the standardised closes among the S origins, 0 the lowest; borrowed_share (n,) is the
-    share of origins on which the coin borrows; ranged (n,) says whether day ranges are known on every origin.
+    ranks are those of the standardised closes among the S origins, 0 for the lowest. borrowed_share (n,) is
+    the share of origins on which the coin's moves are those of other coins. ranged (n,) says whether day
+    ranges are known on every origin.
     """
 
     ranks: Ranks
@@ -268,7 +272,7 @@ class Columns:
 
 
 def write_arrays(arrays: dict[str, npt.NDArray[Any]], record: RiskRecord | None) -> bytes:
-    """Return an npz file of plain arrays and a record; the same content gives the same bytes."""
+    """Return an npz file with the arrays and the record; the same content gives the same bytes."""
     if record is not None:
         arrays = {**arrays, "record": np.array(record.to_json())}
     buffer = io.BytesIO()
@@ -280,7 +284,7 @@ def read_arrays(content: bytes) -> dict[str, Any]:
     """Return the arrays of an npz file.
 
     Raises:
-        OSError, ValueError, EOFError, BadZipFile: The content is something else.
+        OSError, ValueError, EOFError, BadZipFile: The content is not such a file.
     """
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
@@ -298,15 +302,15 @@ def build_library(
     """Build a library from candles and the scales that were forecast out of sample.
 
     Args:
-        panel: Candles by coin; days after the last origin's MAX_DAYS are not needed.
+        panel: Candles by coin, up to at least MAX_DAYS after the last origin.
         coin_ids: Coin of each forecast, (N,).
         origins: Day at whose close each forecast was made, (N,).
         anchors: Horizons of the scales in days, increasing.
-        scales: Scale of each forecast by anchor, (N,) each, NaN where there was none.
-        keep_origins: Keep the newest this many origins whose path is over; None keeps all.
+        scales: Scale of each forecast, (N,) for each anchor; NaN where there was no forecast.
+        keep_origins: Number of origins with a complete path to keep, the newest ones; None keeps all.
 
     Returns:
-        The library, or None where fewer than MIN_ORIGINS origins have a whole path.
+        The library, or None if fewer than MIN_ORIGINS origins have a complete path.
     """
     names = tuple(coin for coin in panel if len(panel[coin]))
     if not names or not len(origins):
@@ -353,7 +357,7 @@ def build_library(
 
 
 def _daily(candles: Candles, days: Dates) -> tuple[Singles, Singles, Singles]:
-    """Log return, log high over close and log close over low of one coin on the days of a calendar."""
+    """Return one coin's log return, log(high / close) and log(close / low) by calendar day, (D,) each."""
     out = np.full((3, len(days)), np.nan, dtype=np.float32)
     begin = int((candles.dates[0] - days[0]).astype(np.int64))
     rows = slice(begin, begin + len(candles))
@@ -362,7 +366,7 @@ def _daily(candles: Candles, days: Dates) -> tuple[Singles, Singles, Singles]:
         high = np.log(np.where(candles.high > 0, candles.high, np.nan)) - logs
         low = logs - np.log(np.where(candles.low > 0, candles.low, np.nan))
     out[0, rows] = np.concatenate([[np.nan], np.diff(logs)])
-    # A close outside its day's range is a close all the same: the range is widened to hold it.
+    # A close outside its day's range is still valid, so the range is widened to include it.
     out[1, rows], out[2, rows] = np.maximum(high, 0.0), np.maximum(low, 0.0)
     return out[0], out[1], out[2]
 
@@ -373,7 +377,7 @@ def _standardised(library: ScenarioLibrary) -> StandardizedMoves:
     ahead = np.arange(count)[:, None] + np.arange(1, MAX_DAYS + 1)
     closes, highs, lows = (np.empty((count, n, MAX_DAYS), dtype=np.float32) for _ in range(3))
     here, ranged = np.zeros((count, n), dtype=bool), np.zeros((count, n), dtype=bool)
-    # Coin by coin, so that 250 of them need no more than their results.
+    # One coin at a time, so that 250 coins need no more memory than their results.
     for i in range(n):
         follow, up, down = (a[:, i][ahead] for a in (library.returns, library.highs, library.lows))
         follow = follow.astype(np.float64)
@@ -381,7 +385,8 @@ def _standardised(library: ScenarioLibrary) -> StandardizedMoves:
         own = np.isfinite(scales).all(axis=1) & (scales[:, 0] > 0) & np.isfinite(follow).all(axis=1)
         safe = np.where(own[:, None], scales, 1.0)
         steps = day_scales(safe)
-        # A single day without a range must not hide the ranges of the other days: it counts as narrow.
+        # A single day without a range must not discard the ranges of the other days, so its range counts as
+        # zero.
         known = own & (np.isfinite(up) & np.isfinite(down)).any(axis=1)
         above = np.nan_to_num(np.maximum(0.0, up + np.minimum(0.0, follow)) / steps)
         below = np.nan_to_num(np.maximum(0.0, down - np.maximum(0.0, follow)) / steps)
@@ -401,12 +406,12 @@ def _standardised(library: ScenarioLibrary) -> StandardizedMoves:
 
 
 def _borrowed(moves: StandardizedMoves, coin_ids: Sequence[str]) -> StandardizedMoves:
-    """Fill the moves of absent coins from those present.
+    """Fill the moves of absent coins from those of present ones.
 
-    Closes: the mean of the coins present on the same origin, plus how far a random coin lay from that mean
-    at a random earlier origin. Highs and lows: those of a random coin with known ranges on the same origin.
-    The choices depend on the coin and the day alone, so that a library that grows fills its old days as
-    before.
+    A filled close is the mean of the coins present at the same origin, plus the distance of a random coin
+    from the mean at a random earlier origin. Filled highs and lows are those of a random coin with known
+    ranges at the same origin. The random choices depend only on the coin and the day, so that the old days of
+    a library keep their values when it grows.
     """
     present = np.asarray(np.isfinite(moves.closes).all(axis=2))
     if present.all() and moves.ranged.all():
@@ -424,7 +429,7 @@ def _borrowed(moves: StandardizedMoves, coin_ids: Sequence[str]) -> Standardized
             continue
         draws = _draws(coin, numbers)
         if len(missing):
-            # The first origin has none before it and takes its own.
+            # The first origin has no earlier one and uses itself.
             earlier = (draws[0, missing] * np.maximum(missing, 1)).astype(np.int64)
             other = _pick(present[earlier], draws[1, missing])
             closes[missing, i] = mean[missing] + moves.closes[earlier, other] - mean[earlier]
@@ -441,14 +446,14 @@ def _borrowed(moves: StandardizedMoves, coin_ids: Sequence[str]) -> Standardized
 
 
 def _pick(allowed: Flags, draws: Floats) -> npt.NDArray[np.int64]:
-    """Pick one allowed column (at least one a row) by a uniform draw: (m,) from (m, n)."""
+    """Return the index of one allowed column per row (m,) of (m, n), chosen by uniform draws (m,)."""
     order = np.cumsum(allowed, axis=1)
     wanted = np.floor(draws * order[:, -1]).astype(np.int64) + 1
     return np.asarray((order >= wanted[:, None]).argmax(axis=1), dtype=np.int64)
 
 
 def _draws(coin: str, day_numbers: npt.NDArray[np.int64]) -> Floats:
-    """Three uniform draws of a coin on each day, (3, S), the same in every library that holds the day."""
+    """Return three uniform draws for a coin on each day, (3, S); they are the same in every library."""
     rng = np.random.default_rng([SEED, zlib.crc32(coin.encode())])
     return np.asarray(rng.random((int(day_numbers.max(initial=0)) + 1, 3))[day_numbers].T)
 

@@ -1,4 +1,4 @@
-"""How served risk statements came true: the file that training writes and serving quotes with its answers."""
+"""The live record of served risk statements: training writes it to a file, and serving adds it to answers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ class LiveRiskRecord:
 
     Attributes:
         kind: TOUCH, CLOSE_BEYOND or EXCEEDANCE.
-        served_by: The model that answered; empty for all together.
+        served_by: The model that answered; empty for all models together.
         horizon_days: Days ahead.
-        tenth: Tenth of the stated probability, 0 to 9; None for all together, and for exceedances.
+        tenth: Tenth of the stated probability, 0 to 9; None for all probabilities together and for
+            exceedances.
         level_percent: Level of value at risk; None for touches.
-        statements: How many were scored.
-        promised_percent, observed_percent: Share that was promised to come true, and that did.
-        standard_error_percent: Standard error of the observed share in points. The statements of a day count
-            as one observation, since coins move together.
-        independent_periods: Days of statements that lie at least the horizon apart.
-        brier: Mean squared distance of the stated probability from the outcome; None for exceedances.
-        brier_skill_percent: 100 * (1 - brier / brier of the observed share); None where that is 0.
-        loss_over_shortfall: Mean of loss over expected shortfall where the value at risk was exceeded.
+        statements: Number of scored statements.
+        promised_percent, observed_percent: Forecast and observed share of statements that came true.
+        standard_error_percent: Standard error of the observed share, in percentage points. The statements of
+            a day count as one observation, since coins move together.
+        independent_periods: Number of days of statements that are at least the horizon apart.
+        brier: Mean squared difference between the stated probability and the outcome; None for exceedances.
+        brier_skill_percent: 100 * (1 - brier / brier of the observed share); None where the divisor is 0.
+        loss_over_shortfall: Mean ratio of loss to expected shortfall where the value at risk was exceeded.
         from_date, to_date: First and last ISO date on which the statements were made.
     """
 
@@ -53,18 +54,18 @@ class LiveRiskRecord:
 
     @property
     def probability_from(self) -> float | None:
-        """Return the smallest probability stated; None for exceedances."""
+        """Return the lower bound of the stated probabilities; None for exceedances."""
         return None if self.kind == EXCEEDANCE else (self.tenth or 0) / BINS
 
     @property
     def probability_to(self) -> float | None:
-        """Return the largest probability stated; None for exceedances."""
+        """Return the upper bound of the stated probabilities; None for exceedances."""
         if self.kind == EXCEEDANCE:
             return None
         return 1.0 if self.tenth is None else (self.tenth + 1) / BINS
 
     def sentence(self) -> str:
-        """Say how the statements came true, and how much that is worth."""
+        """Return a sentence with the observed and the forecast share, and the standard error."""
         error = f"standard error {self.standard_error_percent:.2g} points"
         ahead = "one day" if self.horizon_days == 1 else f"{self.horizon_days} days"
         periods = "period" if self.independent_periods == 1 else "periods"
@@ -83,24 +84,24 @@ class LiveRiskRecord:
 
 
 def tenth_of(probability: float) -> int:
-    """Return the tenth that a probability falls into, 0 to 9."""
+    """Return the tenth, 0 to 9, that contains a probability."""
     return min(int(probability * BINS), BINS - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class LiveRiskTable:
-    """Every record, and when it was measured (UNIX seconds)."""
+    """All live records, and the time of their measurement (UNIX seconds)."""
 
     measured_at: float = 0.0
     records: tuple[LiveRiskRecord, ...] = ()
 
     def touches(self, served_by: str, days: int, tenths: Collection[int]) -> tuple[LiveRiskRecord, ...]:
-        """Return the records of touches and of closes beyond, of some tenths and of all together.
+        """Return the records of touches and of closes beyond, for some tenths and for all probabilities.
 
         Args:
-            served_by: The model that answered; where it has no record of its own, all models together.
-            days: The horizon; the nearest one with a record is taken.
-            tenths: Tenths of the probabilities that were stated.
+            served_by: The model that answered; if it has no record of its own, that of all models is used.
+            days: The horizon; the nearest one with a record is used.
+            tenths: Tenths of the stated probabilities.
         """
         found: list[LiveRiskRecord] = []
         for kind in (TOUCH, CLOSE_BEYOND):
@@ -111,7 +112,13 @@ class LiveRiskTable:
     def exceedances(
         self, served_by: str, days: int, levels_percent: Collection[float]
     ) -> tuple[LiveRiskRecord, ...]:
-        """Return the records of the value at risk at some levels, at the nearest horizon that has any."""
+        """Return the records of the value at risk at some levels.
+
+        Args:
+            served_by: The model that answered; if it has no record of its own, that of all models is used.
+            days: The horizon; the nearest one with a record is used.
+            levels_percent: Levels of the value at risk.
+        """
         wanted = {round(level, 1) for level in levels_percent}
         rows = [r for r in self.records if r.level_percent in wanted]
         return tuple(_nearest(rows, served_by, days))
@@ -123,10 +130,10 @@ class LiveRiskTable:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what `to_json` wrote.
+        """Parse the output of `to_json`.
 
         Raises:
-            ValueError, KeyError, TypeError, AttributeError: The text is something else.
+            ValueError, KeyError, TypeError, AttributeError: The text has another form.
         """
         plain = json.loads(text)
         names = LiveRiskRecord.__dataclass_fields__
@@ -135,13 +142,13 @@ class LiveRiskTable:
 
 
 def touch_sentence(records: Sequence[LiveRiskRecord], probability: float) -> str:
-    """Say how statements of about this probability came true, among the records of an answer."""
+    """Return the sentence of the record for touches with about this probability."""
     tenth = tenth_of(probability)
     return _first_sentence(r for r in records if r.kind == TOUCH and r.tenth == tenth)
 
 
 def exceedance_sentence(records: Sequence[LiveRiskRecord], level_percent: float) -> str:
-    """Say how often losses were larger than the value at risk at a level, among the records of an answer."""
+    """Return the sentence of the record for the value at risk at a level."""
     return _first_sentence(r for r in records if r.level_percent == round(level_percent, 1))
 
 
@@ -160,5 +167,5 @@ def _first_sentence(records: Iterable[LiveRiskRecord]) -> str:
 
 
 def _order(tenth: int | None) -> int:
-    """Order all together before the tenths."""
+    """Return a sort key that puts the record of all probabilities before those of the tenths."""
     return -1 if tenth is None else tenth

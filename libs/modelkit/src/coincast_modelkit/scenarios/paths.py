@@ -1,4 +1,4 @@
-"""Simulate joint paths: today's distributions in the rank order of past days (Schaake shuffle)."""
+"""Simulate joint paths: quantiles of today's forecasts in the rank order of past days (Schaake shuffle)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coincast_modelkit.scenarios.library import MAX_DAYS, ScenarioWindow
 from coincast_modelkit.scenarios.record import RiskRecord
 from coincast_modelkit.scenarios.scales import day_scales, horizon_scales, spread_of
 
-# Horizons at which scales are forecast; those between them are interpolated, as in the library.
+# Horizons whose scales are used; those of other horizons are interpolated, as in the library.
 SCALE_HORIZONS = (1, 3, 7, 14)
 
 
@@ -21,17 +21,17 @@ SCALE_HORIZONS = (1, 3, 7, 14)
 class JointPaths:
     """S joint paths of n coins over H days, as log returns from the last price; arrays are (n, H, S).
 
-    Path number s of every coin begins on the same past day, origins[s], and moves as the coins moved together
-    after it. On every day high >= close >= low, and high and low also hold the close before.
+    Path s of every coin follows the joint moves of the coins after the same past day, origins[s]. On every
+    day high >= close >= low, and the range from low to high also includes the previous close.
 
     Attributes:
         coin_ids: The coins, (n,).
-        last_price: The price that returns count from, (n,).
+        last_price: The price from which returns are measured, (n,).
         origins: The past days, (S,).
         closes, highs, lows: Log returns.
-        borrowed_share: Share of the paths on which a coin has the substitute moves of other coins, (n,).
-        ranged: Whether highs and lows come from day ranges, (n,); else they are those of the closes.
-        record: How statements from such paths did on past days; None where it was not measured.
+        borrowed_share: Share of the paths on which a coin's moves are those of other coins, (n,).
+        ranged: Whether highs and lows come from day ranges, (n,); otherwise they are those of the closes.
+        record: Out-of-sample accuracy of statements from such paths; None if it was not measured.
     """
 
     coin_ids: tuple[str, ...]
@@ -53,11 +53,11 @@ class JointPaths:
         return int(self.closes.shape[2])
 
     def index(self, coin_id: str) -> int:
-        """Return a coin's position. Raises ValueError where it is not among the paths."""
+        """Return a coin's index. Raises ValueError if it is not among the paths."""
         return self.coin_ids.index(coin_id)
 
     def spread(self, paths: int) -> JointPaths:
-        """Return this number of paths, spread evenly over the origins."""
+        """Return a subset of `paths` paths, spread evenly over the origins."""
         if paths >= len(self):
             return self
         at = np.round(np.linspace(0, len(self) - 1, paths)).astype(np.int64)
@@ -75,20 +75,20 @@ class JointPaths:
 
 
 def simulate_paths(window: ScenarioWindow, forecasts: Forecasts, days: int) -> JointPaths:
-    """Simulate joint paths whose marginals are the forecasts.
+    """Simulate joint paths whose marginal distributions are the forecasts.
 
-    At each horizon the path that came r-th lowest among S past days gets the forecast's quantile at (r - 1/2)
-    / S (Schaake shuffle, Clark et al. 2004). Highs and lows exceed the closes by the same distance as on the
-    past days, in units of the day's scale.
+    At each horizon, the path whose past move was the r-th lowest of S gets the forecast's quantile at
+    (r - 1/2) / S (Schaake shuffle, Clark et al. 2004). Highs and lows exceed the closes by the same distance
+    as on the past days, in units of the day's scale.
 
     Args:
         window: The past origins.
-        forecasts: n coins with whole distributions at horizons 1 to at least `days`, in any order; scales
-            take those of SCALE_HORIZONS among them.
+        forecasts: n coins with complete distributions at horizons 1 to at least `days`, in any order. The
+            scales are those at SCALE_HORIZONS.
         days: 1 to MAX_DAYS.
 
     Raises:
-        ValueError: If a coin's distribution is not whole, a horizon is missing or days is out of range.
+        ValueError: A coin's distribution is incomplete, a horizon is missing, or days is out of range.
     """
     if not 1 <= days <= MAX_DAYS:
         raise ValueError(f"days must be 1 to {MAX_DAYS}, got {days}")
@@ -129,7 +129,7 @@ def simulate_paths(window: ScenarioWindow, forecasts: Forecasts, days: int) -> J
 
 
 def _scales(forecasts: Forecasts, days: int) -> Floats:
-    """Return scales of the return to every horizon, (n, days), from the widths at a few of them."""
+    """Return the scales at horizons 1 to `days`, (n, days), interpolated from those at SCALE_HORIZONS."""
     anchors = [h for h in SCALE_HORIZONS if h in forecasts.horizons]
     anchors = anchors or list(forecasts.horizons)
     at = [forecasts.horizons.index(h) for h in anchors]

@@ -1,4 +1,4 @@
-"""Portfolio risk from joint paths: value at risk, expected shortfall and its parts, worst scenarios."""
+"""Portfolio risk from joint paths: value at risk, expected shortfall and its components, worst scenarios."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from coincast_modelkit.candles import Dates, Floats
 from coincast_modelkit.scenarios.paths import JointPaths
 
 DEFAULT_LEVELS = (90.0, 95.0, 97.5, 99.0)
-# A tail of fewer scenarios, or of fewer separate episodes, is an anecdote.
+# A tail with fewer scenarios, or with fewer separate episodes, is too small for an estimate.
 MIN_TAIL_SCENARIOS = 10
 MIN_TAIL_EPISODES = 5
-# A single coin's tail at one day is its calibrated marginal's, which needs no episodes.
+# Minimum for a single coin at one day: its tail is that of the calibrated forecast, which needs no episodes.
 MIN_COIN_SCENARIOS = 5
-# Nothing beyond is said of a basket; of a single coin one step more at one day, where its calibrated marginal
-# was exceeded at the nominal rate (54 of 10,800 days at 99.5 %).
+# The highest levels with an estimate. A single coin at one day has a higher limit, since its calibrated
+# forecast was exceeded at the nominal rate (54 of 10,800 days at 99.5 %).
 LAST_BASKET_LEVEL = 99.0
 LAST_COIN_LEVEL = 99.5
-# How much of a 99 % figure is chance of history (relative standard deviation in percent), at one day and
-# beyond.
+# Relative standard deviation in percent of an estimate at 99 %, due to the limited history: at one day, and
+# at more days.
 HISTORY_ERROR_PERCENT = (10.0, 13.0)
 WORST = 5
 
@@ -33,14 +33,15 @@ class TailRisk:
 
     Attributes:
         level_percent: The level, as 97.5.
-        value_at_risk: The loss that is exceeded in (100 - level) % of the scenarios; None where refused.
-        expected_shortfall: Mean loss in these scenarios; None where refused.
+        value_at_risk: The loss that is exceeded in (100 - level) % of the scenarios; None if refused.
+        expected_shortfall: Mean loss in these scenarios; None if refused.
         components: Each coin's part of the expected shortfall, in the order of the holdings; they sum to it.
-        tail_scenarios: How many scenarios lie in the tail (whole ones).
-        tail_episodes: How many separate episodes they come from.
-        indicative: True where history's own error is too large for more than an indication.
-        relative_error_percent: That error, where it was measured.
-        refused: Why there is no estimate, and the highest level that has one; empty if there is one.
+        tail_scenarios: Number of scenarios that lie in the tail with their whole weight.
+        tail_episodes: Number of separate episodes that they come from.
+        indicative: True if the error due to the limited history is so large that the figure is only
+            indicative.
+        relative_error_percent: That error; None where it was not measured.
+        refused: Why there is no estimate, and the highest level that has one; empty if there is an estimate.
     """
 
     level_percent: float
@@ -62,8 +63,8 @@ class PortfolioRisk:
         coin_ids: The coins of the holdings, (n,).
         changes: Change in value of every scenario, (S,), in the order of the origins.
         levels: One entry for each requested level.
-        diversification_percent: How much smaller the expected shortfall is than the sum of the coins' own, in
-            percent of that sum, at the highest level that could be said; None where none could.
+        diversification_percent: 100 * (1 - expected shortfall / sum of the expected shortfalls of the coins
+            held alone), at the highest level with an estimate; None without an estimate.
         worst: Origin and change of the worst scenarios, worst first.
     """
 
@@ -84,16 +85,16 @@ def assess_portfolio(
     days: int,
     levels_percent: Sequence[float] = DEFAULT_LEVELS,
 ) -> PortfolioRisk:
-    """Assess holdings that do not change for some days.
+    """Assess the risk of holdings that do not change until the horizon.
 
     Args:
-        paths: Joint paths that hold every coin of the holdings.
+        paths: Joint paths that include every coin of the holdings.
         holdings: Value of each coin now, in one currency; negative for a short position.
-        days: The horizon, 1 to the length of the paths.
+        days: The horizon in days, 1 to the length of the paths.
         levels_percent: Levels of value at risk, 50 to below 100.
 
     Raises:
-        ValueError: If there are no holdings, a coin is not among the paths or a number is out of range.
+        ValueError: There are no holdings, a coin is not among the paths, or a number is out of range.
     """
     if not holdings:
         raise ValueError("a portfolio needs at least one holding")
@@ -129,10 +130,10 @@ def value_at_risk(changes: Floats, level_percent: float) -> float:
 
 
 def tail_weights(count: int, level_percent: float) -> Floats:
-    """Return what each of the worst scenarios counts in an expected shortfall, (m,), summing to one.
+    """Return the weights of the worst scenarios in an expected shortfall, (m,), with a sum of one.
 
-    The tail of `count` equally likely scenarios need not be a whole number of them: the last one counts in
-    part.
+    The tail of `count` equally likely scenarios need not contain a whole number of them, so the last one may
+    have a smaller weight.
     """
     size = max(round(count * (1 - level_percent / 100), 9), 1e-9)
     whole = int(size)
@@ -142,10 +143,10 @@ def tail_weights(count: int, level_percent: float) -> Floats:
 
 
 def tail_support(origins: Dates, days: int) -> int:
-    """Return from how many separate episodes some origins come.
+    """Return the number of separate episodes that some origins belong to.
 
-    Origins belong to one episode while gaps are at most 7 days at one day ahead, and twice the horizon
-    further ahead (14 days at 7): windows that overlap or touch share their cause.
+    Origins belong to the same episode if the gap between them is at most 7 days, or twice the horizon where
+    that is longer (14 days at a horizon of 7): paths that overlap or adjoin have a common cause.
     """
     if not len(origins):
         return 0
@@ -195,7 +196,7 @@ def _tail(
 
 
 def _refusal(level: float, scenarios: int, episodes: int, *, days: int, single: bool) -> str:
-    """Return why a level cannot be estimated; empty where it can."""
+    """Return the reason why a level cannot be estimated; empty if it can."""
     if single and days == 1 and level <= LAST_COIN_LEVEL and scenarios >= MIN_COIN_SCENARIOS:
         return ""
     if level > LAST_BASKET_LEVEL:
@@ -238,7 +239,7 @@ def _level(tail: TailRisk) -> float:
 
 
 def _diversification(gains: Floats, tail: TailRisk) -> float | None:
-    """Return by how many percent the expected shortfall is below the sum of that of each coin held alone."""
+    """Return the diversification in percent; None if the coins' own shortfalls do not sum to a loss."""
     weights = tail_weights(gains.shape[1], tail.level_percent)
     alone = -(np.sort(gains, axis=1)[:, : len(weights)] @ weights)
     total = float(alone.sum())

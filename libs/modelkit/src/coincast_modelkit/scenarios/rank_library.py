@@ -1,8 +1,8 @@
-"""A scenario library of ranks: the order of past days, and how far their ranges reached beyond their closes.
+"""A scenario library of ranks: the order of the moves of past days, and the ranges of the days.
 
-A simulation needs no more: closes take today's quantiles in the order of the past days, and highs and lows
-lie as far beyond them as they did, in units of the day's scale. It holds no price, return or volatility, so
-it can be shipped where the candles that it was made from may not be copied.
+A simulation needs only these: its closes are quantiles of today's forecast in the order of the past days, and
+its highs and lows lie as far beyond the closes as on those days, in units of the day's scale. The library
+holds no price, return or volatility, so it can be distributed even if its candles may not be copied.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from coincast_modelkit.scenarios.library import (
 from coincast_modelkit.scenarios.record import RiskRecord
 
 RANK_FORMAT = 2
-# Ranges are stored in steps of this share of a day's scale: at 3 % a day that is a fortieth of a percent.
+# Ranges are stored in steps of this share of a day's scale. At a scale of 3 % a day, a step is about 0.023 %.
 EXCURSION_STEP = 1 / 128
 
 Counts = npt.NDArray[np.uint16]
@@ -40,14 +40,15 @@ class RankLibrary(MoveLibrary):
 
     Attributes:
         coin_ids: The coins, (n,).
-        origins: The days on whose close the moves begin, datetime64[D], (S,).
-        ranks: Rank of the move to each day's close among the origins, 0 the lowest, where moves are in units
-            of the volatility that was forecast for them.
-        highs: How far each day's high lay above both of its closes, in steps of EXCURSION_STEP of its scale.
-        lows: How far each day's low lay below both of its closes, likewise.
-        borrowed: Whether the coin's moves are not its own, (S, n).
+        origins: The days at whose close the moves begin, datetime64[D], (S,).
+        ranks: Rank among the origins, 0 for the lowest, of the move to each day's close in units of the
+            volatility that was forecast for it.
+        highs: Distance from the higher of the day's and the previous close to the day's high, in steps of
+            EXCURSION_STEP of the day's scale.
+        lows: Distance from the lower of the two closes to the day's low, in the same steps.
+        borrowed: Whether the moves are those of other coins, (S, n).
         ranged: Whether the day ranges are known, (S, n).
-        record: How statements from such a library did on past days; None where it was not measured.
+        record: Out-of-sample accuracy of statements from such a library; None if it was not measured.
     """
 
     coin_ids: tuple[str, ...]
@@ -74,7 +75,7 @@ class RankLibrary(MoveLibrary):
 
     @classmethod
     def from_library(cls, library: ScenarioLibrary) -> Self:
-        """Return what a simulation needs of a library."""
+        """Return the rank library of a scenario library."""
         moves = library.moves
         order = np.argsort(moves.closes, axis=0, kind="stable")
         ranks = np.empty(order.shape, dtype=np.uint16)
@@ -95,9 +96,9 @@ class RankLibrary(MoveLibrary):
     def moves(self) -> StandardizedMoves:
         """Return moves with the ranks of the library and the sizes of a normal distribution.
 
-        Sizes matter only where another coin borrows them, since a simulation takes today's quantiles by rank.
+        A simulation uses only the ranks; the sizes matter only for coins that borrow moves.
         """
-        from scipy.special import ndtri  # noqa: PLC0415 - slow to import, and only answers about risk use it
+        from scipy.special import ndtri  # noqa: PLC0415 - slow to import, and only risk answers use it
 
         levels = (self.ranks.astype(np.float64) + 0.5) / max(len(self.origins), 1)
         return StandardizedMoves(
@@ -125,7 +126,7 @@ class RankLibrary(MoveLibrary):
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> Self:
-        """Return the library of the arrays of `to_bytes`. Raises KeyError, TypeError or ValueError."""
+        """Restore a library from the arrays of `to_bytes`. Raises KeyError, TypeError or ValueError."""
         return cls(
             coin_ids=tuple(str(c) for c in arrays["coin_ids"]),
             origins=arrays["origins"].astype("datetime64[D]"),
@@ -139,10 +140,10 @@ class RankLibrary(MoveLibrary):
 
 
 def read_library(content: bytes) -> MoveLibrary:
-    """Read a library of either form.
+    """Parse a scenario library or a rank library.
 
     Raises:
-        ValueError: If the content is not a scenario library of a known format.
+        ValueError: The content is not a library of a known format.
     """
     try:
         arrays = read_arrays(content)

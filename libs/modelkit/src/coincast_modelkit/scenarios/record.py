@@ -1,4 +1,4 @@
-"""Out-of-sample record of a version's risk answers."""
+"""The out-of-sample record of a version's risk answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RiskRecord:
     """Out-of-sample risk forecasts, by horizon in days.
 
     Attributes:
-        first_day, last_day: ISO dates between which they were made.
+        first_day, last_day: ISO dates of the first and the last forecast.
         touches: By horizon and tenth of the probability (`"7:8"` holds 80 to 90 % within 7 days).
         exceedances: By horizon and level (`"1:95"`), of an equally weighted basket of the version's coins;
             the percentages are the share of days on which the loss was larger than the value at risk.

@@ -1,4 +1,4 @@
-"""Scales of a forecast: the width of the return to each horizon, and of each single day on the way."""
+"""Scales of a forecast: the width of the return to each horizon, and of each single day until then."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.models.distributions import across_horizons
 
-# The central interval whose width is the scale: wide enough to be stable, and far from the tails, whose sizes
-# are learnt from few days.
+# The central interval that defines the scale: wide enough to be stable, and far from the tails, which are
+# estimated from few days.
 SPREAD_LEVELS = (0.1, 0.9)
 # Width of that interval under a standard normal distribution.
 SPREAD_NORMAL = 2 * 1.2815515655446004
-# No day on the way is narrower than this share of an even split of the variance: forecasts of two horizons
-# come from two fits, and their difference may be near zero.
+# Minimum variance of a single day, as a share of an even split of the variance over the days. Forecasts of
+# two horizons come from two fits, so the difference of their variances may be near zero.
 LEAST_DAY_SHARE = 0.3
 
 
@@ -34,14 +34,14 @@ def spread_of(quantiles: Floats, probabilities: Floats) -> Floats:
 
 
 def horizon_scales(anchors: Sequence[int], scales: Floats, days: int) -> Floats:
-    """Return scales at every horizon from those at some.
+    """Interpolate scales at anchor horizons to every horizon.
 
-    The variance is linear in the horizon between anchors (from zero at horizon zero), and never falls.
+    The variance is linear in the horizon between anchors, zero at horizon zero, and never decreases.
 
     Args:
         anchors: Horizons in days, increasing, (A,).
         scales: Scale of the log return to each anchor, (..., A).
-        days: The longest horizon wanted; beyond the last anchor the variance grows as on the way to it.
+        days: The longest horizon; beyond the last anchor the variance continues on the last line.
 
     Returns:
         Scales at horizons 1 to `days`, (..., days).
@@ -60,13 +60,13 @@ def horizon_scales(anchors: Sequence[int], scales: Floats, days: int) -> Floats:
 def quantiles_on_every_day(
     anchors: Sequence[int], quantiles: Floats, probabilities: Floats, days: int
 ) -> Floats:
-    """Return distributions at every horizon from those at some, as the models interpolate when they serve.
+    """Interpolate distributions at anchor horizons to every horizon, in the way of the models.
 
     Args:
         anchors: Horizons in days, increasing, (A,).
         quantiles: Log-return quantiles, (n, A, Q).
         probabilities: Their probabilities, (Q,).
-        days: The longest horizon wanted.
+        days: The longest horizon.
 
     Returns:
         Quantiles at horizons 1 to `days`, (n, days, Q): the daily scale in logs and the shape are both linear
@@ -83,7 +83,7 @@ def quantiles_on_every_day(
 
 
 def day_scales(scales: Floats) -> Floats:
-    """Return the scale of each single day on the way from scales at every horizon.
+    """Return the scale of each single day from the scales at every horizon.
 
     Args:
         scales: Scales at horizons 1 to H, (..., H).

@@ -1,7 +1,7 @@
-"""Lines that serving writes for every risk answer, which training scores once the days are over.
+"""Risk statements: serving logs a line for each risk answer, and training scores it after its days are over.
 
-A line holds what is needed to score the answer and nothing about the caller: no key, no time of the request,
-no sizes. A portfolio is its weights, rounded to a hundredth of a percent of the gross value.
+A line holds the data for scoring and nothing about the caller: no API key, no time of the request, no
+amounts. A portfolio is stored as weights, rounded to a hundredth of a percent of the gross value.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 
 from coincast_modelkit.ledger import STREAM_KEY
 
-# Where serving appends and training reads. A message may arrive twice: statement_id and first_day tell.
+# The Redis stream to which serving appends and from which training reads. A message may arrive twice:
+# statement_id and first_day identify a statement.
 RISK_STREAM_KEY = "coincast:ledger:risk"
-# Every line of a statement begins so, which tells it from a forecast's where both wait in one spool.
+# Every line of a statement begins with this; the prefix distinguishes it from a forecast's in a shared spool.
 LINE_PREFIX = '{"statement":'
 MAX_WEIGHTS = 250
 WEIGHT_DECIMALS = 4
@@ -26,18 +27,18 @@ WEIGHT_DECIMALS = 4
 
 @dataclass(frozen=True, slots=True)
 class TouchStatement:
-    """The chances of one level of one coin, day by day.
+    """The probabilities that a coin's price touches one level, or closes beyond it, by day.
 
     Attributes:
-        statement_id: Digest of what is stated, without its days: the same in every process.
-        coin_id, vs_currency: The coin and the currency of its prices.
+        statement_id: Digest of the statement without its days; it is the same in every process.
+        coin_id, vs_currency: The coin, and the currency of its prices.
         as_of: ISO date of the close that the days count from.
         served_by: The model that answered.
         last_price: The close at as_of.
-        level: The level, a price.
+        level: The level, a price in vs_currency.
         first_day: Days ahead of the first entries of `touch` and `close_beyond`.
-        touch: Chance to touch the level at any time up to each day's close.
-        close_beyond: Chance that each day closes at the level or beyond it.
+        touch: Probability that the price touches the level at any time up to each day's close.
+        close_beyond: Probability that each day closes at the level or beyond it.
     """
 
     statement_id: str
@@ -78,14 +79,14 @@ class LossStatement:
     """Value at risk and expected shortfall of a portfolio at one horizon, as shares of its gross value.
 
     Attributes:
-        statement_id: Digest of what is stated.
+        statement_id: Digest of the statement; it is the same in every process.
         vs_currency: The currency of the prices.
         as_of: ISO date of the close that the days count from.
-        served_by: The model that answered, or several, where coins were answered differently.
+        served_by: The model that answered; several models, if they differ between the coins.
         days: The horizon.
         weights: Each coin's share of the gross value, negative for a short position.
         last_prices: Each coin's price at as_of.
-        levels: Level in percent, value at risk and expected shortfall.
+        levels: Triples of level in percent, value at risk and expected shortfall.
     """
 
     statement_id: str
@@ -122,15 +123,15 @@ RiskStatement = TouchStatement | LossStatement
 
 
 def stream_key_of(line: str) -> str:
-    """Return the stream that a line of the log belongs to: that of risk statements or that of forecasts."""
+    """Return the key of the stream for a line: that of risk statements or that of forecasts."""
     return RISK_STREAM_KEY if line.startswith(LINE_PREFIX) else STREAM_KEY
 
 
 def read_statement(line: str | bytes) -> RiskStatement:
-    """Read a line of `to_json`; fields of later versions are ignored.
+    """Parse a line of `to_json`; unknown fields, which later versions may add, are ignored.
 
     Raises:
-        ValueError: The line is no statement, or a field is absent or out of range.
+        ValueError: The line is not a statement, or a field is absent or out of range.
     """
     raw: Any = json.loads(line)
     kinds: dict[str, type[Any]] = {"touch": TouchStatement, "losses": LossStatement}
@@ -146,14 +147,15 @@ def read_statement(line: str | bytes) -> RiskStatement:
 
 
 def statement_id(parts: Sequence[object]) -> str:
-    """Return a digest of what is stated: the same parts have the same id in every process."""
+    """Return a digest of the parts of a statement; the same parts give the same id in every process."""
     return hashlib.blake2b(repr(tuple(parts)).encode(), digest_size=16).hexdigest()
 
 
 def rounded_weights(values: Mapping[str, float]) -> dict[str, float]:
-    """Return each coin's share of the gross value, rounded, without those that round to nothing.
+    """Return each coin's share of the gross value, rounded; shares that round to zero are left out.
 
-    Rounding leaves what can be scored and drops what could be recognised: exact sizes of holdings.
+    The rounded weights suffice for scoring and hide the exact sizes of the holdings, which could identify a
+    caller.
     """
     gross = sum(abs(value) for value in values.values())
     if not gross:
@@ -174,7 +176,7 @@ def _check(as_of: str, *prices: float) -> None:
 
 
 def coins_of(statements: Sequence[RiskStatement]) -> list[str]:
-    """Return the coins that the statements are about, sorted."""
+    """Return the coins of the statements, sorted."""
     found: set[str] = set()
     for statement in statements:
         found.update([statement.coin_id] if isinstance(statement, TouchStatement) else statement.weights)

@@ -1,4 +1,4 @@
-"""The chance that a price touches a level by a day, and that it closes beyond it on the day."""
+"""Probabilities that a price touches a level by a day, and that it closes beyond the level on the day."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from coincast_modelkit.scenarios.paths import JointPaths
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TouchProbabilities:
-    """The chances of one level by day, (H,) each.
+    """The probabilities of one level by day, (H,) each.
 
-    They are the chance to touch the level at any time up to the day's close, and to close beyond it. A level
-    above the last price is touched by a high and closed beyond from above; one below it by a low and from
-    below; one at the last price is touched already.
+    touch is the probability that the price touches the level at any time up to the day's close, close_beyond
+    that the day closes at the level or beyond it. A level above the last price is touched by a high, and a
+    close beyond it is a close above it. A level below the last price is touched by a low, and a close beyond
+    it is a close below it. A level equal to the last price counts as touched.
     """
 
     touch: Floats
@@ -24,15 +25,15 @@ class TouchProbabilities:
 
 
 def touch_probabilities(paths: JointPaths, coin_id: str, log_level: float) -> TouchProbabilities:
-    """Return the chances of one level of one coin.
+    """Compute the probabilities of one level of one coin.
 
     Args:
         paths: Joint paths with day highs and lows.
         coin_id: One of their coins.
-        log_level: Log of the level over the last price.
+        log_level: log(level / last price).
 
     Raises:
-        ValueError: If the level is not finite or the coin is not among the paths.
+        ValueError: The level is not finite, or the coin is not among the paths.
     """
     if not np.isfinite(log_level):
         raise ValueError("a touch level must be a finite price above zero")

@@ -1,1 +1,1 @@
-"""Fault injection: the active faults and what each does to a reply."""
+"""Fault injection: the active faults and their effects on replies."""

@@ -1,4 +1,4 @@
-"""Faults of content: corrupt a valid JSON body in one particular way."""
+"""Content faults: corrupt a valid JSON body in one particular way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONTENT_KINDS = frozenset({"malformed", "nan", "gaps", "duplicates", "unequal", 
 
 
 def corrupt(body: bytes, fault: Fault) -> bytes:
-    """Return the body with the fault in it; a body that is not JSON stays as it is."""
+    """Apply a content fault to a body; a body that is not JSON is returned unchanged."""
     if fault.kind == "malformed":
         return body[: max(len(body) * 2 // 3, 1)]
     try:
@@ -33,7 +33,7 @@ def corrupt(body: bytes, fault: Fault) -> bytes:
 def _with_numbers(document: Any, fault: Fault, rng: random.Random) -> bytes:
     """Replace a share of the numbers (at least one) by the fault's value, verbatim.
 
-    JSON libraries refuse to write NaN, so the value is put in by text.
+    JSON libraries refuse to write NaN, so the value is inserted into the encoded text.
     """
     slots = [slot for slot in _number_slots(document) if not _is_time(slot)]
     chosen = rng.sample(slots, max(1, round(len(slots) * fault.share_points))) if slots else []

@@ -16,14 +16,16 @@ KINDS = (
 
 
 class FaultError(Exception):
-    """A fault specification that is not valid; the message says what is allowed."""
+    """A fault specification is not valid; the message lists the allowed values."""
 
 
 @dataclass(slots=True)
 class Fault:
-    """A fault.
+    """A fault; the fields after `share` are parameters of single kinds.
 
-    `path` is a glob below /api/v3, `times` None means until removed, `share` is of calls, 0..1.
+    `path` is a glob for paths below /api/v3. `times` is the number of calls that it affects; None means until
+    it is removed. `share` is the share of matching calls that it affects, 0 to 1. `struck` counts affected
+    calls.
     """
 
     kind: str
@@ -86,7 +88,7 @@ class FaultRegistry:
             self._faults.pop(fault_id, None)
 
     def listing(self) -> list[dict[str, Any]]:
-        """Return every active fault, with how often it applied."""
+        """Return every active fault; its field `struck` is the number of calls that it affected."""
         return [asdict(fault) for fault in self._faults.values()]
 
     def draw(self, path: str) -> list[Fault]:

@@ -1,4 +1,4 @@
-"""Faults of transport: delays, replaced replies, slow bodies, resets, hangs."""
+"""Transport faults: delays, replaced replies, slow bodies, resets, hangs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MEGABYTE = 1024 * 1024
 
 
 async def apply_latency(faults: Iterable[Fault]) -> None:
-    """Wait for the delays among the faults, one after another."""
+    """Wait for the delay of each latency fault, in order."""
     for fault in faults:
         if fault.kind == "latency":
             await asyncio.sleep(fault.seconds)
 
 
 def replacement(fault: Fault, now: float) -> BufferedResponse | None:
-    """Return the response that replaces the true one, where the fault is of that kind."""
+    """Return the response that replaces the true one; None for kinds of faults that replace nothing."""
     if fault.kind == "status":
         body, media = error_body(fault.body, fault.status, f"fault {fault.id} of the sandbox", now)
         headers = [(b"content-type", media.encode())]
@@ -45,7 +45,7 @@ def replacement(fault: Fault, now: float) -> BufferedResponse | None:
 def bomb(megabytes: int) -> bytes:
     """Return a gzipped JSON object that unpacks to about this many megabytes of blanks.
 
-    After a full flush the compressor keeps no state, so that one compressed megabyte can be repeated.
+    A full flush resets the compressor's state, so one compressed megabyte can be repeated.
     """
     head, blanks, tail = b'{"bitcoin":{"usd":1.0', b" " * _MEGABYTE, b"}}"
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)

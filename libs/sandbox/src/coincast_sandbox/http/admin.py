@@ -1,4 +1,4 @@
-"""The paths below /sandbox by which tests and operators control the sandbox."""
+"""Admin paths below /sandbox, with which tests and operators control the sandbox."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Admin:
         return JSONResponse(self._counts.report())
 
     async def limits(self, request: Request) -> Response:
-        """Return the limits, after a POST has set them; 0 is no limit, credits a month may be left out."""
+        """Return the limits; a POST sets them first. 0 is no limit; monthly_credits is optional."""
         if request.method == "POST":
             spec = orjson.loads(await request.body())
             self._limiter.per_minute = int(spec["per_minute"])

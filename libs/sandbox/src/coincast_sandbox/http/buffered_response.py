@@ -12,14 +12,14 @@ GZIP_MIN_BYTES = 2000
 
 @dataclass(slots=True)
 class BufferedResponse:
-    """Status, header lines and whole body."""
+    """The status, headers and complete body of a response."""
 
     status: int = 200
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""
 
     async def receive(self, message: Message) -> None:
-        """Store a message; an ASGI `send`."""
+        """Store an ASGI message; pass this method as the `send` of an application."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.headers = [(k, v) for k, v in message["headers"] if k.lower() != b"content-length"]
@@ -27,7 +27,7 @@ class BufferedResponse:
             self.body += message.get("body", b"")
 
     def compress(self, accepted_encodings: str) -> None:
-        """Gzip a body of 2 kB and more where the client accepts gzip."""
+        """Gzip a body of at least 2 kB if the client accepts gzip."""
         encoded = any(k == b"content-encoding" for k, _ in self.headers)
         if len(self.body) >= GZIP_MIN_BYTES and "gzip" in accepted_encodings and not encoded:
             self.body = gzip.compress(self.body, compresslevel=1)

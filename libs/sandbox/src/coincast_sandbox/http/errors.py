@@ -1,4 +1,4 @@
-"""The six error bodies that CoinGecko was seen to send, and the exception that leads to them."""
+"""The six forms of error bodies that CoinGecko was observed to send, and the exception for them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class ApiError(Exception):
     Args:
         status: HTTP status.
         form: The body's form, 1 to 6.
-        message: CoinGecko's sentence.
-        code: CoinGecko's own error code; the HTTP status where it has none.
+        message: CoinGecko's error message.
+        code: CoinGecko's error code; None uses the HTTP status.
     """
 
     def __init__(self, status: int, form: int, message: str, code: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The pure ASGI middleware before the API: headers, counters, limits and faults."""
+"""The ASGI middleware in front of the API: headers, counters, limits and faults."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SandboxMiddleware:
         self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle an HTTP request, or the start and stop of the server."""
+        """Handle an HTTP request; pass other scopes to the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -85,7 +85,7 @@ class SandboxMiddleware:
         await response.send(send)
 
     def _rejection(self, scope: Scope) -> BufferedResponse | None:
-        """Return the rejection of an address that is too long or of a call beyond the limits, or None."""
+        """Return the error response for a URL that is too long or a call beyond the limits; else None."""
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
             body, media = error_body(6, 414, "Request-URI Too Large", self._clock.now())
             return BufferedResponse(414, [(b"content-type", media.encode())], body)

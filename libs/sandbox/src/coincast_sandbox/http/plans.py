@@ -1,4 +1,4 @@
-"""CoinGecko's plans: which key each needs, how far back it sees, and how many calls it allows."""
+"""CoinGecko's plans: required keys, days of history and limits on calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RANGE_GRACE_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class PlanTerms:
-    """Terms of a plan: label, calls a minute, credits a month and days of history (0: no limit)."""
+    """Terms of a plan: label, calls per minute, credits per month, days of history. 0 means no limit."""
 
     label: str
     calls_per_minute: int
@@ -24,7 +24,8 @@ class PlanTerms:
 
 
 # Collected in November 2026 from CoinGecko's pages on pricing and on rate limits. Keyless calls are limited
-# by IP address: 5 to 15 a minute were seen. The largest plans' credits are agreed with each customer.
+# by IP address; limits of 5 to 15 calls per minute were observed. The credits of the largest plans are agreed
+# individually with each customer.
 PLANS = {
     "keyless": PlanTerms("Public", 10, 0, 365, paid=False),
     "demo": PlanTerms("Demo", 100, 10_000, 365, paid=False),
@@ -41,8 +42,8 @@ class ApiPlan:
 
     Args:
         name: One of `PLANS`.
-        keys: Accepted keys; where empty, any key that is not empty is accepted.
-        reach_days: Overrides how far back the plan sees; 0 is without end, None is the plan's own value.
+        keys: Accepted keys; if empty, any non-empty key is accepted.
+        reach_days: Days of history; 0 is no limit, None is the plan's own value.
     """
 
     name: str = "keyless"
@@ -51,12 +52,12 @@ class ApiPlan:
 
     @property
     def terms(self) -> PlanTerms:
-        """Return the plan's row of the table."""
+        """Return the plan's terms from PLANS."""
         return PLANS[self.name]
 
     @property
     def history_days(self) -> int:
-        """Return how many days back the plan sees; 0 is without end."""
+        """Return the days of history that may be requested; 0 is no limit."""
         return self.terms.reach_days if self.reach_days is None else self.reach_days
 
     def check_key(self, headers: Mapping[str, str], query: Mapping[str, str]) -> None:
@@ -81,10 +82,10 @@ class ApiPlan:
             raise ApiError(401, 1, "Invalid API Key", 10002)
 
     def check_reach(self, from_seconds: float, now: float) -> None:
-        """Check how far back a request goes, with an hour of grace.
+        """Check that a request does not start before the plan's history, with an hour of grace.
 
         Raises:
-            ApiError: 401 with 10012 where the plan does not see so far back.
+            ApiError: 401 with 10012 if it does.
         """
         days = self.history_days
         if days and now - from_seconds > days * 86400 + RANGE_GRACE_SECONDS:
@@ -96,6 +97,6 @@ class ApiPlan:
             raise ApiError(401, 2, message, 10012)
 
     def require_paid(self, message: str) -> None:
-        """Raise ApiError 401 with 10005 where the plan is not a paid one."""
+        """Raise ApiError 401 with 10005 if the plan is not a paid one."""
         if not self.terms.paid:
             raise ApiError(401, 1, message, 10005)

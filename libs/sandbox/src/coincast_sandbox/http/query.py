@@ -1,4 +1,4 @@
-"""Parsing of request parameters, with CoinGecko's errors where one is missing or wrong."""
+"""Parse request parameters, with CoinGecko's errors for missing or wrong ones."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def required(query: Mapping[str, str], name: str) -> str:
 
 
 def split_list(text: str) -> list[str]:
-    """Split a comma-separated list: lower case, in order, without blanks and repetitions."""
+    """Split a comma-separated list into lower-case items in order, without blanks and repetitions."""
     return list(dict.fromkeys(w.strip().lower() for w in text.split(",") if w.strip()))
 
 
 def flag(query: Mapping[str, str], name: str, *, default: bool = False) -> bool:
-    """Return whether a parameter is `true`."""
+    """Return whether a parameter is `true`; the default if it is absent."""
     value = query.get(name, "").lower()
     return value == "true" if value else default
 
 
 def precision(query: Mapping[str, str]) -> str | None:
-    """Return `full`, `0`..`18` or None.
+    """Return the parameter `precision`: `full`, `0`..`18` or None.
 
     Raises:
         ApiError: The precision is not valid.
@@ -48,7 +48,7 @@ def precision(query: Mapping[str, str]) -> str | None:
 
 
 def currency(query: Mapping[str, str], market: Market) -> str:
-    """Return the currency of a series or a table.
+    """Return the parameter `vs_currency` in lower case.
 
     Raises:
         ApiError: The currency is unknown.
@@ -60,7 +60,7 @@ def currency(query: Mapping[str, str], market: Market) -> str:
 
 
 def known_coin(market: Market, coin_id: str) -> str:
-    """Return the id of a coin that the market has.
+    """Return a coin id after checking that the market has the coin.
 
     Raises:
         ApiError: 404 for any other id.
@@ -71,10 +71,10 @@ def known_coin(market: Market, coin_id: str) -> str:
 
 
 def keyed_coins(query: Mapping[str, str], market: Market) -> dict[str, str] | None:
-    """Return reply key -> coin id for `ids`, `names` or `symbols`; None where none of them is given.
+    """Return reply key -> coin id for `ids`, `names` or `symbols`; None if none of them is given.
 
-    CoinGecko keys the reply by the kind of request: by symbol for `symbols`, by name for `names`. Of several
-    coins with one symbol or name the largest counts.
+    CoinGecko's reply has symbols as keys for a request by `symbols`, and names for one by `names`. If several
+    coins have the same symbol or name, the largest is returned.
 
     Raises:
         ApiError: There are too many ids.
@@ -98,7 +98,7 @@ def keyed_coins(query: Mapping[str, str], market: Market) -> dict[str, str] | No
 
 
 def whole(query: Mapping[str, str], name: str, *, default: int, least: int, most: int) -> int:
-    """Return a whole number, clamped to bounds as CoinGecko clamps it."""
+    """Return an integer parameter, clamped to its bounds as CoinGecko does."""
     text = query.get(name, "")
     return min(max(int(text), least), most) if text.isdecimal() else default
 
@@ -107,7 +107,7 @@ def number_of_days(query: Mapping[str, str]) -> float:
     """Return `days` as a number; `max` is infinite.
 
     Raises:
-        ApiError: The value is no number of days.
+        ApiError: The value is not a number of days.
     """
     text = required(query, "days")
     if text == "max":

@@ -1,4 +1,4 @@
-"""Limits on calls, a minute and a month, and counters of what was called."""
+"""Limits on calls per minute and per month, and counters of calls."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ WINDOW_SECONDS = 60
 
 
 class RateLimiter:
-    """A sliding window of a minute and a count of the month's credits; 0 means no limit.
+    """A sliding window of one minute and a count of monthly credits; a limit of 0 means no limit.
 
-    Refused calls count as well, as CoinGecko's page on rate limits says.
+    Refused calls are counted too, as CoinGecko's page on rate limits describes.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class RateLimiter:
         """Count one call.
 
         Raises:
-            ApiError: 429 where the minute or the month is full.
+            ApiError: 429 if the limit of the minute or the month is exceeded.
         """
         now = self._monotonic()
         self._drop_before(now - WINDOW_SECONDS)
@@ -42,7 +42,7 @@ class RateLimiter:
             raise ApiError(429, 1, MONTHLY_LIMIT_MESSAGE)
 
     def retry_after_seconds(self) -> int:
-        """Return the whole seconds until a call is free again, 1 to 60."""
+        """Return the whole seconds until another call is allowed, 1 to 60."""
         now = self._monotonic()
         if not self.per_minute or len(self._calls) < self.per_minute:
             return WINDOW_SECONDS
@@ -55,7 +55,7 @@ class RateLimiter:
 
 
 class CallCounts:
-    """Counters of calls by path and status, and the busiest sliding minute."""
+    """Counters of calls by path and status, and the maximum number of calls within 60 seconds."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -82,7 +82,7 @@ class CallCounts:
         self.statuses[str(status)] = self.statuses.get(str(status), 0) + 1
 
     def report(self) -> dict[str, object]:
-        """Return the counters as `GET /sandbox/calls` gives them."""
+        """Return the counters in the form of `GET /sandbox/calls`."""
         return {
             "total": sum(self.paths.values()),
             "paths": self.paths,

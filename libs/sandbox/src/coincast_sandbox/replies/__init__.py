@@ -1,1 +1,1 @@
-"""CoinGecko's replies as plain JSON values, one module for each family of paths."""
+"""CoinGecko's replies as JSON values, one module for each group of paths."""

@@ -1,4 +1,4 @@
-"""`market_chart`, its range form, and `ohlc`: the series of one coin."""
+"""Replies of `market_chart`, `market_chart/range` and `ohlc`: series of one coin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAY = 86400.0
 
 
 def granularity(span_days: float, interval: str | None) -> str:
-    """Return `5m`, `hourly` or `daily`: the requested interval, else CoinGecko's choice by the span."""
+    """Return `5m`, `hourly` or `daily`: the requested interval, or CoinGecko's default for the span."""
     if interval in {"5m", "hourly", "daily"}:
         return interval
     if span_days <= 1:
@@ -33,10 +33,18 @@ def market_chart(
     step: str,
     precision: str | None,
 ) -> dict[str, Any]:
-    """Return the three arrays over UNIX seconds (from, to].
+    """Return the arrays of prices, market caps and volumes.
 
-    Where `to` is not in the past the last point is now. CoinGecko stamps that point in whole seconds, so that
-    it may be stamped before the point it follows.
+    If the end of the span is not in the past, the last point is the current price. CoinGecko truncates its
+    time to whole seconds, so it may have an earlier time than the point before it.
+
+    Args:
+        market: The market.
+        coin_id: The coin.
+        currency: Lower-case code of the currency.
+        span: UNIX seconds (from, to]; the start is excluded.
+        step: `5m`, `hourly` or `daily`.
+        precision: `full`, `0`..`18` or None.
     """
     now = market.clock.now()
     start, end = span[0], min(span[1], now)
@@ -45,7 +53,7 @@ def market_chart(
         times = np.append(times[times < now], float(math.floor(now)))
         prices = prices[: len(times) - 1]
         prices = np.append(prices, market.series[coin_id].price_at(np.array([now])))
-    if not len(times):  # a span before the coin's first day
+    if not len(times):  # The span ends before the coin's first day.
         return {"prices": [], "market_caps": [], "total_volumes": []}
     rate = market.per_usd(currency, times)
     volumes = market.series[coin_id].volume_24h_at(times - 1.0) * rate
@@ -62,7 +70,7 @@ def market_chart(
 def ohlc(
     market: Market, coin_id: str, currency: str, days: float, *, width: float, precision: str | None
 ) -> list[list[float]]:
-    """Return closed candles of `width` seconds over the last `days`, stamped with their close."""
+    """Return closed candles of `width` seconds over the last `days`, with the times of their closes."""
     now = market.clock.now()
     series = market.series[coin_id]
     begins = max(now - days * DAY, series.started())
@@ -83,7 +91,11 @@ def ohlc(
 
 
 def ohlc_width(days: float, interval: str | None) -> float:
-    """Return the seconds of an `ohlc` candle: 30 minutes to 2 days, 4 hours to 30 days, 4 days beyond."""
+    """Return the width of an `ohlc` candle in seconds.
+
+    Without an interval it is 30 minutes for up to 2 days, 4 hours for up to 30 days, and 4 days for longer
+    spans.
+    """
     if interval in {"hourly", "daily"}:
         return 3600.0 if interval == "hourly" else DAY
     if days <= 2:
@@ -108,7 +120,7 @@ def _points(market: Market, coin_id: str, start: float, end: float, step: str) -
 
 
 def _daily_points(market: Market, coin_id: str, start: float, end: float) -> tuple[Floats, Floats]:
-    """Return a point at each 00:00 UTC with the close of the day before; the newest only from 00:35 on."""
+    """Return a point at each 00:00 UTC with the close of the previous day; today's appears at 00:35."""
     series = market.series[coin_id]
     settled = math.floor((market.clock.now() - SETTLE_SECONDS) / DAY)
     first = max(math.floor(start / DAY) + 1, series.first_day + 1)

@@ -1,4 +1,4 @@
-"""`coins/list`, `coins/{id}`, its `history`, `search`: replies about what a coin is."""
+"""Replies of `coins/list`, `coins/{id}`, `coins/{id}/history` and `search`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EXTREMES = ("ath", "ath_change_percentage", "ath_date", "atl", "atl_change_perc
 
 
 def coins_list(market: Market, *, platforms: bool, active: bool) -> list[dict[str, Any]]:
-    """Return id, symbol and name of every coin, or of those that are no longer listed."""
+    """Return id, symbol and name of every active or every inactive coin."""
     coins = [market.names[i] for i in market.series] if active else list(INACTIVE)
     return [
         {
@@ -36,7 +36,7 @@ def coins_list(market: Market, *, platforms: bool, active: bool) -> list[dict[st
 
 
 def coin_document(market: Market, coin_id: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """Return one coin in full; the parts that `query` switches off are absent."""
+    """Return the full document of one coin, without the parts that `query` switches off."""
     coin = market.names[coin_id]
     platforms: dict[str, str] = contracts(coin_id) or {"": ""}
     document: dict[str, Any] = {
@@ -63,7 +63,7 @@ def coin_document(market: Market, coin_id: str, query: Mapping[str, str]) -> dic
     if flag(query, "localization", default=True):
         document["localization"] = dict.fromkeys(LANGUAGES, coin.name)
     document |= {
-        "description": {"en": f"{coin.name} as the sandbox makes it up."},
+        "description": {"en": f"{coin.name} in the sandbox's simulated market."},
         "links": _links(coin_id),
         "image": {size: image_url(coin_id, size) for size in ("thumb", "small", "large")},
         "country_origin": "",
@@ -89,12 +89,12 @@ def coin_document(market: Market, coin_id: str, query: Mapping[str, str]) -> dic
 
 
 def contract_document(market: Market, coin_id: str, address: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """Return one coin in full, found by its contract."""
+    """Return the full document of one coin with the address of its contract."""
     return coin_document(market, coin_id, query) | {"contract_address": address}
 
 
 def coin_history(market: Market, coin_id: str, day: int, *, localization: bool) -> dict[str, Any]:
-    """Return the coin at 00:00 UTC of a day; `market_data` is absent where the coin had no price yet."""
+    """Return the coin at 00:00 UTC of a day, without `market_data` if the coin had no price yet."""
     coin = market.names[coin_id]
     document: dict[str, Any] = {"id": coin_id, "symbol": coin.symbol, "name": coin.name}
     if localization:
@@ -203,7 +203,7 @@ def _in_each(rates: Mapping[str, np.ndarray], usd: float) -> dict[str, float]:
 
 
 def _change(new: float, old: float) -> float:
-    """Return the change in percent; 0 for a younger coin, as CoinGecko has it."""
+    """Return the change in percent; 0 for a younger coin, like CoinGecko."""
     return 0.0 if np.isnan(old) else float(new / old - 1) * 100
 
 

@@ -1,4 +1,4 @@
-"""`exchanges`, `exchanges/list` and `coins/{id}/tickers`: where a coin is traded."""
+"""Replies of `exchanges`, `exchanges/list` and `coins/{id}/tickers`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUOTES = {"tether": "USDT", "usd-coin": "USDC"}
 
 
 def exchange_rows(market: Market) -> list[dict[str, Any]]:
-    """Return every exchange with its traded value in bitcoin."""
+    """Return every exchange with its trade volume in bitcoin."""
     last = market.last_closed_day()
     total = sum(float(series.candles(last).volume[-1]) for series in market.series.values())
     in_bitcoin = total * float(market.per_usd("btc", np.array([market.clock.now()]))[0])
@@ -47,7 +47,7 @@ def exchange_names() -> list[dict[str, str]]:
 
 
 def coin_tickers(market: Market, coin_id: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return a page of the pairs that a coin is traded in."""
+    """Return a page of the trading pairs of a coin."""
     only = set(split_list(query.get("exchange_ids", "")))
     rows = [
         _ticker(market, coin_id, exchange, quote, query)

@@ -1,4 +1,4 @@
-"""`coins/markets`: one row a coin, as a page of the table of all coins."""
+"""Replies of `coins/markets`: a page of the table of coins, one row per coin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coincast_sandbox.simulation.market import Market, hash_of
 
 
 def ranked_ids(market: Market, order: str) -> list[str]:
-    """Return all coin ids in the requested order; the market lists them by falling value."""
+    """Return all coin ids in the requested order, by default with falling market cap."""
     ids = list(market.series)
     if order in {"id_asc", "id_desc"}:
         return sorted(ids, reverse=order == "id_desc")
@@ -28,7 +28,7 @@ def ranked_ids(market: Market, order: str) -> list[str]:
 def market_row(
     market: Market, coin_id: str, currency: str, changes: list[str], *, sparkline: bool, precision: str | None
 ) -> dict[str, Any]:
-    """Return one row; numbers that CoinGecko may leave out are null here too."""
+    """Return the row of one coin; numbers that CoinGecko may leave out are None."""
     now = spot_of(market, coin_id, currency)
     row = _names(market, coin_id) | _figures(market, coin_id, currency, now, precision)
     peaks = extremes(market, coin_id, currency)
@@ -44,19 +44,19 @@ def market_row(
 
 
 def rank(market: Market, coin_id: str) -> int:
-    """Return the place by market value, from 1."""
+    """Return the rank by market cap; the first is 1."""
     return list(market.series).index(coin_id) + 1
 
 
 def supplies(market: Market, coin_id: str) -> dict[str, float | None]:
-    """Return circulating, total and maximal supply in coins; most coins have no maximum."""
+    """Return circulating, total and maximum supply in coins; most coins have no maximum."""
     supply = market.supply(coin_id)
     limit = supply * 1.1 if supply is not None and hash_of(coin_id) % 3 == 0 else None
     return {"circulating_supply": supply, "total_supply": supply, "max_supply": limit}
 
 
 def extremes(market: Market, coin_id: str, currency: str) -> dict[str, Any]:
-    """Return all-time high and low over the closed candles, at the present rate of the currency."""
+    """Return all-time high and low over the closed candles, converted at the current rate."""
     now = np.array([market.clock.now()])
     last = market.last_closed_day()
     candles = market.series[coin_id].candles(last)
@@ -74,7 +74,7 @@ def extremes(market: Market, coin_id: str, currency: str) -> dict[str, Any]:
 
 
 def image_url(coin_id: str, size: str) -> str:
-    """Return a made-up address of a coin's picture."""
+    """Return an invented URL of a coin's image."""
     return f"https://coin-images.coingecko.com/coins/images/{hash_of(coin_id)}/{size}/{coin_id}.png"
 
 
@@ -115,5 +115,5 @@ def _figures(market: Market, coin_id: str, currency: str, now: Spot, precision: 
 
 
 def _whole(value: float | None) -> int | float | None:
-    """Return a large amount without decimals, as CoinGecko gives it."""
+    """Return a large amount without decimals, like CoinGecko."""
     return None if value is None else round(value) if abs(value) >= 1000 else value

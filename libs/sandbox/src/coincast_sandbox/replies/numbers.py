@@ -1,4 +1,4 @@
-"""Round as CoinGecko does: to the requested precision, in full for series, and by size for spot prices."""
+"""Round like CoinGecko: to the requested precision; by default spot prices by size, and series not at all."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ import math
 
 from coincast_sandbox.simulation.currencies import COIN_CODES
 
-# Decimals of a spot price in money, by its least size; smaller prices have eight decimals or figures.
+# (least price, decimals) of spot prices in a fiat currency. Smaller prices have eight decimals, and those
+# below _LEAST_WITH_EIGHT_DECIMALS eight significant digits.
 _MONEY_DECIMALS = ((10_000.0, 0), (1.1, 2), (1.0, 3), (0.1, 6))
 _LEAST_WITH_EIGHT_DECIMALS = 1e-6
 _FIGURES_BELOW = 8
 
 
 def rounded(value: float, precision: str | None) -> float:
-    """Return a number with `precision` decimals (`0`..`18`), in full for `full` and None."""
+    """Round a number to `precision` decimals (`0`..`18`); `full` and None do not round."""
     if precision is None or precision == "full":
         return value
     return round(value, int(precision))
 
 
 def spot(value: float, currency: str, precision: str | None = None, *, table: bool = False) -> float:
-    """Return a spot price as CoinGecko rounds it.
+    """Round a spot price like CoinGecko.
 
     Args:
         value: The price.
-        currency: Lower-case code; coins have more decimals than money.
-        precision: The requested precision; None is CoinGecko's own rounding.
-        table: Whether the price is of `coins/markets`, which has six decimals down to 0.01.
+        currency: Lower-case code; prices in coins have more decimals than prices in fiat currencies.
+        precision: The requested precision; None is CoinGecko's default rounding.
+        table: Whether the price is for `coins/markets`, which has six decimals down to 0.01.
     """
     if precision is not None:
         return rounded(value, precision)

@@ -44,7 +44,7 @@ def global_figures(market: Market) -> dict[str, Any]:
 
 
 def defi_figures(market: Market) -> dict[str, Any]:
-    """Return the totals of decentralised finance; CoinGecko gives its amounts as text."""
+    """Return the totals of decentralised finance; like CoinGecko's, its amounts are strings."""
     spots = {i: spot_of(market, i, "usd") for i in _members(market, "decentralized-finance-defi")}
     cap, _, volume = _totals(spots.values())
     all_caps, _, _ = _totals(spot_of(market, i, "usd") for i in market.series)
@@ -65,7 +65,7 @@ def defi_figures(market: Market) -> dict[str, Any]:
 
 
 def exchange_rates(market: Market) -> dict[str, Any]:
-    """Return what one bitcoin is worth in every currency."""
+    """Return the value of one bitcoin in every currency."""
     now = np.array([market.clock.now()])
     bitcoin = float(market.per_usd("btc", now)[0])
     return {
@@ -82,7 +82,7 @@ def exchange_rates(market: Market) -> dict[str, Any]:
 
 
 def trending(market: Market) -> dict[str, Any]:
-    """Return the coins that moved most over a day, and the categories."""
+    """Return the coins with the largest moves in 24 hours, and the categories."""
     moves = {i: change_percent(market, i, "usd", "24h") or 0.0 for i in market.series}
     chosen = sorted(moves, key=lambda i: -abs(moves[i]))[:TRENDING_COINS]
     return {
@@ -111,7 +111,7 @@ def category_names() -> list[dict[str, str]]:
 
 
 def asset_platforms() -> list[dict[str, Any]]:
-    """Return every chain on which tokens live."""
+    """Return every asset platform (chain with tokens)."""
     sizes = ("thumb", "small", "large")
     base = "https://coin-images.coingecko.com/asset_platforms/images"
     return [
@@ -132,7 +132,7 @@ def _members(market: Market, category_id: str) -> list[str]:
 
 
 def _totals(spots: Iterable[Spot]) -> tuple[float, float, float]:
-    """Return market cap, market cap a day ago and volume, summed."""
+    """Return the sums of market cap, market cap a day ago, and volume."""
     cap = before = volume = 0.0
     for one in spots:
         cap += one.market_cap or 0.0

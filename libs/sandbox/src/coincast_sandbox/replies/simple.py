@@ -1,4 +1,4 @@
-"""`simple/price` and `simple/token_price`: spot prices of many coins in many currencies."""
+"""Replies of `simple/price` and `simple/token_price`: spot prices of many coins in many currencies."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ CHANGE_DAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Figures of one coin in one currency at one moment; money in that currency."""
+    """Figures of one coin at one time, in one currency."""
 
     price: float
     market_cap: float | None
@@ -47,7 +47,7 @@ def percent(new: float, old: float | None) -> float | None:
 
 
 def spot_of(market: Market, coin_id: str, currency: str) -> Spot:
-    """Return the coin's figures now; like CoinGecko's they are some seconds old."""
+    """Return the coin's current figures; like CoinGecko's, they are up to 20 seconds old."""
     now = market.clock.now()
     updated_at = now - now % 20
     times = np.array([updated_at, updated_at - DAY])

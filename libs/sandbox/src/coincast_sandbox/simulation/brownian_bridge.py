@@ -1,9 +1,9 @@
-"""Made-up intraday prices of one day that agree with its candle.
+"""Simulate the intraday prices of a day that match its daily candle.
 
-A day has 288 points, five minutes apart. In the logarithm of the price a Brownian bridge runs from anchor to
-anchor: open at the first point, high and low (either first) at whole hours, close at the last hour and at the
-last point. Anchors lie on full hours so that the hourly series, every twelfth point, shows the day's open,
-high, low and close as well.
+A day has 288 points, five minutes apart. The log price is a Brownian bridge between anchors: the open at the
+first point, high and low in random order at full hours, the close at the last hour and at the last point. The
+anchors lie on full hours so that the hourly series (every twelfth point) also has the day's open, high, low
+and close.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ LAST_HOUR = 276
 
 
 def day_path(opened: float, high: float, low: float, close: float, rng: np.random.Generator) -> Floats:
-    """Return prices (288,) within [low, high] that touch all four figures.
+    """Return prices (288,) within [low, high] that include open, high, low and close.
 
-    Deterministic for a given generator state.
+    The result depends only on the arguments and the state of the generator.
     """
     first, second = np.sort(rng.choice(np.arange(1, 23), size=2, replace=False)) * POINTS_PER_HOUR
     peaks = (high, low) if rng.random() < 0.5 else (low, high)
@@ -34,7 +34,7 @@ def day_path(opened: float, high: float, low: float, close: float, rng: np.rando
 
 
 def _bridges(at: np.ndarray, log_range: float, rng: np.random.Generator) -> Floats:
-    """Return noise (288,) that is zero at each anchor, of the size of a random walk with the day's range."""
+    """Return noise (288,): a random walk scaled to the day's range, and zero at each anchor."""
     steps = rng.standard_normal(POINTS_PER_DAY)
     walk = np.cumsum(steps) * log_range / 1.7 / np.sqrt(POINTS_PER_DAY)
     return np.asarray(walk - np.interp(np.arange(POINTS_PER_DAY), at, walk[at]))

@@ -1,4 +1,4 @@
-"""Daily candles of a coin, and how they are read from a folder of files."""
+"""Daily candles of a coin, and their reader for folders of files."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ EPOCH = date(1970, 1, 1)
 
 
 class CandlesError(Exception):
-    """A folder or a file of candles that cannot be read; the message names it, the line and the fault."""
+    """A folder or file of candles cannot be read; the message names the file, the line and the fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class DailyCandles:
     """Candles of consecutive UTC days.
 
-    `first_day` counts days from 1970-01-01; arrays are (n,), money in USD.
+    `first_day` counts days from 1970-01-01; arrays are (n,), prices and volume in USD.
     """
 
     first_day: int
@@ -45,7 +45,7 @@ class DailyCandles:
 
 
 def day_number(day: date) -> int:
-    """Return the days from 1970-01-01 to `day`."""
+    """Return the number of days from 1970-01-01 to `day`."""
     return (day - EPOCH).days
 
 
@@ -60,7 +60,7 @@ def midnight(number: int) -> float:
 
 
 def iso(unix_seconds: float) -> str:
-    """Return a time as CoinGecko writes it: `2025-09-01T13:00:00.000Z`."""
+    """Format a time like CoinGecko: `2025-09-01T13:00:00.000Z`."""
     text = datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
@@ -74,12 +74,12 @@ class CandleFolder:
 
 
 def read_folder(folder: Path, today: date | None = None) -> CandleFolder:
-    """Read every candle file of a folder; the sandbox's `today`, where set, bounds the days.
+    """Read every candle file of a folder, up to the day before `today` if that is in the future.
 
-    A file that cannot be used is named and stops no other.
+    A file that cannot be used is reported, and the others are still read.
 
     Raises:
-        CandlesError: The folder holds no usable file; names it and why.
+        CandlesError: The folder holds no usable file; the message names it and the reasons.
     """
     newest = max(today or date.min, datetime.now(UTC).date()) - timedelta(days=1)
     try:
@@ -101,10 +101,10 @@ def read_folder(folder: Path, today: date | None = None) -> CandleFolder:
 
 
 def read_file(path: Path, today: date | None = None) -> DailyCandles:
-    """Read the daily candles of one file; absent days repeat the close before them.
+    """Read the daily candles of one file; an absent day repeats the previous close.
 
     Raises:
-        CandlesError: Names the file and the fault.
+        CandlesError: The file cannot be read.
     """
     newest = max(today or date.min, datetime.now(UTC).date()) - timedelta(days=1)
     try:
@@ -127,13 +127,13 @@ def _assemble(found: DailyFile, notes: list[str]) -> DailyCandles:
             figures.append((close, close, close, close, 0.0))
         figures.append(_figures(candle))
     if found.gaps:
-        notes.append(f"{found.file}: {len(found.gaps)} absent days repeat the close before them")
+        notes.append(f"{found.file}: {len(found.gaps)} absent days repeat the previous close")
     columns = np.array(figures, dtype=np.float64).T
     return DailyCandles(day_number(first), *columns)
 
 
 def _figures(candle: DailyCandle) -> tuple[float, float, float, float, float]:
-    """Return open, high, low, close, volume; what a file lacks is taken from the others."""
+    """Return open, high, low, close, volume; absent prices follow from the others, absent volume is 0."""
     opened = candle.close if candle.open is None else candle.open
     high = max(opened, candle.close, candle.high or 0.0)
     low = min(opened, candle.close, candle.low or math.inf)

@@ -1,4 +1,4 @@
-"""Names of coins: the well-known ids, and made-up ones to fill a market of any size."""
+"""Names of coins: well-known ids, and invented ones that fill a market of any size."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ _BY_ID = {coin.id: coin for coin in WELL_KNOWN}
 
 
 def coin_names(count: int, seed: int) -> list[KnownCoin]:
-    """Return the first `count` coins of the made-up market, by falling importance."""
+    """Return the `count` largest coins of the simulated market, largest first."""
     return list(WELL_KNOWN[:count]) + [_made_up(i, seed) for i in range(count - len(WELL_KNOWN))]
 
 
 def named(coin_id: str) -> KnownCoin:
-    """Return the names of an id; an unknown id gets names made from it."""
+    """Return the names of a coin id; those of an unknown id are derived from the id."""
     known = _BY_ID.get(coin_id)
     return known or KnownCoin(coin_id, coin_id[:4], coin_id.replace("-", " ").title(), 1.0, 1e9)
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Currency:
-    """One currency: names and unit as `exchange_rates` gives them.
+    """One currency; name, unit and kind are those of `exchange_rates`.
 
-    `per_usd` is a fixed rate, since only the shape of a reply depends on it. A currency that is a coin
-    follows the candles of `coin_id` where the market has that coin; `units` is how many units make one coin.
+    `per_usd` is a fixed rate, which suffices because tests depend only on the form of replies. The rate of a
+    currency with a `coin_id` follows that coin's candles if the market has the coin; `units` is the number of
+    units per coin.
     """
 
     code: str
@@ -90,5 +91,5 @@ CURRENCIES = {
         Currency("sats", "Satoshi", "sats", "crypto", 1319.0, coin_id="bitcoin", units=1e8),
     )
 }
-# Prices in these have more decimals than prices in money.
+# Currencies that are coins: prices in them have more decimals than prices in fiat currencies.
 COIN_CODES = frozenset(c.code for c in CURRENCIES.values() if c.kind == "crypto" and c.units == 1.0)

@@ -1,8 +1,8 @@
-"""A made-up market of daily candles: volatility that clusters (GARCH), jumps, and one common factor, bitcoin.
+"""Simulate a market of daily candles: volatility clusters (GARCH), jumps, and bitcoin as the common factor.
 
-The model of a coin's daily log return is beta * r_bitcoin + own noise; the noise of each coin and of bitcoin
-follows a GARCH(1, 1) with Poisson jumps. Draws are made day by day from one generator a purpose, so that a
-longer simulation begins with the shorter one.
+A coin's daily log return is beta * r_bitcoin plus its own noise; the noise of each coin and of bitcoin
+follows a GARCH(1, 1) process with Poisson jumps. Each purpose has its own random generator, and numbers are
+drawn day by day, so a longer simulation begins with the same days as a shorter one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,13 @@ class _Traits:
 
 
 def simulate(coins: list[KnownCoin], last_day: int, seed: int) -> dict[str, DailyCandles]:
-    """Return candles of every coin from 2019 (or its listing) to `last_day`; the first coin is the factor."""
+    """Simulate candles of every coin to `last_day`; the first coin is the common factor.
+
+    Args:
+        coins: The coins, bitcoin first.
+        last_day: Last day, counted from 1970-01-01. Candles start in 2019, or later for coins listed later.
+        seed: Random seed.
+    """
     days = last_day - FIRST_DAY + 1
     traits = _traits(coins, seed)
     returns = _returns(traits, days, seed)
@@ -49,7 +55,7 @@ def simulate(coins: list[KnownCoin], last_day: int, seed: int) -> dict[str, Dail
 
 
 def next_candle(candles: DailyCandles, rng: np.random.Generator) -> tuple[float, float, float, float, float]:
-    """Return open, high, low, close, volume of the day after the last candle, with recent volatility."""
+    """Simulate open, high, low, close, volume of the day after the last candle, with recent volatility."""
     recent = np.diff(np.log(candles.close[-31:]))
     sigma = min(float(np.std(recent)), 0.15) if len(recent) > 1 else 0.03
     opened = float(candles.close[-1])

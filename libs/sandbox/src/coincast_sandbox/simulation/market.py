@@ -1,4 +1,4 @@
-"""The made-up or replayed market: its coins, its clock and its currencies."""
+"""The simulated or replayed market: its coins, its clock and its currencies."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from coincast_sandbox.simulation.generator import simulate
 from coincast_sandbox.simulation.series import CoinSeries
 
 SIMULATED_COINS = 300
-# The last whole UTC day is there from 00:35 UTC.
+# A UTC day is served 35 minutes after its end, like CoinGecko's.
 SETTLE_SECONDS = 35 * 60
 
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """Every coin's series by id, in order of importance, and the clock they are read on.
+    """The series of every coin by id, largest coin first, and the clock of the market.
 
-    `set_aside` names the rows of a replayed folder that were not used, with file and line.
+    `set_aside` lists the rejected rows of a replayed folder, with file and line.
     """
 
     mode: str
@@ -40,14 +40,14 @@ class Market:
         return list(CURRENCIES)
 
     def per_usd(self, currency: str, times: Floats) -> Floats:
-        """Return units of `currency` for one US dollar at UNIX seconds (n,)."""
+        """Return the price of one US dollar in `currency` at UNIX seconds (n,)."""
         quoted = CURRENCIES[currency]
         if quoted.coin_id is None or quoted.coin_id not in self.series:
             return np.full(times.shape, quoted.per_usd)
         return np.asarray(quoted.units / self.series[quoted.coin_id].price_at(times))
 
     def supply(self, coin_id: str) -> float | None:
-        """Return coins in circulation (constant); None for a few coins, as at CoinGecko."""
+        """Return the circulating supply (constant); None for a few coins, like CoinGecko."""
         return (
             None
             if hash_of(coin_id) % 17 == 3 and named(coin_id).supply == 1e9
@@ -60,20 +60,20 @@ class Market:
 
 
 def hash_of(text: str) -> int:
-    """Return a number that depends on the text alone, in any process."""
+    """Return a number that depends only on the text, in every process."""
     return sum((i + 1) * byte for i, byte in enumerate(text.encode()))
 
 
 def open_market(
     folder: Path | None, today: date | None, seed: int, wall: Callable[[], float] = time.time
 ) -> Market:
-    """Open a replayed folder, or a simulated market where no folder is given.
+    """Open a market that replays a folder, or a simulated one without a folder.
 
     Args:
         folder: Folder of candle files.
         today: The current day; None is the day after the last candle.
-        seed: Random seed of everything that is simulated.
-        wall: The machine's clock, UNIX seconds; only its time of day and pace count where `today` is set.
+        seed: Random seed of the simulation.
+        wall: The wall clock, UNIX seconds; if `today` is set, only its time of day matters.
 
     Raises:
         CandlesError: The folder cannot be read.

@@ -1,4 +1,4 @@
-"""Made-up reference data beside the coins: platforms, contracts, exchanges, categories, inactive coins."""
+"""Invented reference data: platforms, contracts, exchanges, categories, inactive coins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coincast_sandbox.simulation.coin_names import KnownCoin
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """A chain on which tokens live."""
+    """An asset platform: a chain with tokens."""
 
     id: str
     chain_identifier: int | None
@@ -20,7 +20,7 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An exchange; `share` is its part of a coin's traded value."""
+    """An exchange; `share` is its share of a coin's trade volume, 0 to 1."""
 
     id: str
     name: str
@@ -31,7 +31,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A category; without a list of coins it holds every coin with `remainder` of its hash, modulo 4."""
+    """A category; without a list of coins it contains every coin whose hash modulo 4 is `remainder`."""
 
     id: str
     name: str
@@ -55,7 +55,7 @@ EXCHANGES = (
     Exchange("okex", "OKX", 2013, "Seychelles", 0.15),
     Exchange("uniswap_v3", "Uniswap V3 (Ethereum)", None, None, 0.10),
 )
-# Coins with a chain of their own have no contract.
+# Coins with their own chain; they have no contract.
 NATIVE = frozenset(
     [
         "bitcoin",
@@ -85,7 +85,7 @@ CATEGORIES = (
     Category("artificial-intelligence", "Artificial Intelligence (AI)", "Coins about models.", remainder=2),
     Category("gaming", "Gaming (GameFi)", "Coins of games.", remainder=3),
 )  # fmt: skip
-# What `coins/list?status=inactive` names; their own paths answer 404.
+# The coins of `coins/list?status=inactive`; their own paths answer 404.
 INACTIVE = (
     KnownCoin("bitconnect", "bcc", "Bitconnect", 0.0, 0.0),
     KnownCoin("boringdao-[old]", "bor", "BoringDAO [OLD]", 0.0, 0.0),
@@ -94,7 +94,7 @@ INACTIVE = (
 
 
 def contracts(coin_id: str) -> dict[str, str]:
-    """Return platform id -> contract address of a coin; empty for a coin with a chain of its own."""
+    """Return platform id -> contract address of a coin; empty for a coin with its own chain."""
     if coin_id in NATIVE:
         return {}
     digest = hashlib.sha256(coin_id.encode()).hexdigest()
@@ -105,7 +105,7 @@ def contracts(coin_id: str) -> dict[str, str]:
 
 
 def categories_of(coin_id: str) -> list[Category]:
-    """Return the categories that hold a coin."""
+    """Return the categories that contain a coin."""
     return [category for category in CATEGORIES if _holds(category, coin_id)]
 
 

@@ -1,4 +1,4 @@
-"""A coin's figures at any moment: daily candles, extended past their end, and a path within each day."""
+"""Prices of a coin at any time: daily candles, simulated days after their end, and intraday paths."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from coincast_sandbox.simulation.generator import next_candle
 
 
 class CoinSeries:
-    """Figures of a coin in USD.
+    """Prices and volumes of a coin in USD.
 
-    The same seed and candles give the same figures in any process, in any order of calls.
+    The same seed and candles give the same values in every process and for every order of calls.
     """
 
     def __init__(self, coin_id: str, candles: DailyCandles, seed: int) -> None:
         self._identity = [seed, zlib.crc32(coin_id.encode())]
         self._candles = candles
         self.first_day = candles.first_day
-        # CoinGecko's points are not aligned to the clock; each coin keeps a shift of its own.
+        # CoinGecko's points are not aligned to full minutes; each coin has a constant shift.
         self.phase_seconds = 7.0 + np.random.default_rng(self._identity).random() * 120.0
         self._path = lru_cache(maxsize=64)(self._make_path)
 
     def candles(self, last_day: int) -> DailyCandles:
-        """Return candles that reach `last_day` at least; days after the real end are simulated in order."""
+        """Return candles to at least `last_day`; days after the last given candle are simulated in order."""
         while self._candles.last_day < last_day:
             c = self._candles
             new = next_candle(c, np.random.default_rng([*self._identity, c.last_day + 1, 1]))
@@ -42,7 +42,7 @@ class CoinSeries:
         return midnight(self.first_day) + self.phase_seconds
 
     def daily(self, name: str, days: np.ndarray) -> Floats:
-        """Return a candle column (open, high, low, close, volume) on days from `first_day` on."""
+        """Return a candle column (open, high, low, close, volume) for days not before `first_day`."""
         candles = self.candles(int(days.max()))
         column: Floats = getattr(candles, name)
         return np.asarray(column[days - self.first_day], dtype=np.float64)
@@ -65,7 +65,7 @@ class CoinSeries:
         return prices
 
     def volume_24h_at(self, times: Floats) -> Floats:
-        """Return the traded value over the 24 hours before each moment, between the two days' volumes."""
+        """Return the volume of the 24 hours before each time, interpolated between two days' volumes."""
         days = np.floor(times / 86400).astype(np.int64)
         share = times / 86400 - days
         today = self.daily("volume", np.maximum(days, self.first_day))

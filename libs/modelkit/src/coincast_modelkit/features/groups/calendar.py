@@ -1,4 +1,4 @@
-"""The calendar of the day that closed: week and year, as smooth cycles."""
+"""Calendar features of the closed day: weekday, month and year."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GROUP = "calendar"
 
 
 def _weekday(c: Context) -> Floats:
-    """Monday is 0."""
+    """Return the weekday of each day, 0 for Monday."""
     return ((c.candles.dates.astype(np.int64) + 3) % 7).astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""The coin against bitcoin and against the reference coins: returns, volatility, co-movement."""
+"""Features that compare the coin with bitcoin and the reference coins: returns, volatility, co-movement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coincast_modelkit.features.definition import Context, Feature
 
 GROUP = "cross"
 BETA_DAYS = 60
-# The market's own series look back 30 days and one more for their first return.
+# The market's series depend on 30 days, one more for the first return, and the current day.
 MARKET_MEMORY = 32
 
 
@@ -53,7 +53,7 @@ def _market(name: str, doc: str, source: str) -> Feature:
 
 
 def _co_movement(c: Context) -> tuple[Floats, Floats, Floats]:
-    """Return the mean product with bitcoin's return, own and bitcoin's mean square, over BETA_DAYS."""
+    """Return three means over BETA_DAYS: of the coin's return times bitcoin's, and of each return squared."""
     lead = c.market.leader_return
     own = np.where(np.isnan(lead), np.nan, c.returns)
     mean = k.rolling_mean

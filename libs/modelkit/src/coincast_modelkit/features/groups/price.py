@@ -19,7 +19,7 @@ SCALE_MEMORY = k.ewm_memory(0.5 ** (1 / 10)) + 1
 
 
 def scaled_return(c: Context, days: int) -> Floats:
-    """Log return over this many days, over scale times the root of the days."""
+    """Return the log return over `days`, divided by daily volatility (`scale`) times the root of the days."""
     return c.keep(
         ("scaled_return", days), lambda: k.ratio(k.difference(c.log_close, days), c.scale * np.sqrt(days))
     )
@@ -159,7 +159,7 @@ INDICATORS = "indicators"
 
 
 def ema(c: Context, span: int) -> Floats:
-    """Exponential mean of the close over a span (decay 1 - 2 / (span + 1)), relative weights cut at 1e-5."""
+    """Return the exponential mean of the close with decay 1 - 2 / (span + 1), without weights below 1e-5."""
     decay = 1 - 2 / (span + 1)
     return c.keep(("ema", span), lambda: k.ewm_mean(c.candles.close, decay, min_rows=span))
 
@@ -170,7 +170,7 @@ def sma(c: Context, window: int) -> Floats:
 
 
 def ema_memory(span: int) -> int:
-    """Return rows that `ema` looks back."""
+    """Return the number of rows that `ema` depends on."""
     return k.ewm_memory(1 - 2 / (span + 1))
 
 
@@ -339,7 +339,7 @@ def _efficiency(window: int) -> Feature:
     return Feature(
         name=f"efficiency_{window}",
         group=INDICATORS,
-        doc=f"Kaufman's efficiency ratio: net move over {window} days by the path walked, 0 to 1.",
+        doc=f"Kaufman's efficiency ratio: net move of {window} days over the sum of daily moves, 0 to 1.",
         warmup_days=window,
         params={"window": window},
         compute=compute,

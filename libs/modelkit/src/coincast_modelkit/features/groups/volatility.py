@@ -1,7 +1,7 @@
-"""Features that forecast volatility: realised from returns, and from the day's high and low.
+"""Features that forecast volatility: realised volatility from returns, and measures of the day's range.
 
-Realised volatility is taken at several spans, with its asymmetry, jumps and persistence. Measures of the
-range are NaN throughout where a plan gives neither high nor low. Sources: Corsi 2009 (HAR),
+Realised volatility is computed over several spans, with its asymmetry, jumps and persistence. Measures of the
+range are NaN throughout if the API plan gives neither high nor low. Sources: Corsi 2009 (HAR),
 Barndorff-Nielsen and Shephard 2004 (bipower variation), Barndorff-Nielsen et al. 2010 (semivariance), Corsi
 and Reno 2012 (leverage), Parkinson 1980, Garman and Klass 1980, Rogers and Satchell 1991, Wilder 1978
 (average true range).
@@ -202,7 +202,7 @@ def _log_variance(measure: str, window: int) -> Feature:
 
 
 def true_range(c: Context) -> Floats:
-    """Return the true range over the previous close: high less low, or either's distance from that close."""
+    """Return Wilder's true range: the span of high, low and previous close."""
     previous = k.shift(c.candles.close, 1)
     high, low = np.maximum(c.candles.high, previous), np.minimum(c.candles.low, previous)
     return c.keep("true_range", lambda: high - low)

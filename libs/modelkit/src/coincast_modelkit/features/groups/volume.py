@@ -1,6 +1,7 @@
-"""Volume: how unusual it is, and on which side it fell; NaN throughout where a plan gives none.
+"""Features of the volume; NaN throughout if the API plan gives none.
 
-Amihud 2002 (illiquidity); Quong and Soudack 1989 (money flow).
+They measure how unusual the volume is, and whether it came on rising or falling days. Sources: Amihud 2002
+(illiquidity); Quong and Soudack 1989 (money flow).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def _surprise(fast: int, slow: int) -> Feature:
 
 
 def _signed_share(c: Context) -> Floats:
-    """Return volume of rising less falling days over all volume, 14 days."""
+    """Return the volume of rising days less that of falling days, over all volume, in 14 days."""
     signed = np.sign(c.returns) * c.candles.volume
     return k.ratio(k.rolling_mean(signed, 14), k.rolling_mean(c.candles.volume, 14))
 

@@ -1,1 +1,1 @@
-"""The ensemble: a pool of volatility scales, with a recurrent network as an optional member."""
+"""The ensemble model: a pool of volatility forecasts; a recurrent network is an optional member."""

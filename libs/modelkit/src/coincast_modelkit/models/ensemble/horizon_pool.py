@@ -1,4 +1,4 @@
-"""The ensemble at one horizon: its members' scales, their weights by regime, the shape of what is left."""
+"""The ensemble at one horizon: scales of its members, weights by regime, shape of the residuals."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from coincast_modelkit.models.scales import (
 if TYPE_CHECKING:
     from lightgbm import Booster
 
-# The order of the pool. The first four read the features, the rest only the coin's own past.
+# The order of the members in arrays. The first four use the features, the others only the coin's own returns.
 MEMBERS = ("har", "boosted", "boosted_har", "boosted_size", "garch_t", "ewma", "har_short", "constant")
 BOOSTERS = ("boosted", "boosted_har", "boosted_size")
 # Members that forecast the log of realised volatility; their mean is the volatility forecast.
 OUTLOOK = ("har", "boosted", "boosted_har")
-# The recurrent member, last where an ensemble has it, and the member that replaces it where it has no value.
+# The recurrent member, which comes last if the ensemble has one, and the member that replaces its absent
+# values.
 RNN, STAND_IN = "lstm", "boosted_har"
 
 
 def with_rnn(members: Floats, column: Floats) -> Floats:
-    """Return members (n, M) beside the recurrent member's log scales (n,); its substitute's where absent."""
+    """Append the recurrent member's log scales (n,) to members (n, M); absent ones are those of STAND_IN."""
     stand_in = members[:, MEMBERS.index(STAND_IN)]
     return np.column_stack([members, np.where(np.isfinite(column), column, stand_in)])
 
@@ -59,7 +60,7 @@ class Scales:
     boosters: dict[str, Booster]
 
     def forecast(self, coins: Sequence[Inputs], spec: FeatureSpec) -> Floats:
-        """Return the members' log scales, (n, len(MEMBERS)), of all rows of all coins in their order.
+        """Return the log scales of the members, (n, len(MEMBERS)), for all rows of all coins in order.
 
         NaN where the base volatility is absent. The trees see all rows in one call.
         """
@@ -85,7 +86,7 @@ class Scales:
         return np.where(np.isfinite(inputs.base)[:, None], stacked, np.nan)
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything but the trees."""
+        """Return the parameters as JSON values, without the trees."""
         return {
             "horizon": self.horizon,
             "har": self.har.to_json(),
@@ -97,7 +98,7 @@ class Scales:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any], boosters: dict[str, Booster]) -> Scales:
-        """From `to_json` and the trees."""
+        """Restore the scales from the output of `to_json` and the trees."""
         return cls(
             horizon=int(plain["horizon"]),
             har=LinearScale.from_json(plain["har"]),
@@ -111,14 +112,16 @@ class Scales:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """How the members are combined at one horizon, by volatility regime (R of them).
+    """The combination of the members at one horizon, for R volatility regimes.
 
-    weights (R, M) at least zero and summing to one, M the members with or without the recurrent one; sizes
-    (R, L) of |return| in units of the pooled scale at the levels of `ensemble.LEVELS`; weekend (2, L) is what
-    multiplies them where the first day forecast is a working day or lies in a weekend, whose few moves are
-    wilder in shape; outlook_offset and outlook_error are the mean and the standard deviation of log realised
-    volatility about the mean of the OUTLOOK members, outlook_factor what turns its exponential into a
-    standard deviation.
+    Attributes:
+        weights: Weights of the members by regime, (R, M): at least zero, with a sum of one.
+        sizes: Quantiles of |return| in units of the pooled scale at `ensemble.LEVELS`, (R, L).
+        weekend: Factors of the sizes if the first forecast day is a working day (row 0) or in a weekend
+            (row 1), (2, L): returns at weekends are smaller but have fatter tails.
+        outlook_offset: Mean of log realised volatility less the mean of the OUTLOOK members.
+        outlook_error: Standard deviation of that difference.
+        outlook_factor: Converts the exponential of the outlook to a standard deviation.
     """
 
     weights: Floats
@@ -133,7 +136,7 @@ class Pool:
         return np.asarray((members * self.weights[regime]).sum(axis=1))
 
     def sizes_of(self, inputs: Inputs) -> Floats:
-        """Return sizes (n, L) of the rows' regimes and weekdays."""
+        """Return the sizes (n, L) for the regime and the weekday of each row."""
         sizes = self.sizes[inputs.regime] * self.weekend[spans_weekend(inputs.weekday)]
         return np.maximum.accumulate(sizes, axis=1)
 
@@ -154,7 +157,7 @@ class Pool:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Pool:
-        """From `to_json`."""
+        """Restore the pool from the output of `to_json`."""
         return cls(
             weights=np.asarray(plain["weights"], dtype=np.float64),
             sizes=np.asarray(plain["sizes"], dtype=np.float64),

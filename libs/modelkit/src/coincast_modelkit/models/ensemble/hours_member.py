@@ -1,8 +1,8 @@
-"""The ensemble's member that reads hours, beside the daily pool, for coins whose hours are known.
+"""The hours member of the ensemble, for coins whose hourly candles are known.
 
-It is a line with trees on what the line leaves. The daily members and their pool stay as they are, learnt
-from their whole history. Where a coin's hours are known, the daily pool's scale and this member's are pooled
-once more; where they are not, nothing changes.
+It is a linear regression with boosted trees on its residuals. The daily members and their pool do not change;
+they are fitted on the whole daily history. If the hours of a coin are known, a second pool combines the scale
+of the daily pool with that of this member; otherwise the daily pool is used alone.
 """
 
 from __future__ import annotations
@@ -25,16 +25,21 @@ HOURS = "hours"
 
 
 def hours_design(inputs: Inputs, rows: Floats, spec: FeatureSpec) -> Floats:
-    """Return the columns (n, K) of the line: those of the daily line, and the hours (n, 17).
+    """Return the columns (n, K) of the regression: those of the daily one, and the terms of the hours.
 
-    Levels enter as distances from the base volatility, shapes as they are.
+    Levels enter as distances from the base volatility, shapes without change.
+
+    Args:
+        inputs: The daily inputs of n rows.
+        rows: Terms of the hours (`day_measures.TERMS`), (n, 17).
+        spec: The features of the inputs.
     """
     levels = rows[:, : len(LEVEL_TERMS)] - inputs.base[:, None]
     return np.column_stack([linear_design(inputs, spec), levels, rows[:, len(LEVEL_TERMS) :]])
 
 
 def hours_features(inputs: Inputs, rows: Floats) -> Floats:
-    """Return the columns (n, F + 17) of the trees: all features, and the hours as in the line."""
+    """Return the columns (n, F + 17) of the trees: all features, and the terms of the hours (n, 17)."""
     levels = rows[:, : len(LEVEL_TERMS)] - inputs.base[:, None]
     return np.column_stack([inputs.features, levels, rows[:, len(LEVEL_TERMS) :]])
 
@@ -46,7 +51,7 @@ def hours_outlook(members: Floats, own: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HoursScale:
-    """The fitted line and trees at one horizon; they add to the base volatility."""
+    """The fitted regression and trees at one horizon; their sum is added to the base log volatility."""
 
     horizon: int
     line: LinearScale
@@ -60,12 +65,12 @@ class HoursScale:
         return np.where(np.isfinite(design).all(axis=1), own, np.nan)
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything but the trees."""
+        """Return the parameters as JSON values, without the trees."""
         return {"horizon": self.horizon, "line": self.line.to_json()}
 
     @classmethod
     def from_json(cls, plain: dict[str, Any], trees: Booster) -> Self:
-        """From `to_json` and the trees."""
+        """Restore the scale from the output of `to_json` and the trees."""
         return cls(int(plain["horizon"]), LinearScale.from_json(plain["line"]), trees)
 
 
@@ -77,10 +82,10 @@ class HoursMember:
     pool: Pool
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything but the trees."""
+        """Return the parameters as JSON values, without the trees."""
         return {**self.scale.to_json(), "pool": self.pool.to_json()}
 
     @classmethod
     def from_json(cls, plain: dict[str, Any], trees: Booster) -> Self:
-        """From `to_json` and the trees."""
+        """Restore the member from the output of `to_json` and the trees."""
         return cls(HoursScale.from_json(plain, trees), Pool.from_json(plain["pool"]))

@@ -1,9 +1,10 @@
 """ml_ensemble: classical scales and boosted trees pooled in logs, with sizes calibrated by volatility regime.
 
-The point forecast is the last price, since nothing was found that beats it; the skill is in the width. A log
-pool of scales (Genest and Zidek 1986), whose weights and residual sizes are learnt from forecasts made out of
-sample, and a symmetric distribution: a drift read off the past costs more than it gives. Where it was trained
-with TensorFlow installed, a recurrent network is one more member.
+The point forecast is the last price, since no forecast of the mean was found that beats it; the skill is in
+the width of the distribution. The model is a log pool of scales (Genest and Zidek 1986), whose weights and
+residual sizes are learnt from out-of-sample forecasts. The distribution is symmetric: a drift estimated from
+the past adds more error than it removes. If TensorFlow was installed during training, a recurrent network is
+another member.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ MIN_HISTORY_DAYS = 60
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anchor:
-    """Members and their pool at one horizon; by source, what is pooled with them where hours are known."""
+    """The members and their pool at one horizon, and the hours member for each source of hours."""
 
     scales: Scales
     pool: Pool
@@ -51,7 +52,7 @@ class Anchor:
 
 
 class EnsembleModel:
-    """See the module. Horizons between the anchors are interpolated in the log of the horizon."""
+    """The ensemble model. Horizons between the anchors are interpolated in the log of the horizon."""
 
     name = "ml_ensemble"
     max_horizon_days = MAX_HORIZON_DAYS
@@ -73,7 +74,7 @@ class EnsembleModel:
         self.spec = spec
         self.rnn = rnn
         self.version = version
-        # Artifacts of before the rule quote a volatility that may contradict their intervals.
+        # False for artifacts from before this rule: their volatility may contradict their intervals.
         self.agreeing = agreeing
         self.level = checked_level(level or {}, [a.scales.horizon for a in anchors])
         self._explaining = threading.Lock()
@@ -81,21 +82,21 @@ class EnsembleModel:
 
     @property
     def members(self) -> tuple[str, ...]:
-        """Return the names of what is pooled, in the order of the weights."""
+        """Return the names of the members, in the order of the weights."""
         return MEMBERS if self.rnn is None else (*MEMBERS, RNN)
 
     @property
     def reads_hours(self) -> bool:
-        """Return whether it forecasts better where a coin's hours are known."""
+        """Return whether the model has an hours member, for better forecasts of coins with known hours."""
         return any(anchor.hours for anchor in self.anchors)
 
     @property
     def level_anchors(self) -> tuple[int, ...]:
-        """Return the horizons at which the level of its widths can be corrected."""
+        """Return the horizons (days) at which the level of the widths can be corrected."""
         return self.horizons
 
     def with_level(self, level: Mapping[int, float]) -> Self:
-        """Return this model with its log scales shifted at the anchors; see `LevelAdjustable`."""
+        """Return a copy of the model with its log scales shifted at the anchors; see `LevelAdjustable`."""
         return type(self)(
             self.anchors,
             self.spec,
@@ -106,7 +107,7 @@ class EnsembleModel:
         )
 
     def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
-        """See ForecastModel."""
+        """Forecast every coin at every horizon; see ForecastModel."""
         wanted = checked_horizons(horizons, self.max_horizon_days)
         shape = (len(prepared), len(wanted))
         volatility, trailing, rise = (np.full(shape, np.nan) for _ in range(3))
@@ -125,7 +126,7 @@ class EnsembleModel:
     def _forecast(
         self, coins: Sequence[ModelInput], horizons: tuple[int, ...]
     ) -> tuple[Floats, Floats, Floats, Floats]:
-        """Quantiles (n, H, Q), daily volatility, its median log and that log's error, (n, H) each."""
+        """Return quantiles (n, H, Q), daily volatility, median and standard error of its log, (n, H) each."""
         inputs = [inputs_of(c.row[None], c.candles, self.spec, regimes_of([c])) for c in coins]
         now = joined(inputs)
         logs, sizes, medians, factors, errors = [], [], [], [], []
@@ -169,7 +170,7 @@ class EnsembleModel:
         return [with_rnn(members, rnn[:, j]) for members, j in zip(found, at, strict=True)]
 
     def explain(self, prepared: ModelInput, horizon: int, top: int) -> list[Attribution]:
-        """Return what each feature moves the width by the trees on log volatility, at the nearest anchor."""
+        """Return the SHAP values of the trees on log volatility at the nearest anchor."""
         checked_horizons((horizon,), self.max_horizon_days)
         anchor = min(self.anchors, key=lambda a: abs(np.log(a.scales.horizon / horizon)))
         booster = anchor.scales.boosters["boosted"]
@@ -215,7 +216,7 @@ class EnsembleModel:
 
     @classmethod
     def load(cls, folder: Path, *, version: str = "") -> Self:
-        """Read what `save` wrote. Raises ValueError where it was written by another kind of ensemble."""
+        """Read the files of `save`. Raises ValueError for other members, levels or measures of hours."""
         from lightgbm import Booster  # noqa: PLC0415 - slow to import, and only this model needs it
 
         plain = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
@@ -253,9 +254,9 @@ class EnsembleModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pooled:
-    """What a pool makes of its members at one horizon.
+    """The output of a pool at one horizon: log_scale (n,), sizes (n, L), outlook, factor and error (n,).
 
-    log_scale (n,), sizes (n, L), the outlook (n,) with its factor and error, (n,) each; see Pool.
+    The outlook is the median of log realised volatility; see Pool for its factor and error.
     """
 
     log_scale: Floats
@@ -265,13 +266,13 @@ class _Pooled:
     error: Floats
 
     def replace(self, at: Sequence[int], other: _Pooled) -> None:
-        """Put the rows of another pool in the places `at`."""
+        """Replace the rows at the positions `at` by those of another pool."""
         for name in self.__slots__:
             getattr(self, name)[at] = getattr(other, name)
 
 
 def _pooled(anchor: Anchor, members: Floats, now: Inputs) -> _Pooled:
-    """Pool the daily members (n, M)."""
+    """Pool the log scales (n, M) of the daily members."""
     pool, rows = anchor.pool, np.ones(len(members))
     return _Pooled(
         log_scale=pool.log_scale(members, now.regime),

@@ -1,4 +1,4 @@
-"""The ensemble's recurrent rnn: a network's log scale at the anchors, served without TensorFlow."""
+"""The recurrent member of the ensemble: log scales of an ONNX network, served without TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ STATE, ARRAYS, ENCODER, HEAD = "lstm.json", "lstm.npz", "lstm_encoder.onnx", "ls
 
 
 def rnn_scales(line: Floats, extra: Floats, widen: Floats, anchors: tuple[int, ...]) -> Floats:
-    """Log standard deviation of the return over each anchor (n, A).
+    """Return the log standard deviation of the return over each anchor, (n, A).
 
-    line are log daily volatilities, extra the mean correction of all Monte-Carlo passes, widen what their
-    spread adds to the scale of the mixture: (n, A) each.
+    Args:
+        line: Log daily volatility of the HAR line, (n, A).
+        extra: Mean correction over all Monte-Carlo passes, (n, A).
+        widen: Increase of the log scale from the spread of the passes, (n, A).
+        anchors: A horizons in days.
     """
     return np.asarray(line + extra + widen + 0.5 * np.log(np.asarray(anchors, dtype=np.float64)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RnnMember:
-    """A trained network and the line it corrects, at the horizons `anchors` (days).
+    """A trained network and the HAR line that it corrects, at the horizons `anchors` (days).
 
-    inputs name the features of its windows, of which it sees the last window_days.
+    inputs are the names of its features; its input is the last window_days rows of them.
     """
 
     anchors: tuple[int, ...]
@@ -42,14 +45,14 @@ class RnnMember:
     line: HarLine
 
     def forecast(self, windows: Floats, spec: FeatureSpec) -> Floats:
-        """Log scales (n, A) from feature windows (n, WINDOW_DAYS, F); NaN where the line's past is absent."""
+        """Return log scales (n, A) for feature windows (n, WINDOW_DAYS, F); NaN where the HAR line is NaN."""
         columns = [spec.names.index(name) for name in self.inputs]
         inputs = self.scaler(windows[:, -self.window_days :, columns])
         extra, _, widen = network_outputs(self.network, inputs, len(self.anchors))
         return rnn_scales(self.line.predict(windows[:, -1], spec.names), extra, widen, self.anchors)
 
     def save(self, folder: Path) -> None:
-        """Two ONNX graphs, one JSON, one npz."""
+        """Write two ONNX graphs, one JSON file and one npz file."""
         (folder / ENCODER).write_bytes(self.network.encoder)
         (folder / HEAD).write_bytes(self.network.head)
         state = {
@@ -70,7 +73,7 @@ class RnnMember:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote; the caller has verified the digests."""
+        """Read the files of `save`. The caller must have verified their digests."""
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         with np.load(folder / ARRAYS, allow_pickle=False) as file:
             a = {name: file[name] for name in file.files}
