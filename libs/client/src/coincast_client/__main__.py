@@ -1,4 +1,4 @@
-"""`python -m coincast_client` is the `coincast` command."""
+"""`python -m coincast_client` runs the `coincast` command."""
 
 from __future__ import annotations
 

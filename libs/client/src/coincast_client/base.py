@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     import polars
 
 _NOTEBOOK_ROWS = 50
-# A day that the gateway gives as empty text where it is unknown.
+# A day; the gateway sends an empty string for an unknown day, which becomes None.
 Day = Annotated[date | None, BeforeValidator(lambda value: value or None)]
 
 
 class Reply(BaseModel):
     """A reply of the gateway, or a part of one.
 
-    Fields that a later gateway adds are ignored, so that an old client keeps working. Replies that hold a
-    list convert to tables: `to_pandas()`, `to_polars()`, and by themselves in a notebook.
+    Unknown fields, which a later gateway may add, are ignored, so that an old client keeps working. Replies
+    with a list convert to tables with `to_pandas()` and `to_polars()`; notebooks show them as tables.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
@@ -35,7 +35,7 @@ class Reply(BaseModel):
         return tables.rows_of(self)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return the rows as a pandas DataFrame; days and moments are timestamps.
+        """Return the rows as a pandas DataFrame; days and times become timestamps.
 
         Raises:
             ImportError: pandas is not installed.
@@ -59,14 +59,14 @@ class Reply(BaseModel):
         return frame
 
     def plot(self, **options: Any) -> Any:
-        """Draw the reply with matplotlib and return the axes: histories as lines, forecasts as fans.
+        """Plot the reply with matplotlib and return the axes: histories as lines, forecasts as fan charts.
 
         Args:
             **options: Passed on to `matplotlib.pyplot.subplots`.
 
         Raises:
             ImportError: matplotlib is not installed.
-            TypeError: This kind of reply has no picture.
+            TypeError: This kind of reply cannot be plotted.
         """
         from coincast_client import plots  # noqa: PLC0415 - optional
 

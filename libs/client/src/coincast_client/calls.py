@@ -1,6 +1,6 @@
-"""Every route of the gateway as a call: method, path, parameters, and the schema of its reply.
+"""Build the calls of all routes of the gateway: method, path, parameters, and schema of the reply.
 
-Both clients use these, so that a route is described once.
+Both clients use these functions, so that each route is described once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ R = TypeVar("R", bound=Reply)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[R]):
-    """One request, before it is sent."""
+    """One request to the gateway and the schema of its reply."""
 
     path: str
     schema: type[R]
@@ -32,7 +32,7 @@ class Call(Generic[R]):
 
 
 def join_ids(ids: Ids) -> str:
-    """Return ids as one comma-separated string; a string is one id, or several that are separated already.
+    """Return ids as one comma-separated string; a string may hold one id or several with commas.
 
     Raises:
         ValueError: There is no id.
@@ -45,10 +45,10 @@ def join_ids(ids: Ids) -> str:
 
 
 def path_part(name: str, what: str) -> str:
-    """Return a value that is safe as one part of a path.
+    """Return a value after checking that it is safe as a single segment of a path.
 
     Raises:
-        ValueError: The value is empty or could leave its place in the path.
+        ValueError: The value is empty or contains a character that could change the path.
     """
     if not name or any(mark in name for mark in "/?#%") or name in {".", ".."}:
         raise ValueError(f"{what} {name!r} is not valid; it must not be empty or hold / ? # %.")
@@ -56,7 +56,7 @@ def path_part(name: str, what: str) -> str:
 
 
 def moment_text(moment: Moment) -> str:
-    """Return a date or a moment in ISO form; a naive moment is taken as UTC."""
+    """Return a date or a time in ISO format; a time without zone is taken as UTC."""
     if isinstance(moment, datetime):
         return moment.isoformat() if moment.tzinfo else f"{moment.isoformat()}Z"
     return moment.isoformat() if isinstance(moment, date) else moment
@@ -76,7 +76,7 @@ def prices(ids: Ids, vs_currencies: Ids) -> Call[schemas.Prices]:
 
 
 def markets(ids: Ids | None, vs_currency: str, page: int, per_page: int) -> Call[schemas.Markets]:
-    """Build the call for coins by market value, or the named ones."""
+    """Build the call for coins ordered by market cap, or for the given coins."""
     parameters = _only_given(
         ids=None if ids is None else join_ids(ids), vs_currency=vs_currency, page=page, per_page=per_page
     )
@@ -113,7 +113,7 @@ def history(
 
 
 def quality(coin_id: str, vs_currency: str) -> Call[schemas.Quality]:
-    """Build the call for what is known to be wrong with a history."""
+    """Build the call for the known defects of a history."""
     return Call(
         path=f"/coins/{path_part(coin_id, 'coin')}/quality",
         schema=schemas.Quality,
@@ -162,7 +162,7 @@ def forecasts(
 def touch(
     ids: Ids, level: float | str | Sequence[float | str], *, days: int, model: Model, vs_currency: str
 ) -> Call[schemas.Touch]:
-    """Build the call for the chance of touching prices; a level is a price, or a move such as `-5%`."""
+    """Build the call for touch probabilities; a level is a price, or a move such as `-5%`."""
     levels = [level] if isinstance(level, float | int | str) else list(level)
     return Call(
         path="/forecasts/touch",
@@ -185,7 +185,7 @@ def portfolio(
     model: Model,
     vs_currency: str,
 ) -> Call[schemas.Portfolio]:
-    """Build the call for what holdings can lose; a mapping gives the value of each coin."""
+    """Build the call for the risk of holdings; a mapping gives the value of each coin."""
     rows = (
         [{"id": coin_id, "value": value} for coin_id, value in holdings.items()]
         if isinstance(holdings, Mapping)
@@ -232,7 +232,7 @@ def ledger(
 
 
 def explain(coin_id: str, days: int, model: Model, features: int) -> Call[schemas.Explanation]:
-    """Build the call for what moved a forecast."""
+    """Build the call for the features with the largest contributions to a forecast."""
     return Call(
         path="/forecasts/explain",
         schema=schemas.Explanation,
@@ -241,12 +241,12 @@ def explain(coin_id: str, days: int, model: Model, features: int) -> Call[schema
 
 
 def models() -> Call[schemas.Models]:
-    """Build the call for the models and their record."""
+    """Build the call for the models and their walk-forward records."""
     return Call(path="/forecasts/models", schema=schemas.Models)
 
 
 def accuracy(model: str | None, coin_id: str | None, days: int) -> Call[schemas.TrainingGetAccuracyResponse]:
-    """Build the call for how served forecasts did."""
+    """Build the call for the accuracy of served forecasts."""
     return Call(
         path="/forecasts/accuracy",
         schema=schemas.TrainingGetAccuracyResponse,
@@ -294,7 +294,7 @@ def compare(model: str, a: str, b: str) -> Call[schemas.TrainingCompareVersionsR
 
 
 def audit(model: str | None, limit: int) -> Call[schemas.TrainingListAuditResponse]:
-    """Build the call for who moved which alias."""
+    """Build the call for the audit log of alias changes."""
     return Call(
         path="/models/audit",
         schema=schemas.TrainingListAuditResponse,
@@ -315,7 +315,7 @@ def promote(
 
 
 def rollback(model: str, reason: str) -> Call[schemas.TrainingRollbackModelResponse]:
-    """Build the call that takes production back to the version before."""
+    """Build the call that returns production to the previous version."""
     return Call(
         path=f"/models/{path_part(model, 'model')}/rollback",
         method="POST",
@@ -325,7 +325,7 @@ def rollback(model: str, reason: str) -> Call[schemas.TrainingRollbackModelRespo
 
 
 def retire(model: str, version: str, reason: str) -> Call[schemas.TrainingRetireVersionResponse]:
-    """Build the call that takes a version out of use."""
+    """Build the call that retires a version."""
     return Call(
         path=f"/models/{path_part(model, 'model')}/retire",
         method="POST",

@@ -1,7 +1,7 @@
 """The `coincast` command.
 
-Exit codes: 0 where everything requested was served, 1 where the gateway cannot be reached or an item could
-not be served, 2 for a request that is wrong in itself.
+Exit codes: 0 if everything requested was served, 1 if the gateway cannot be reached or an item could not be
+served, 2 for an invalid request.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Cryptocurrency prices, and forecasts that say how sure they are, from a Coincast gateway.",
+    help="Show cryptocurrency prices and probabilistic forecasts from a Coincast gateway.",
 )
 
 Url = Annotated[str, typer.Option(envvar="COINCAST_URL", help="Address of the gateway.", metavar="URL")]
 Key = Annotated[
     str,
-    typer.Option(envvar="COINCAST_API_KEY", help="API key, where the gateway asks for one.", metavar="KEY"),
+    typer.Option(envvar="COINCAST_API_KEY", help="API key, if the gateway requires one.", metavar="KEY"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the gateway's JSON unchanged.")]
 Coins = Annotated[
@@ -45,12 +45,12 @@ AsOf = Annotated[
     str | None,
     typer.Option(
         "--as-of",
-        help="A past day or moment, such as 2025-08-15T14:00Z: answer with what was known then.",
+        help="A past day or time, such as 2025-08-15T14:00Z: use only data that was known then.",
         metavar="MOMENT",
     ),
 ]
 FAILED, BAD_REQUEST = 1, 2
-# A command of another package takes the arguments as they are.
+# Pass all arguments unchanged to a command of another package.
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -67,12 +67,12 @@ def main(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Cryptocurrency prices, and forecasts that say how sure they are, from a Coincast gateway."""
+    """Show cryptocurrency prices and probabilistic forecasts from a Coincast gateway."""
 
 
 @contextmanager
 def connect(url: str, api_key: str) -> Iterator[Coincast]:
-    """Yield a client; turn its errors into one line on stderr and an exit code."""
+    """Yield a client; convert its errors to one line on stderr and an exit code."""
     try:
         with Coincast(url, api_key=api_key) as client:
             yield client
@@ -92,7 +92,7 @@ def print_json(reply: Any) -> None:
 
 
 def exit_for(errors: Sequence[Any]) -> None:
-    """End with exit code 1 where an item could not be served."""
+    """Exit with code 1 if an item could not be served."""
     if errors:
         raise typer.Exit(FAILED)
 
@@ -121,7 +121,7 @@ def coins(
     key: Key = "",
     as_json: AsJson = False,
 ) -> None:
-    """Find coins by id, symbol or name; exit code 1 where none matches."""
+    """Find coins by id, symbol or name; exit code 1 if none matches."""
     with connect(url, key) as client:
         reply = client.coins(" ".join(words), limit=limit)
     if as_json:
@@ -137,7 +137,7 @@ def history(
     coin: Annotated[str, typer.Argument(help="A CoinGecko id.", metavar="COIN")],
     *,
     days: Annotated[int, typer.Option(min=1, max=10_000, help="Number of closed days.", metavar="N")] = 30,
-    hourly: Annotated[bool, typer.Option("--hourly", help="Hourly candles in place of daily ones.")] = False,
+    hourly: Annotated[bool, typer.Option("--hourly", help="Hourly candles instead of daily ones.")] = False,
     as_of: AsOf = None,
     vs: Currency = "usd",
     url: Url = DEFAULT_URL,
@@ -159,10 +159,10 @@ def forecast(
     ids: Coins,
     *,
     days: Annotated[
-        int | None, typer.Option(min=1, max=30, help="Days ahead; 7 where nothing is given.", metavar="N")
+        int | None, typer.Option(min=1, max=30, help="Days ahead; the default is 7.", metavar="N")
     ] = None,
     hours: Annotated[
-        int | None, typer.Option(min=1, max=48, help="Hours ahead, in place of days.", metavar="N")
+        int | None, typer.Option(min=1, max=48, help="Hours ahead, instead of days.", metavar="N")
     ] = None,
     model: Annotated[
         str, typer.Option(help="Model: auto, ml_ensemble, lightgbm, lstm or technical.", metavar="NAME")
@@ -208,7 +208,7 @@ def touch(
     key: Key = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show the chance that a price touches a level within each of the coming days."""
+    """Show the probability that a price touches a level by each of the coming days."""
     with connect(url, key) as client:
         reply = client.touch(coin, level, days=days, model=model, vs_currency=vs)
     if as_json:
@@ -240,7 +240,7 @@ def risk(
     key: Key = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show what holdings can lose: value at risk, expected shortfall, contributions, worst cases."""
+    """Show the risk of holdings: value at risk, expected shortfall, contributions, worst cases."""
     with connect(url, key) as client:
         reply = client.portfolio(
             parse_holdings(holdings), days=days, levels=parse_levels(levels), model=model, vs_currency=vs
@@ -291,7 +291,7 @@ def parse_levels(text: str) -> list[float]:
 
 @app.command()
 def models(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> None:
-    """Show the models, and how well each did out of sample."""
+    """Show the models and their out-of-sample accuracy."""
     with connect(url, key) as client:
         reply = client.models()
     if as_json:
@@ -305,14 +305,14 @@ def accuracy(
     days: Annotated[
         int,
         typer.Option(
-            min=1, max=365, help="Include forecasts whose day came within this many days.", metavar="N"
+            min=1, max=365, help="Include forecasts that were due within this many days.", metavar="N"
         ),
     ] = 30,
     url: Url = DEFAULT_URL,
     key: Key = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show how served forecasts did once their day had come."""
+    """Show the accuracy of served forecasts that are due."""
     with connect(url, key) as client:
         reply = client.accuracy(days=days)
     if as_json:
@@ -328,7 +328,7 @@ def keys(
     key: Key = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show what API keys used: your own, or all of them with a key of an administrator."""
+    """Show the usage of your API key, or of all keys with an administrator's key."""
     with connect(url, key) as client:
         reply = client.usage(days=days)
     if as_json:
@@ -343,7 +343,7 @@ def watch(
     *,
     vs: Currency = "usd",
     updates: Annotated[
-        int, typer.Option(min=0, help="End after this many updates; 0 goes on until Ctrl-C.", metavar="N")
+        int, typer.Option(min=0, help="End after this many updates; 0 continues until Ctrl-C.", metavar="N")
     ] = 0,
     url: Url = DEFAULT_URL,
     key: Key = "",
@@ -370,9 +370,7 @@ def export(
     table: Annotated[str, typer.Argument(help="histories, ledger, accuracy or scenarios.", metavar="TABLE")],
     ids: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="CoinGecko ids; without any, all coins where the table allows it.", metavar="IDS..."
-        ),
+        typer.Argument(help="CoinGecko ids; by default all coins, if the table allows it.", metavar="IDS..."),
     ] = None,
     *,
     out: Annotated[
@@ -385,7 +383,7 @@ def export(
     file_format: Annotated[
         str | None,
         typer.Option(
-            "--format", help="parquet, arrow or csv, in place of the file's ending.", metavar="FORMAT"
+            "--format", help="parquet, arrow or csv; the default is by the file's suffix.", metavar="FORMAT"
         ),
     ] = None,
     days: Annotated[
@@ -393,11 +391,11 @@ def export(
         typer.Option(
             min=1,
             max=10_000,
-            help="Number of closed days of histories, or of days ahead of scenarios.",
+            help="Number of closed days for histories, or of days ahead for scenarios.",
             metavar="N",
         ),
     ] = None,
-    hourly: Annotated[bool, typer.Option("--hourly", help="Hourly candles in place of daily ones.")] = False,
+    hourly: Annotated[bool, typer.Option("--hourly", help="Hourly candles instead of daily ones.")] = False,
     from_: Annotated[str | None, typer.Option("--from", help="First day, inclusive.", metavar="DATE")] = None,
     to: Annotated[str | None, typer.Option(help="Last day, inclusive.", metavar="DATE")] = None,
     as_of: AsOf = None,
@@ -413,7 +411,7 @@ def export(
     given["interval"] = "1h" if hourly else None
     with connect(url, key) as client:
         if table not in exports.PATHS:
-            raise ValueError(f"{table!r} is no table; give one of {', '.join(exports.PATHS)}.")
+            raise ValueError(f"{table!r} is not a table; give one of {', '.join(exports.PATHS)}.")
         if table == "histories" and not out.suffix:
             if file_format not in (None, "parquet", "csv"):
                 raise ValueError("A folder of candles holds parquet or csv files.")
@@ -431,13 +429,13 @@ def export(
 
 @app.command("import", context_settings=PASSED_ON, add_help_option=False)
 def import_candles(context: typer.Context) -> None:
-    """Bring a folder of candle files into the archive; `--help` lists its options."""
+    """Import a folder of candle files into the archive; `--help` lists its options."""
     _run_in_stack("import", context.args)
 
 
 @app.command()
 def health(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> None:
-    """Show the state of every part of the system; exit code 1 where it is down."""
+    """Show the state of every component of the system; exit code 1 if the system is down."""
     with connect(url, key) as client:
         reply = client.health()
     if as_json:
@@ -450,7 +448,7 @@ def health(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> No
 
 @app.command()
 def doctor() -> None:
-    """Check upstream, key and plan, Redis, disk, ports and versions, with a remedy for each failure."""
+    """Check upstream, key and plan, Redis, disk, port and versions, with a remedy for each failure."""
     _run_in_stack("doctor")
 
 
@@ -478,7 +476,7 @@ def mcp(url: Url = DEFAULT_URL, key: Key = "") -> None:
 
 
 def _run_in_stack(command: str, arguments: Sequence[str] = ()) -> None:
-    """Run a command of `coincast_stack`, which is installed with the whole system."""
+    """Run a command of `coincast_stack`, which is installed only with the whole system."""
     if importlib.util.find_spec("coincast_stack") is None:
         Console(stderr=True).print(
             f"coincast: {command} needs the whole system; install the package `coincast`.", markup=False

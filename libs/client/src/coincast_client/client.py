@@ -1,11 +1,11 @@
-"""The gateway's routes as methods: `Coincast` for threads and `AsyncCoincast` for asyncio.
+"""Clients of the gateway with a method for each route: `Coincast` blocks, `AsyncCoincast` uses asyncio.
 
     from coincast_client import Coincast
 
     with Coincast() as coincast:
         coincast.forecasts("bitcoin", days=7).to_pandas()
 
-Both clients send the calls of `calls.py`, so a route is described once.
+Both clients send the calls of `calls.py`, so each route is described once.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from coincast_client.exports import (
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 R = TypeVar("R", bound=Reply)
-# A stream sends a heartbeat well within this time; silence for longer means that the connection is dead.
+# A stream sends a heartbeat more often than this, so a longer silence means that the connection is dead.
 STREAM_SILENCE_SECONDS = 60.0
-# Between two parts of an export the gateway may have to fetch a history first.
+# Limit between two parts of an export: the gateway may have to fetch a history in between.
 EXPORT_SILENCE_SECONDS = 120.0
 
 
@@ -47,7 +47,7 @@ def parse(reply: httpx2.Response) -> Any:
 
     Raises:
         Refused: The gateway answered with a problem.
-        UnexpectedReply: The reply is not JSON, so probably not the gateway's.
+        UnexpectedReply: The reply is not JSON, so it probably does not come from the gateway.
     """
     kind = reply.headers.get("content-type", "").partition(";")[0]
     if kind not in ("application/json", "application/problem+json"):
@@ -61,7 +61,7 @@ def parse(reply: httpx2.Response) -> Any:
 
 
 def connection_options(url: str, api_key: str, timeout_seconds: float) -> dict[str, Any]:
-    """Return the connection options of both clients; proxies of the environment are not used."""
+    """Return the connection options of both clients; proxies set in the environment are not used."""
     headers = {"accept": "application/json", "user-agent": "coincast-client"}
     if api_key:
         headers["x-api-key"] = api_key
@@ -92,15 +92,15 @@ def event_data(line: str) -> Any:
 
 
 class Coincast:
-    """A client for threads; close it, or use it as a context manager.
+    """A client with blocking calls; close it, or use it as a context manager.
 
     Every method raises `Unreachable`, `Refused` or `UnexpectedReply`.
 
     Args:
-        url: Root of the gateway.
-        api_key: An API key, where the gateway asks for one.
-        timeout_seconds: How long one request may take.
-        transport: A seam for tests.
+        url: Root URL of the gateway.
+        api_key: An API key, if the gateway requires one.
+        timeout_seconds: Timeout of one request.
+        transport: Replaces the HTTP transport in tests.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Coincast:
     def markets(
         self, ids: Ids | None = None, *, vs_currency: str = "usd", page: int = 1, per_page: int = 100
     ) -> schemas.Markets:
-        """Return coins by market value, or the named ones."""
+        """Return coins ordered by market cap, or the given coins."""
         return self._send(calls.markets(ids, vs_currency, page, per_page))
 
     def coins(self, query: str = "", *, limit: int = 20) -> schemas.Coins:
@@ -161,12 +161,12 @@ class Coincast:
 
         Args:
             coin_id: A CoinGecko id.
-            days: How many closed days; 30 where neither it nor `from_` is given.
+            days: Number of closed days; the default is 30 if `from_` is not given.
             vs_currency: The currency of the prices.
             interval: Daily or hourly candles.
-            from_: First day or moment, inclusive.
-            to: Last day or moment, inclusive.
-            as_of: Answer with what was known at this moment.
+            from_: First day or time, inclusive.
+            to: Last day or time, inclusive.
+            as_of: A past day or time: return the data that were known then.
         """
         wanted = 30 if days is None and from_ is None else days
         return self._send(
@@ -182,11 +182,11 @@ class Coincast:
         )
 
     def quality(self, coin_id: str, *, vs_currency: str = "usd") -> schemas.Quality:
-        """Return what is known to be wrong with the history of one coin."""
+        """Return the known defects of the history of one coin."""
         return self._send(calls.quality(coin_id, vs_currency))
 
     def ohlc(self, coin_id: str, *, days: int = 7, vs_currency: str = "usd") -> schemas.Ohlc:
-        """Return CoinGecko's own candles: `days` is one of 1, 7, 14, 30, 90, 180, 365."""
+        """Return CoinGecko's own candles; `days` must be 1, 7, 14, 30, 90, 180 or 365."""
         return self._send(calls.ohlc(coin_id, days, vs_currency))
 
     def forecasts(
@@ -204,13 +204,13 @@ class Coincast:
 
         Args:
             ids: One coin or several.
-            days: The longest horizon in days, 1 to 30; 7 where neither it nor `hours` is given.
+            days: The longest horizon in days, 1 to 30; the default is 7 if `hours` is not given.
             hours: The longest horizon in hours, 1 to 48.
             model: A model's name, or `auto` for the one with the best recent record.
             vs_currency: The currency of the prices.
             levels: Interval levels in percent.
-            as_of: A past day or moment: the forecast that was served then, or one made from what was known
-                then (`reconstructed`). A moment means the newest hour that had ended then.
+            as_of: A past day or time: return the forecast that was served then, or one from the data that
+                were known then (`reconstructed`). A time selects the newest hour that had ended by then.
         """
         wanted = 7 if days is None and hours is None else days
         return self._send(
@@ -234,7 +234,7 @@ class Coincast:
         model: Model = "auto",
         vs_currency: str = "usd",
     ) -> schemas.Touch:
-        """Return the chance that prices touch a level within each of the coming days.
+        """Return the probability that prices touch a level by each of the coming days.
 
         Args:
             ids: One coin or several.
@@ -254,7 +254,7 @@ class Coincast:
         model: Model = "auto",
         vs_currency: str = "usd",
     ) -> schemas.Portfolio:
-        """Return what holdings can lose: value at risk, expected shortfall, contributions, worst cases.
+        """Return the risk of holdings: value at risk, expected shortfall, contributions, worst cases.
 
         Args:
             holdings: The value of each coin in `vs_currency`, negative for short: `{"bitcoin": 6000}`; or a
@@ -271,7 +271,7 @@ class Coincast:
     def scenarios(
         self, ids: Ids, *, days: int = 7, paths: int = 100, model: Model = "auto", vs_currency: str = "usd"
     ) -> schemas.Scenarios:
-        """Return joint price paths: path n of every coin belongs to the same past days."""
+        """Return joint price paths; path n of every coin follows the same past days."""
         return self._send(calls.scenarios(ids, days=days, paths=paths, model=model, vs_currency=vs_currency))
 
     def ledger(
@@ -285,16 +285,16 @@ class Coincast:
         hours: int | None = None,
         limit: int = 1000,
     ) -> schemas.ForecastLog:
-        """Return forecasts as they were served, oldest first, with their outcomes where known.
+        """Return forecasts as they were served, oldest first, with their outcomes if known.
 
         Args:
-            ids: One coin or several; all where not given.
-            model: Only this model.
-            from_: First day whose close a forecast starts from.
-            to: Last such day.
-            horizon: Only this horizon, in days.
-            hours: Only this horizon, in hours.
-            limit: At most this many forecasts.
+            ids: One coin or several; None for all.
+            model: Only forecasts of this model.
+            from_: First day from whose close the forecasts start.
+            to: Last day from whose close the forecasts start.
+            horizon: Only forecasts at this horizon, in days.
+            hours: Only forecasts at this horizon, in hours.
+            limit: Maximum number of forecasts.
         """
         return self._send(
             calls.ledger(ids, model=model, from_=from_, to=to, horizon=horizon, hours=hours, limit=limit)
@@ -303,17 +303,17 @@ class Coincast:
     def explain(
         self, coin_id: str, *, days: int = 1, model: Model = "lightgbm", features: int = 5
     ) -> schemas.Explanation:
-        """Return what moved a forecast, by SHAP value."""
+        """Return the features with the largest contributions (SHAP values) to a forecast."""
         return self._send(calls.explain(coin_id, days, model, features))
 
     def models(self) -> schemas.Models:
-        """Return the available models with their record."""
+        """Return the available models with their walk-forward records."""
         return self._send(calls.models())
 
     def accuracy(
         self, *, model: str | None = None, coin_id: str | None = None, days: int = 30
     ) -> schemas.TrainingGetAccuracyResponse:
-        """Return how served forecasts did once their day had come."""
+        """Return the accuracy of served forecasts that are due."""
         return self._send(calls.accuracy(model, coin_id, days))
 
     def versions(self, model: str) -> schemas.TrainingListVersionsResponse:
@@ -325,7 +325,7 @@ class Coincast:
         return self._send(calls.compare(model, a, b))
 
     def audit(self, *, model: str | None = None, limit: int = 50) -> schemas.TrainingListAuditResponse:
-        """Return who moved which alias, newest first."""
+        """Return the audit log of alias changes, newest first."""
         return self._send(calls.audit(model, limit))
 
     def promote(
@@ -338,19 +338,28 @@ class Coincast:
         force: bool = False,
         reason: str = "",
     ) -> schemas.TrainingPromoteVersionResponse:
-        """Point an alias at a version; the promotion gate may refuse."""
+        """Point an alias at a version; the promotion gate may refuse it.
+
+        Args:
+            model: Name of the model.
+            version: The version.
+            alias: production, challenger or shadow.
+            share: Share of traffic for a challenger, 0 to 1.
+            force: Whether to promote although the gate refuses.
+            reason: Text for the audit log.
+        """
         return self._send(calls.promote(model, version, alias=alias, share=share, force=force, reason=reason))
 
     def rollback(self, model: str, *, reason: str = "") -> schemas.TrainingRollbackModelResponse:
-        """Take production back to the version before."""
+        """Return production to the previous version."""
         return self._send(calls.rollback(model, reason))
 
     def retire(self, model: str, version: str, *, reason: str) -> schemas.TrainingRetireVersionResponse:
-        """Take a version out of use."""
+        """Retire a version, so that it is no longer served."""
         return self._send(calls.retire(model, version, reason))
 
     def clean(self, model: str, *, keep: int = 0) -> schemas.TrainingCleanVersionsResponse:
-        """Remove old versions that no alias names."""
+        """Remove old versions that no alias points to."""
         return self._send(calls.clean(model, keep))
 
     def train(
@@ -363,7 +372,16 @@ class Coincast:
         promote_if_better: bool = False,
         idempotency_key: str = "",
     ) -> schemas.TrainingSubmitJobResponse:
-        """Submit a training job; `days` 0 means all history."""
+        """Submit a training job.
+
+        Args:
+            model: Name of the model.
+            ids: Coins to train on.
+            days: Days of history; 0 for all.
+            tune_trials: Number of tuning trials; 0 uses the default parameters.
+            promote_if_better: Whether to promote the new version if it passes the promotion gate.
+            idempotency_key: A repeated request with the same key returns the first job.
+        """
         return self._send(
             calls.train(
                 model,
@@ -392,11 +410,11 @@ class Coincast:
         return self._send(calls.cancel_job(job_id))
 
     def health(self) -> schemas.Detailed:
-        """Return the state of every component, in sentences."""
+        """Return the state of every component, with a sentence for each."""
         return self._send(calls.health())
 
     def ready(self) -> schemas.Ready:
-        """Return whether the system can answer."""
+        """Return whether the system is ready to serve."""
         return self._send(calls.ready())
 
     def component(self, name: str) -> schemas.Component:
@@ -404,18 +422,18 @@ class Coincast:
         return self._send(calls.component(name))
 
     def usage(self, *, days: int = 35) -> schemas.UsageReport:
-        """Return the calls, rows and bytes a day of the caller's key; of all keys for an administrator."""
+        """Return calls, rows and bytes per day of the caller's API key; for an administrator, of all keys."""
         return self._send(calls.usage(days))
 
     def trends(self, *, hours: int = 24) -> schemas.Trends:
-        """Return health over the last hours."""
+        """Return the history of the system's health over the last hours."""
         return self._send(calls.trends(hours))
 
     def prices_stream(self, ids: Ids, *, vs_currencies: Ids = "usd") -> Iterator[schemas.Prices]:
-        """Yield prices as they change; the first item comes at once.
+        """Yield prices as they change; the first item holds the current prices.
 
         Raises:
-            Unreachable: The gateway does not answer, or the stream broke off.
+            Unreachable: The gateway does not answer, or the connection was lost.
             Refused: The gateway answered with an error.
         """
         call = calls.prices(ids, vs_currencies)
@@ -446,12 +464,12 @@ class Coincast:
         ids: Ids | None = None,
         **parameters: Any,
     ) -> Path:
-        """Write a table of the gateway to a file, streamed, and return its path.
+        """Download a table of the gateway to a file; return the path of the file.
 
         Args:
             table: `histories`, `ledger`, `accuracy` or `scenarios`.
-            path: The file; an earlier one is replaced once the new one is whole.
-            file_format: `parquet`, `arrow` or `csv`; by the ending of the path where not given.
+            path: The file; an existing one is replaced when the download is complete.
+            file_format: `parquet`, `arrow` or `csv`; the default follows from the suffix of the path.
             ids: One coin or several.
             parameters: Further parameters of the table's route, such as `days`, `from_`, `to`, `as_of`,
                 `interval`, `model` or `vs_currency`.
@@ -470,11 +488,11 @@ class Coincast:
         file_format: Literal["parquet", "csv"] = "parquet",
         **parameters: Any,
     ) -> ExportedFolder:
-        """Write a folder of candles, one file per coin, for `make run DATA=` and `make evaluate DATA=`.
+        """Download a folder of candles, one file per coin, for `make run DATA=` and `make evaluate DATA=`.
 
         Args:
             ids: One coin or several, at most 250.
-            folder: Where the files go.
+            folder: Folder of the files; it is created if absent.
             file_format: `parquet`, which needs pyarrow, or `csv`.
             parameters: `days`, `from_`, `to`, `as_of`, `interval` (`1h` for hours), `vs_currency`.
         """
@@ -508,7 +526,7 @@ class Coincast:
 
 
 class AsyncCoincast:
-    """The same client for asyncio; see `Coincast`."""
+    """A client for asyncio, with the methods of `Coincast`."""
 
     def __init__(
         self,
@@ -548,7 +566,7 @@ class AsyncCoincast:
     async def markets(
         self, ids: Ids | None = None, *, vs_currency: str = "usd", page: int = 1, per_page: int = 100
     ) -> schemas.Markets:
-        """Return coins by market value, or the named ones."""
+        """Return coins ordered by market cap, or the given coins."""
         return await self._send(calls.markets(ids, vs_currency, page, per_page))
 
     async def coins(self, query: str = "", *, limit: int = 20) -> schemas.Coins:
@@ -570,12 +588,12 @@ class AsyncCoincast:
 
         Args:
             coin_id: A CoinGecko id.
-            days: How many closed days; 30 where neither it nor `from_` is given.
+            days: Number of closed days; the default is 30 if `from_` is not given.
             vs_currency: The currency of the prices.
             interval: Daily or hourly candles.
-            from_: First day or moment, inclusive.
-            to: Last day or moment, inclusive.
-            as_of: Answer with what was known at this moment.
+            from_: First day or time, inclusive.
+            to: Last day or time, inclusive.
+            as_of: A past day or time: return the data that were known then.
         """
         wanted = 30 if days is None and from_ is None else days
         return await self._send(
@@ -591,11 +609,11 @@ class AsyncCoincast:
         )
 
     async def quality(self, coin_id: str, *, vs_currency: str = "usd") -> schemas.Quality:
-        """Return what is known to be wrong with the history of one coin."""
+        """Return the known defects of the history of one coin."""
         return await self._send(calls.quality(coin_id, vs_currency))
 
     async def ohlc(self, coin_id: str, *, days: int = 7, vs_currency: str = "usd") -> schemas.Ohlc:
-        """Return CoinGecko's own candles: `days` is one of 1, 7, 14, 30, 90, 180, 365."""
+        """Return CoinGecko's own candles; `days` must be 1, 7, 14, 30, 90, 180 or 365."""
         return await self._send(calls.ohlc(coin_id, days, vs_currency))
 
     async def forecasts(
@@ -613,13 +631,13 @@ class AsyncCoincast:
 
         Args:
             ids: One coin or several.
-            days: The longest horizon in days, 1 to 30; 7 where neither it nor `hours` is given.
+            days: The longest horizon in days, 1 to 30; the default is 7 if `hours` is not given.
             hours: The longest horizon in hours, 1 to 48.
             model: A model's name, or `auto` for the one with the best recent record.
             vs_currency: The currency of the prices.
             levels: Interval levels in percent.
-            as_of: A past day or moment: the forecast that was served then, or one made from what was known
-                then (`reconstructed`). A moment means the newest hour that had ended then.
+            as_of: A past day or time: return the forecast that was served then, or one from the data that
+                were known then (`reconstructed`). A time selects the newest hour that had ended by then.
         """
         wanted = 7 if days is None and hours is None else days
         return await self._send(
@@ -643,7 +661,7 @@ class AsyncCoincast:
         model: Model = "auto",
         vs_currency: str = "usd",
     ) -> schemas.Touch:
-        """Return the chance that prices touch a level within each of the coming days.
+        """Return the probability that prices touch a level by each of the coming days.
 
         Args:
             ids: One coin or several.
@@ -663,7 +681,7 @@ class AsyncCoincast:
         model: Model = "auto",
         vs_currency: str = "usd",
     ) -> schemas.Portfolio:
-        """Return what holdings can lose: value at risk, expected shortfall, contributions, worst cases.
+        """Return the risk of holdings: value at risk, expected shortfall, contributions, worst cases.
 
         Args:
             holdings: The value of each coin in `vs_currency`, negative for short: `{"bitcoin": 6000}`; or a
@@ -680,7 +698,7 @@ class AsyncCoincast:
     async def scenarios(
         self, ids: Ids, *, days: int = 7, paths: int = 100, model: Model = "auto", vs_currency: str = "usd"
     ) -> schemas.Scenarios:
-        """Return joint price paths: path n of every coin belongs to the same past days."""
+        """Return joint price paths; path n of every coin follows the same past days."""
         return await self._send(
             calls.scenarios(ids, days=days, paths=paths, model=model, vs_currency=vs_currency)
         )
@@ -696,16 +714,16 @@ class AsyncCoincast:
         hours: int | None = None,
         limit: int = 1000,
     ) -> schemas.ForecastLog:
-        """Return forecasts as they were served, oldest first, with their outcomes where known.
+        """Return forecasts as they were served, oldest first, with their outcomes if known.
 
         Args:
-            ids: One coin or several; all where not given.
-            model: Only this model.
-            from_: First day whose close a forecast starts from.
-            to: Last such day.
-            horizon: Only this horizon, in days.
-            hours: Only this horizon, in hours.
-            limit: At most this many forecasts.
+            ids: One coin or several; None for all.
+            model: Only forecasts of this model.
+            from_: First day from whose close the forecasts start.
+            to: Last day from whose close the forecasts start.
+            horizon: Only forecasts at this horizon, in days.
+            hours: Only forecasts at this horizon, in hours.
+            limit: Maximum number of forecasts.
         """
         return await self._send(
             calls.ledger(ids, model=model, from_=from_, to=to, horizon=horizon, hours=hours, limit=limit)
@@ -714,17 +732,17 @@ class AsyncCoincast:
     async def explain(
         self, coin_id: str, *, days: int = 1, model: Model = "lightgbm", features: int = 5
     ) -> schemas.Explanation:
-        """Return what moved a forecast, by SHAP value."""
+        """Return the features with the largest contributions (SHAP values) to a forecast."""
         return await self._send(calls.explain(coin_id, days, model, features))
 
     async def models(self) -> schemas.Models:
-        """Return the available models with their record."""
+        """Return the available models with their walk-forward records."""
         return await self._send(calls.models())
 
     async def accuracy(
         self, *, model: str | None = None, coin_id: str | None = None, days: int = 30
     ) -> schemas.TrainingGetAccuracyResponse:
-        """Return how served forecasts did once their day had come."""
+        """Return the accuracy of served forecasts that are due."""
         return await self._send(calls.accuracy(model, coin_id, days))
 
     async def versions(self, model: str) -> schemas.TrainingListVersionsResponse:
@@ -736,7 +754,7 @@ class AsyncCoincast:
         return await self._send(calls.compare(model, a, b))
 
     async def audit(self, *, model: str | None = None, limit: int = 50) -> schemas.TrainingListAuditResponse:
-        """Return who moved which alias, newest first."""
+        """Return the audit log of alias changes, newest first."""
         return await self._send(calls.audit(model, limit))
 
     async def promote(
@@ -749,21 +767,30 @@ class AsyncCoincast:
         force: bool = False,
         reason: str = "",
     ) -> schemas.TrainingPromoteVersionResponse:
-        """Point an alias at a version; the promotion gate may refuse."""
+        """Point an alias at a version; the promotion gate may refuse it.
+
+        Args:
+            model: Name of the model.
+            version: The version.
+            alias: production, challenger or shadow.
+            share: Share of traffic for a challenger, 0 to 1.
+            force: Whether to promote although the gate refuses.
+            reason: Text for the audit log.
+        """
         return await self._send(
             calls.promote(model, version, alias=alias, share=share, force=force, reason=reason)
         )
 
     async def rollback(self, model: str, *, reason: str = "") -> schemas.TrainingRollbackModelResponse:
-        """Take production back to the version before."""
+        """Return production to the previous version."""
         return await self._send(calls.rollback(model, reason))
 
     async def retire(self, model: str, version: str, *, reason: str) -> schemas.TrainingRetireVersionResponse:
-        """Take a version out of use."""
+        """Retire a version, so that it is no longer served."""
         return await self._send(calls.retire(model, version, reason))
 
     async def clean(self, model: str, *, keep: int = 0) -> schemas.TrainingCleanVersionsResponse:
-        """Remove old versions that no alias names."""
+        """Remove old versions that no alias points to."""
         return await self._send(calls.clean(model, keep))
 
     async def train(
@@ -776,7 +803,16 @@ class AsyncCoincast:
         promote_if_better: bool = False,
         idempotency_key: str = "",
     ) -> schemas.TrainingSubmitJobResponse:
-        """Submit a training job; `days` 0 means all history."""
+        """Submit a training job.
+
+        Args:
+            model: Name of the model.
+            ids: Coins to train on.
+            days: Days of history; 0 for all.
+            tune_trials: Number of tuning trials; 0 uses the default parameters.
+            promote_if_better: Whether to promote the new version if it passes the promotion gate.
+            idempotency_key: A repeated request with the same key returns the first job.
+        """
         return await self._send(
             calls.train(
                 model,
@@ -805,11 +841,11 @@ class AsyncCoincast:
         return await self._send(calls.cancel_job(job_id))
 
     async def health(self) -> schemas.Detailed:
-        """Return the state of every component, in sentences."""
+        """Return the state of every component, with a sentence for each."""
         return await self._send(calls.health())
 
     async def ready(self) -> schemas.Ready:
-        """Return whether the system can answer."""
+        """Return whether the system is ready to serve."""
         return await self._send(calls.ready())
 
     async def component(self, name: str) -> schemas.Component:
@@ -817,18 +853,18 @@ class AsyncCoincast:
         return await self._send(calls.component(name))
 
     async def usage(self, *, days: int = 35) -> schemas.UsageReport:
-        """Return the calls, rows and bytes a day of the caller's key; of all keys for an administrator."""
+        """Return calls, rows and bytes per day of the caller's API key; for an administrator, of all keys."""
         return await self._send(calls.usage(days))
 
     async def trends(self, *, hours: int = 24) -> schemas.Trends:
-        """Return health over the last hours."""
+        """Return the history of the system's health over the last hours."""
         return await self._send(calls.trends(hours))
 
     async def prices_stream(self, ids: Ids, *, vs_currencies: Ids = "usd") -> AsyncIterator[schemas.Prices]:
-        """Yield prices as they change; the first item comes at once.
+        """Yield prices as they change; the first item holds the current prices.
 
         Raises:
-            Unreachable: The gateway does not answer, or the stream broke off.
+            Unreachable: The gateway does not answer, or the connection was lost.
             Refused: The gateway answered with an error.
         """
         call = calls.prices(ids, vs_currencies)
@@ -859,12 +895,12 @@ class AsyncCoincast:
         ids: Ids | None = None,
         **parameters: Any,
     ) -> Path:
-        """Write a table of the gateway to a file, streamed, and return its path.
+        """Download a table of the gateway to a file; return the path of the file.
 
         Args:
             table: `histories`, `ledger`, `accuracy` or `scenarios`.
-            path: The file; an earlier one is replaced once the new one is whole.
-            file_format: `parquet`, `arrow` or `csv`; by the ending of the path where not given.
+            path: The file; an existing one is replaced when the download is complete.
+            file_format: `parquet`, `arrow` or `csv`; the default follows from the suffix of the path.
             ids: One coin or several.
             parameters: Further parameters of the table's route, such as `days`, `from_`, `to`, `as_of`,
                 `interval`, `model` or `vs_currency`.
@@ -883,11 +919,11 @@ class AsyncCoincast:
         file_format: Literal["parquet", "csv"] = "parquet",
         **parameters: Any,
     ) -> ExportedFolder:
-        """Write a folder of candles, one file per coin, for `make run DATA=` and `make evaluate DATA=`.
+        """Download a folder of candles, one file per coin, for `make run DATA=` and `make evaluate DATA=`.
 
         Args:
             ids: One coin or several, at most 250.
-            folder: Where the files go.
+            folder: Folder of the files; it is created if absent.
             file_format: `parquet`, which needs pyarrow, or `csv`.
             parameters: `days`, `from_`, `to`, `as_of`, `interval` (`1h` for hours), `vs_currency`.
         """

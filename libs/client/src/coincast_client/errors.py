@@ -16,16 +16,16 @@ class CoincastClientError(Exception):
     """The base of all errors of this client."""
 
 
-class Unreachable(CoincastClientError):  # noqa: N818 - it says what is wrong, as the other names do
+class Unreachable(CoincastClientError):  # noqa: N818 - named after the failure, like the other errors
     """There was no answer."""
 
 
 class UnexpectedReply(CoincastClientError):  # noqa: N818 - as above
-    """The answer is not one of the gateway's."""
+    """The reply does not come from a gateway."""
 
 
 class Refused(CoincastClientError):  # noqa: N818 - as above
-    """The gateway answered with a problem."""
+    """The gateway answered with a problem document (RFC 9457)."""
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
         super().__init__(str(problem.get("detail", f"HTTP {status}")))

@@ -1,6 +1,6 @@
-"""Files from the gateway's tables: one file as it was sent, or a folder of candles with one file per coin.
+"""Write exports of the gateway: one file as received, or a folder of candles with one file per coin.
 
-A folder of candles is what `make run DATA=` and `make evaluate DATA=` read.
+`make run DATA=` and `make evaluate DATA=` read such a folder of candles.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ERROR_MARK = "# error: "
 
 @dataclass(frozen=True, slots=True)
 class ExportedFolder:
-    """The files of an export, one per coin, and why other coins have none."""
+    """The files of an export, one per coin, and the errors of coins without a file."""
 
     folder: Path
     files: tuple[Path, ...] = ()
@@ -40,10 +40,14 @@ class ExportedFolder:
 
 
 def format_of(path: Path, wanted: str | None) -> str:
-    """Return the format of a file: as wanted, else by its name.
+    """Return the format of a file: the requested one, or that of its suffix.
+
+    Args:
+        path: The file.
+        wanted: The requested format, or None.
 
     Raises:
-        ValueError: Neither tells a format.
+        ValueError: Neither is a known format.
     """
     found = wanted or SUFFIXES.get(path.suffix.lower())
     if found not in FORMATS:
@@ -54,7 +58,7 @@ def format_of(path: Path, wanted: str | None) -> str:
 
 
 def export_parameters(wanted: str, **parameters: Any) -> dict[str, str | int | float]:
-    """Return the query of an export; what was not given is left out."""
+    """Return the query parameters of an export; parameters that are None are left out."""
     query: dict[str, str | int | float] = {"format": wanted}
     for name, value in parameters.items():
         if value is None:
@@ -70,7 +74,7 @@ def export_parameters(wanted: str, **parameters: Any) -> dict[str, str | int | f
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Write a file beside its place and move it there at the end, so that half of one is never left."""
+    """Yield a temporary file that replaces `path` at the end, so that no partial file is left at the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
         temporary = Path(file.name)
@@ -84,15 +88,15 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def split_by_coin(exported: BinaryIO, folder: Path, wanted: str) -> ExportedFolder:
-    """Write a file for each coin of an export of histories; coins follow one another in it.
+    """Write a file for each coin of an export of histories, in which rows are grouped by coin.
 
     Args:
         exported: An Arrow stream for Parquet files, or a CSV file.
-        folder: Where the files go.
+        folder: Folder of the files; it is created if absent.
         wanted: `parquet` or `csv`.
 
     Raises:
-        ValueError: Parquet is wanted and pyarrow is not installed.
+        ValueError: Parquet is requested and pyarrow is not installed.
     """
     exported.seek(0)
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +124,7 @@ def _split_csv(exported: BinaryIO, folder: Path) -> ExportedFolder:
                 writer = csv.writer(target, lineterminator="\n")
                 writer.writerow(header[1:])
             writer.writerow(row[1:])
-        # The file stays its owner's to close.
+        # Leave the underlying file open; its owner closes it.
         source.detach()
     return ExportedFolder(folder, tuple(files), tuple(errors))
 

@@ -1,4 +1,4 @@
-"""Format numbers and times for people: one set of rules for terminal, notebook and reports.
+"""Format numbers and times for display: one set of rules for terminal, notebook and reports.
 
 The web page follows the same rules in `format.js`; both are tested on one table of cases.
 """
@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 
 MISSING = "–"
 MINUS = "−"
-# Prices below this are shown in scientific form, since leading zeros cannot be counted at a glance.
+# Prices below this are shown in scientific notation, since many leading zeros are hard to count.
 TINY = 1e-6
 _UNITS = (("T", 1e12), ("B", 1e9), ("M", 1e6))
 _AGES = (("day", 86400), ("hour", 3600), ("minute", 60))
@@ -25,10 +25,10 @@ _CURRENCY_WORDS = {
 
 
 def price(value: float | None) -> str:
-    """Format a price with the digits that carry information.
+    """Format a price with a number of digits that depends on its size.
 
-    From 1000 on without decimals, from 1 on with two, below with five significant digits, below a millionth
-    as `1.18e-6`.
+    Prices of at least 1000 have no decimals, those of at least 1 have two, smaller ones five significant
+    digits, and those below a millionth the form `1.18e-6`.
     """
     if value is None or not math.isfinite(value):
         return MISSING
@@ -55,7 +55,7 @@ def _size(size: float) -> str:
 
 
 def compact(value: float | None) -> str:
-    """Format a large sum in few characters: `2.16 T`."""
+    """Format a large amount in short form: `2.16 T`."""
     if value is None or not math.isfinite(value):
         return MISSING
     for unit, size in _UNITS:
@@ -79,7 +79,7 @@ def share(value: float | None, decimals: int = 1) -> str:
 
 
 def count(value: int | None) -> str:
-    """Format a whole number with its thousands separated."""
+    """Format an integer with thousands separators."""
     return MISSING if value is None else f"{value:,}"
 
 
@@ -91,12 +91,12 @@ def day(value: date | datetime | None) -> str:
 
 
 def rfc3339(value: datetime | None) -> str | None:
-    """Format a moment for programs, in UTC: `2026-11-29T14:05:00Z`."""
+    """Format a time for programs, in UTC: `2026-11-29T14:05:00Z`; None stays None."""
     return None if value is None else value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def moment(value: datetime | None) -> str:
-    """Format a moment to the minute, in UTC: `2026-11-29 14:05 UTC`."""
+    """Format a time to the minute, in UTC: `2026-11-29 14:05 UTC`."""
     return MISSING if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 

@@ -1,7 +1,7 @@
 """A Model Context Protocol server over a gateway: read-only tools for assistants.
 
-The gateway mounts it at `/mcp`; `coincast mcp` serves it over stdio. Every result carries its unit, its age
-and its source, so that an assistant cannot quote a bare number.
+The gateway mounts it at `/mcp`; `coincast mcp` serves it over stdio. Every result includes unit, age and
+source, so that an assistant does not quote a number without them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ModelName = Literal["auto", "ml_ensemble", "lightgbm", "lstm", "technical"]
 
 
 class Provenance(BaseModel):
-    """Where a figure comes from and how old it is."""
+    """Source and age of a figure."""
 
     as_of: str | None
     age_seconds: float | None
@@ -60,7 +60,7 @@ class FoundCoin(BaseModel):
 
 
 class FoundCoins(BaseModel):
-    """Coins that match."""
+    """Coins that match a search."""
 
     coins: list[FoundCoin]
     matches: int
@@ -68,7 +68,7 @@ class FoundCoins(BaseModel):
 
 
 class Failure(BaseModel):
-    """One coin that could not be served, and what to do."""
+    """The error of one coin that could not be served, with suggestions."""
 
     id: str
     message: str
@@ -86,14 +86,14 @@ class PriceNow(BaseModel):
 
 
 class PricesNow(BaseModel):
-    """Prices, and the coins that have none."""
+    """Prices, and the errors of coins without one."""
 
     prices: list[PriceNow]
     failures: list[Failure]
 
 
 class HistorySummary(BaseModel):
-    """A span of daily closes in a few figures."""
+    """Summary figures of a span of daily closes."""
 
     id: str
     unit: str
@@ -127,14 +127,14 @@ class ForecastSummary(BaseModel):
 
 
 class ForecastSummaries(BaseModel):
-    """Forecasts, and the coins that have none."""
+    """Forecasts, and the errors of coins without one."""
 
     forecasts: list[ForecastSummary]
     failures: list[Failure]
 
 
 class TouchDay(BaseModel):
-    """Chances up to one day."""
+    """Touch probabilities up to one day."""
 
     date: str
     touch_percent: float
@@ -142,7 +142,7 @@ class TouchDay(BaseModel):
 
 
 class TouchChance(BaseModel):
-    """The chance that a price touches a level."""
+    """The probabilities that a price touches a level."""
 
     id: str
     unit: str
@@ -163,7 +163,7 @@ class Holding(BaseModel):
 
 
 class LossLevel(BaseModel):
-    """Loss at one level; a missing figure comes with its reason."""
+    """Loss at one level; `refused` is the reason for missing figures."""
 
     level_percent: float
     value_at_risk: float | None
@@ -173,7 +173,7 @@ class LossLevel(BaseModel):
 
 
 class PortfolioRisk(BaseModel):
-    """What holdings can lose."""
+    """The risk of holdings."""
 
     unit: str
     value: float
@@ -186,7 +186,7 @@ class PortfolioRisk(BaseModel):
 
 
 class ModelRecord(BaseModel):
-    """How one model did out of sample at one horizon."""
+    """Out-of-sample accuracy of one model at one horizon."""
 
     model: str
     version: str
@@ -198,14 +198,14 @@ class ModelRecord(BaseModel):
 
 
 class ModelRecords(BaseModel):
-    """Records of the models, with when they were measured."""
+    """Records of the models, and the time of their measurement."""
 
     records: list[ModelRecord]
     measured_at: str | None
 
 
 class DataQuality(BaseModel):
-    """What is known to be wrong with a coin's history."""
+    """The known defects of a coin's history."""
 
     id: str
     missing_days: int
@@ -215,7 +215,7 @@ class DataQuality(BaseModel):
 
 
 class SystemHealth(BaseModel):
-    """The state of each part, in sentences."""
+    """The state of each component, with a sentence for each."""
 
     status: str
     parts: dict[str, str]
@@ -223,7 +223,7 @@ class SystemHealth(BaseModel):
 
 
 def build_server(client_of: ClientOf, version: str) -> MCPServer:
-    """Return the server.
+    """Build the MCP server.
 
     Args:
         client_of: Opens a client for a tool call; its request identifies the caller.
@@ -237,7 +237,7 @@ def build_server(client_of: ClientOf, version: str) -> MCPServer:
 
 
 class _Server(MCPServer):
-    """Refuses arguments that a tool does not have, and says in words what is wrong with the others."""
+    """A server that refuses unknown arguments and explains invalid ones in words."""
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context | None = None
@@ -245,7 +245,7 @@ class _Server(MCPServer):
         """Call a tool by name.
 
         Raises:
-            ToolError: The arguments do not fit, or the tool fails; the message names the next step.
+            ToolError: An argument is unknown or invalid, or the tool fails; the message names the next step.
         """
         if name not in _Tools.NAMES:
             return await super().call_tool(name, arguments, context)
@@ -271,7 +271,7 @@ def _takes(tool: str) -> str:
 
 
 def _in_words(error: ValidationError) -> str:
-    """Return what is wrong with the arguments, each by its name."""
+    """Return one sentence for each invalid argument, with its name."""
     return " ".join(
         f"{'.'.join(str(part) for part in each['loc'])}: {each['msg'].removesuffix('.')}."
         for each in error.errors(include_url=False, include_input=False)
@@ -279,7 +279,7 @@ def _in_words(error: ValidationError) -> str:
 
 
 class _Tools:
-    """The tools; each opens a client for the caller and turns errors into messages with the next step."""
+    """The tools; each opens a client for the caller and converts errors to messages with the next step."""
 
     NAMES = (
         "search_coins",
@@ -303,13 +303,13 @@ class _Tools:
         limit: Annotated[int, Field(ge=1, le=20)] = 10,
     ) -> FoundCoins:
         """Find coin ids by name or symbol."""
-        reply = await self._ask(ctx, lambda client: client.coins(words, limit=limit))
+        reply = await self._call(ctx, lambda client: client.coins(words, limit=limit))
         coins = [FoundCoin(id=c.id, symbol=c.symbol, name=c.name) for c in reply.coins]
         return FoundCoins(coins=coins, matches=reply.total, provenance=_provenance(reply))
 
     async def get_prices(self, ctx: Context, ids: CoinIds, vs_currency: Currency = "usd") -> PricesNow:
         """Get spot prices with their age and source."""
-        reply = await self._ask(ctx, lambda client: client.prices(ids, vs_currencies=vs_currency))
+        reply = await self._call(ctx, lambda client: client.prices(ids, vs_currencies=vs_currency))
         prices = [
             PriceNow(
                 id=p.id,
@@ -330,7 +330,7 @@ class _Tools:
         vs_currency: Currency = "usd",
     ) -> HistorySummary:
         """Summarize daily closes: change, range, realised volatility, missing days."""
-        reply = await self._ask(ctx, lambda client: client.history(id, days=days, vs_currency=vs_currency))
+        reply = await self._call(ctx, lambda client: client.history(id, days=days, vs_currency=vs_currency))
         closes = [candle.close for candle in reply.candles]
         if not closes:
             raise ToolError(f"{id} has no closed day yet; ask for its price instead.")
@@ -356,13 +356,13 @@ class _Tools:
         ids: CoinIds,
         *,
         days: Annotated[int, Field(ge=1, le=30)] = 7,
-        hours: Annotated[int | None, Field(ge=1, le=48, description="in place of days")] = None,
+        hours: Annotated[int | None, Field(ge=1, le=48, description="instead of days")] = None,
         model: ModelName = "auto",
         vs_currency: Currency = "usd",
     ) -> ForecastSummaries:
         """Get the 80 % interval of each price some days or hours ahead, in figures and in words."""
         ahead = days if hours is None else None
-        reply = await self._ask(
+        reply = await self._call(
             ctx,
             lambda client: client.forecasts(
                 ids, days=ahead, hours=hours, model=model, vs_currency=vs_currency
@@ -379,8 +379,8 @@ class _Tools:
         days: Annotated[int, Field(ge=1, le=14)] = 7,
         vs_currency: Currency = "usd",
     ) -> TouchChance:
-        """Estimate the chance that a price touches a level within each of the coming days."""
-        reply = await self._ask(
+        """Estimate the probability that a price touches a level by each of the coming days."""
+        reply = await self._call(
             ctx, lambda client: client.touch(id, level, days=days, vs_currency=vs_currency)
         )
         if not reply.coins:
@@ -412,9 +412,9 @@ class _Tools:
         days: Annotated[int, Field(ge=1, le=14)] = 7,
         vs_currency: Currency = "usd",
     ) -> PortfolioRisk:
-        """Assess what holdings can lose: value at risk and expected shortfall."""
+        """Assess the risk of holdings: value at risk and expected shortfall."""
         rows = [holding.model_dump(exclude_none=True) for holding in holdings]
-        reply = await self._ask(
+        reply = await self._call(
             ctx, lambda client: client.portfolio(rows, days=days, vs_currency=vs_currency)
         )
         losses = [
@@ -439,8 +439,8 @@ class _Tools:
         )
 
     async def model_records(self, ctx: Context) -> ModelRecords:
-        """Report how each model did out of sample: coverage and skill by horizon."""
-        reply = await self._ask(ctx, lambda client: client.models())
+        """Report the out-of-sample accuracy of each model: coverage and skill by horizon."""
+        reply = await self._call(ctx, lambda client: client.models())
         records, measured_at = [], None
         for model in reply.models:
             for row in model.record.horizons if model.record else []:
@@ -449,8 +449,8 @@ class _Tools:
         return ModelRecords(records=records, measured_at=measured_at)
 
     async def data_quality(self, ctx: Context, id: CoinId) -> DataQuality:
-        """Tell what is known to be wrong with a coin's history."""
-        document = await self._ask(ctx, lambda client: client.quality(id))
+        """Report the known defects of a coin's history."""
+        document = await self._call(ctx, lambda client: client.quality(id))
         return DataQuality(
             id=id,
             missing_days=document.missing_days,
@@ -460,19 +460,19 @@ class _Tools:
         )
 
     async def system_health(self, ctx: Context) -> SystemHealth:
-        """Tell the state of every part of the system."""
-        reply = await self._ask(ctx, lambda client: client.health())
+        """Report the state of every component of the system."""
+        reply = await self._call(ctx, lambda client: client.health())
         parts = {part.name: f"{part.status}: {part.sentence}" for part in reply.components}
         return SystemHealth(status=reply.status, parts=parts, checked_at=rfc3339(reply.checked_at))
 
-    async def _ask(self, ctx: Context, question: Callable[[AsyncCoincast], Any]) -> Any:
+    async def _call(self, ctx: Context, send: Callable[[AsyncCoincast], Any]) -> Any:
         try:
             async with self._client_of(ctx) as client:
-                return await question(client)
+                return await send(client)
         except Refused as error:
             raise ToolError(_refusal(error)) from error
         except Unreachable as error:
-            raise ToolError(f"{error} Start the gateway, or set its address, and try again.") from error
+            raise ToolError(f"{error} Start the gateway, or set its address, and retry.") from error
         except (CoincastClientError, ValueError) as error:
             raise ToolError(str(error)) from error
 
@@ -501,13 +501,13 @@ def _failures(errors: Sequence[Any]) -> list[Failure]:
     ]
 
 
-def _provenance(standing: Any) -> Provenance:
+def _provenance(item: Any) -> Provenance:
     return Provenance(
-        as_of=rfc3339(standing.as_of),
-        age_seconds=standing.age_seconds,
-        source=standing.source,
-        stale=standing.stale,
-        reason=standing.reason or None,
+        as_of=rfc3339(item.as_of),
+        age_seconds=item.age_seconds,
+        source=item.source,
+        stale=item.stale,
+        reason=item.reason or None,
     )
 
 
@@ -523,7 +523,7 @@ def _basis_provenance(basis: Any) -> Provenance:
 
 
 def _basis_record(basis: Any) -> str:
-    """Return how such answers did on past days and since they were served; empty where neither is known."""
+    """Return the out-of-sample and the live record of such answers; empty if neither is known."""
     return " ".join(part for part in (basis.record_sentence, basis.live_sentence) if part)
 
 

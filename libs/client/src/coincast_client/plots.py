@@ -1,4 +1,4 @@
-"""Pictures of replies for notebooks, drawn with matplotlib where it is installed."""
+"""Plot replies in notebooks with matplotlib, an optional dependency."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def draw(reply: BaseModel, **options: Any) -> Any:
-    """Draw a history as a line, or forecasts as fans, and return the axes.
+    """Plot a history as a line, or forecasts as fan charts; return the axes.
 
     Args:
         reply: A history, a forecast, or forecasts.
@@ -20,7 +20,7 @@ def draw(reply: BaseModel, **options: Any) -> Any:
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: There is no picture for this kind of reply.
+        TypeError: This kind of reply cannot be plotted.
     """
     import matplotlib.pyplot as plt  # noqa: PLC0415 - optional
 

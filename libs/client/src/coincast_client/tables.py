@@ -1,4 +1,4 @@
-"""Turn replies into flat rows: one row for each price, candle, forecast point or level."""
+"""Convert replies to flat rows: one row for each price, candle, forecast point or level."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 Row = dict[str, Any]
-# Lists of a reply that describe it and are not its rows.
+# Lists that describe a reply; they are not its rows.
 _SIDE_LISTS = {"errors", "missing_dates", "quality_notes", "suggestions"}
 
 

@@ -1,4 +1,4 @@
-"""Show replies in a terminal: tables that fit 60 columns, colours where the terminal has them."""
+"""Show replies in a terminal: tables that fit into 60 columns, with colours if the terminal supports them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coincast_client.tables import interval_levels
 HEIGHT_ROWS = 14
 MAX_COLUMNS = 100
 MIN_COLUMNS = 40
-# The share of the width that belongs to the forecast.
+# Share of the chart's width for the forecast; the rest shows the past.
 FORECAST_SHARE = 0.36
 _SHADES = ("░", "▒")
 _STYLES = {"•": "bold", "─": "green", "░": "green", "▒": "green", "│": "dim"}
@@ -27,7 +27,7 @@ NARROW_COLUMNS = 76
 
 
 def make_table(title: str, columns: Sequence[str], *, words: Sequence[int] = (0,)) -> Table:
-    """Return a table whose `words` columns hold text and whose other columns hold figures."""
+    """Return an empty table; the columns with the indices `words` hold text, the others figures."""
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index in words else "right", overflow="fold")
@@ -35,7 +35,7 @@ def make_table(title: str, columns: Sequence[str], *, words: Sequence[int] = (0,
 
 
 def coloured(value: float | None, text: str) -> Text:
-    """Return a change in green where it rose and red where it fell."""
+    """Return a text in green for a positive value and in red for a negative one."""
     return Text(text, style="" if not value else "green" if value > 0 else "red")
 
 
@@ -57,12 +57,12 @@ def show_prices(console: Console, reply: schemas.Prices) -> None:
     show_errors(console, reply.errors)
 
 
-def freshness(standing: Any) -> str:
-    """Return how old a figure is and where it comes from, in a few words."""
-    words = [formatting.age(standing.age_seconds)]
-    if standing.source == "sandbox":
+def freshness(item: Any) -> str:
+    """Return a short text with the age of a figure and whether it is stale or from the sandbox."""
+    words = [formatting.age(item.age_seconds)]
+    if item.source == "sandbox":
         words.append("sandbox")
-    if standing.stale:
+    if item.stale:
         words.append("stale")
     return ", ".join(words)
 
@@ -95,7 +95,7 @@ def start_of(candle: Any) -> str:
 
 
 def show_forecast(console: Console, forecast: schemas.Forecast, history: schemas.History | None) -> None:
-    """Print what the forecast says in words, a chart, and the figures."""
+    """Print a forecast as a sentence, a chart and a table."""
     console.print(Text(sentence(forecast), style="bold"))
     if record := record_sentence(forecast):
         console.print(Text(record))
@@ -116,7 +116,7 @@ def show_forecast(console: Console, forecast: schemas.Forecast, history: schemas
 
 
 def when(point: Any) -> str:
-    """Return the end of a point's horizon."""
+    """Return the time or day at which a point's horizon ends."""
     closes_at = getattr(point, "closes_at", None)
     return formatting.moment(closes_at) if isinstance(closes_at, datetime) else str(point.date)
 
@@ -179,17 +179,17 @@ def _fan(forecast: schemas.Forecast, history: schemas.History) -> Fan:
 
 
 def headline(forecast: schemas.Forecast) -> str:
-    """Return who made the forecast, from which price."""
+    """Return the model of a forecast, and the price from which it starts."""
     price, moment = formatting.price(forecast.last_price), formatting.moment(forecast.as_of)
     return (
         f"{forecast.served_by} {forecast.version}, from {price} at {moment}"
         f"{', sandbox data' if forecast.source == 'sandbox' else ''}"
-        f"{', made afterwards from what was known then' if forecast.reconstructed else ''}"
+        f"{', made later from the data known then' if forecast.reconstructed else ''}"
     )
 
 
 def show_touch(console: Console, reply: Any) -> None:
-    """Print a sentence for each level, and the chances day by day."""
+    """Print a sentence and a table of daily probabilities for each level."""
     for coin in reply.coins:
         for level in coin.levels:
             last = level.days[-1]
@@ -213,7 +213,7 @@ def show_touch(console: Console, reply: Any) -> None:
 
 
 def show_risk(console: Console, reply: Any) -> None:
-    """Print what holdings can lose in a sentence, then by level, by coin, and the worst cases."""
+    """Print the risk of holdings: a sentence, and tables by level, by coin and of the worst cases."""
     unit = formatting.currency(reply.vs_currency)
     said = [level for level in reply.levels if level.value_at_risk is not None]
     if said:
@@ -240,13 +240,13 @@ def show_risk(console: Console, reply: Any) -> None:
             error = f", ± {level.relative_error_percent:g} %" if level.relative_error_percent else ""
             console.print(Text(f"{level.level_percent:g} %: indicative only{error}.", style="yellow"))
     if said:
-        table = make_table("Which coins the loss comes from", ["Coin", "Part", "Share"])
+        table = make_table("Contributions to the loss", ["Coin", "Part", "Share"])
         for part in main.components:
             table.add_row(
                 part.id, formatting.price(part.expected_shortfall), formatting.share(part.share_percent)
             )
         console.print(table)
-    table = make_table("Worst cases", ["If the days after this came again", "Change", "Percent"])
+    table = make_table("Worst cases", ["If the days after this date recurred", "Change", "Percent"])
     for worst in reply.worst[:5]:
         table.add_row(
             str(worst.origin_date), formatting.price(worst.change), formatting.percent(worst.change_percent)
@@ -261,7 +261,7 @@ def _days(count: int) -> str:
 
 
 def show_basis(console: Console, basis: Any) -> None:
-    """Print where scenarios come from and how such answers did."""
+    """Print the records of earlier answers of this kind, and whether the scenarios are degraded."""
     if basis is None:
         return
     for sentence in (basis.record_sentence, basis.live_sentence):
@@ -333,7 +333,7 @@ def _is_of_all_chances(record: Any) -> bool:
 
 
 def show_origin_hours(console: Console, records: Any) -> None:
-    """Print the coverage of forecasts by the hour, by the hour of the day that they start from."""
+    """Print the coverage of hourly forecasts by the hour of the day from which they start."""
     rows = [r for r in records if r.variant == "production" and r.horizon.horizon_hours]
     horizons = sorted({r.horizon.horizon_hours for r in rows})
     if not rows:
@@ -361,7 +361,7 @@ def ahead(row: Any) -> str:
 
 
 def show_usage(console: Console, reply: schemas.UsageReport) -> None:
-    """Print what each key used this month and on its newest days."""
+    """Print the usage of each API key, for this month and by day."""
     for key in reply.keys:
         limit = "no limit" if key.month_limit is None else f"{formatting.count(key.month_limit)} a month"
         calls = f"{formatting.count(key.month_calls)} calls this month"
@@ -411,7 +411,7 @@ def day_of(text: str) -> date:
 
 @dataclass(frozen=True, slots=True)
 class Fan:
-    """What is drawn: closes oldest first, then the median and the bounds of each step ahead."""
+    """The data of a fan chart: closes oldest first, medians and bounds of each step ahead, axis labels."""
 
     closes: Sequence[float]
     medians: Sequence[float]
@@ -421,10 +421,10 @@ class Fan:
 
 
 def draw_fan(fan: Fan, columns: int) -> Text:
-    """Return the chart in at most `columns` columns, with its legend below the data.
+    """Draw a fan chart in at most `columns` columns, with its legend below.
 
     Args:
-        fan: What is drawn; it has at least one close and one point ahead.
+        fan: The data, with at least one close and one point ahead.
         columns: The width of the terminal.
     """
     columns = max(MIN_COLUMNS, min(columns, MAX_COLUMNS))

@@ -1,4 +1,4 @@
-"""`python -m coincast_stack run|demo|doctor|import|rehearse`: what the verbs of the Makefile start."""
+"""`python -m coincast_stack run|demo|doctor|import|rehearse`: the commands behind the Makefile's targets."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ from coincast_stack.rehearsal.time_line import TimeLine
 from coincast_stack.run import run
 from coincast_stack.state_file import read_state_file
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False, help="Coincast as processes on this machine.")
+app = typer.Typer(
+    rich_markup_mode=None, add_completion=False, help="Run Coincast as processes on this machine."
+)
 Result = TypeVar("Result")
 
-UpstreamOption = Annotated[Upstream, typer.Option(envvar="UPSTREAM", help="Where market data comes from.")]
+UpstreamOption = Annotated[Upstream, typer.Option(envvar="UPSTREAM", help="Source of market data.")]
 DataOption = Annotated[
     str,
     typer.Option(
         metavar="FOLDER",
         envvar="DATA",
-        help="Folder of <coin id>.csv files that the sandbox replays; without one it simulates a market.",
+        help="Folder of <coin id>.csv files that the sandbox replays; by default it simulates a market.",
     ),
 ]
 RedisOption = Annotated[
@@ -42,13 +44,16 @@ RedisOption = Annotated[
     typer.Option(
         metavar="URL",
         envvar="REDIS_URL",
-        help="Address of a running Redis; without one an embedded server is started.",
+        help="Address of a running Redis; by default an embedded server is started.",
     ),
 ]
 
 
 VarOption = Annotated[
-    Path, typer.Option(metavar="FOLDER", envvar="VAR_DIR", help="Folder of the system's state.")
+    Path,
+    typer.Option(
+        metavar="FOLDER", envvar="VAR_DIR", help="Folder of the system's state: archive, models, logs."
+    ),
 ]
 KeyOption = Annotated[
     str,
@@ -56,7 +61,7 @@ KeyOption = Annotated[
         metavar="KEY",
         envvar="COINGECKO_API_KEY",
         show_envvar=True,
-        help="CoinGecko's API key; without one the keyless plan applies.",
+        help="CoinGecko's API key; the default is the keyless plan.",
     ),
 ]
 
@@ -94,7 +99,7 @@ def doctor_command(
     var_dir: VarOption = Path("var"),
     api_key: KeyOption = "",
 ) -> None:
-    """Check upstream, key and plan, Redis, disk, ports and versions; exit code 1 where a remedy is needed."""
+    """Check upstream, key and plan, Redis, disk, port and versions; exit code 1 if a check fails."""
     setup = setup_of(os.environ, var_dir, port, redis_url=redis_url, api_key=api_key)
     raise typer.Exit(show(asyncio.run(examine(setup)), console()))
 
@@ -112,7 +117,7 @@ def import_command(
     currency: Annotated[str, typer.Option(help="The currency of the prices.", metavar="CODE")] = "usd",
     var_dir: VarOption = Path("var"),
 ) -> None:
-    """Bring a folder of candle files into the archive, beside a running system or without one.
+    """Import a folder of candle files into the archive; the system may be running or stopped.
 
     Rejected rows are listed with their line; exit code 1 if a file was refused.
     """
@@ -132,7 +137,7 @@ def rehearse_command(
         RehearsedPlan, typer.Option(envvar="PLAN", help="CoinGecko's plan.")
     ] = RehearsedPlan.KEYLESS,
 ) -> None:
-    """Rehearse a start within one of CoinGecko's plans and print a time line; exit code 1 if it fails."""
+    """Rehearse a start under the limits of a CoinGecko plan, with a time line; exit code 1 if it fails."""
     with tempfile.TemporaryDirectory(prefix="coincast-rehearsal-") as folder:
         time_line = TimeLine(console())
         record = _run_to_exit_code(rehearse(plan, Path(folder), time_line.say))
@@ -154,11 +159,11 @@ def demo_command(
     train: Annotated[
         bool,
         typer.Option(
-            "--train", envvar="TRAIN", help="Train a model here instead of installing a starter version."
+            "--train", envvar="TRAIN", help="Train a model now, and do not install a starter version."
         ),
     ] = False,
 ) -> None:
-    """Start everything, print one forecast of a starter version or of a model trained here, and stop."""
+    """Start all services, print one forecast of a starter version or a model trained now, and stop."""
     models = () if model in NO_ARTIFACT_NEEDED else (model,)
     trained = {"TRAINING_STARTER": "false"} if train else {}
     with tempfile.TemporaryDirectory(prefix="coincast-demo-") as folder:
@@ -181,7 +186,7 @@ def _folder(text: str) -> Path | None:
 
 
 def _run_to_exit_code(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run to the end; an error of the stack becomes a line on stderr and the exit code."""
+    """Run a coroutine; convert a StackError to a line on stderr and an exit code."""
     try:
         return asyncio.run(_until_signal(work))
     except StackError as error:
@@ -199,7 +204,7 @@ async def _until_signal(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command as another program would; return its exit code."""
+    """Run a command with the given arguments; return its exit code."""
     try:
         app(args=list(arguments), prog_name="coincast")
     except SystemExit as end:

@@ -20,12 +20,12 @@ STEP = 0.1
 
 
 def console() -> Console:
-    """Return the console of standard output, wide enough for the table where it is no terminal."""
+    """Return the console of standard output; without a terminal it is wide enough for the forecast table."""
     return Console() if sys.stdout.isatty() else Console(width=110)
 
 
 def upstream_text(view: UpstreamView | None) -> str:
-    """Return what the upstream does, in a few words; empty where there is nothing to wait for."""
+    """Return a short text about the upstream's work; empty if no call is running or waiting."""
     if view is None or not (view.fetching or view.waiting):
         return ""
     parts = [view.fetching or f"{view.waiting} calls wait"]
@@ -42,7 +42,7 @@ def start_progress(out: Console) -> ProgressBar | ProgressLines:
 
 
 class ProgressBar:
-    """One bar at the bottom of a terminal: the stage, its share, the upstream's work, the time so far."""
+    """A progress bar at the bottom of a terminal: stage, progress, the upstream's work, elapsed time."""
 
     def __init__(self, out: Console) -> None:
         self._bar = Progress(
@@ -63,17 +63,17 @@ class ProgressBar:
         self._bar.stop()
 
     def __call__(self, text: str, share: float | None) -> None:
-        """Show a stage and how far it is (0 to 1), where that is known."""
+        """Show a stage and its progress, 0 to 1; None if the progress is unknown."""
         total = None if share is None else 1.0
         self._bar.update(self._task, description=escape(text), total=total, completed=share or 0.0)
 
     def show_upstream(self, view: UpstreamView | None) -> None:
-        """Show what the upstream does."""
+        """Show the upstream's current work."""
         self._bar.update(self._task, upstream=escape(upstream_text(view)))
 
 
 class ProgressLines:
-    """Print a line when the stage changes or the share has moved by a tenth, so that a log stays short."""
+    """Prints a line when the stage changes or its progress has grown by a tenth, which keeps logs short."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
@@ -88,15 +88,15 @@ class ProgressLines:
         pass
 
     def show_upstream(self, view: UpstreamView | None) -> None:
-        """Print a line when the upstream begins to fetch something else."""
+        """Print a line when the upstream starts to fetch something else."""
         fetching = view.fetching if view else ""
         if view and fetching and fetching != self._fetching:
-            # The stage goes on, and is not printed again after this line.
+            # The stage has not changed, so it is not printed again after this line.
             self._print(upstream_text(view), "")
         self._fetching = fetching
 
     def __call__(self, text: str, share: float | None) -> None:
-        """Print a stage and how far it is (0 to 1), where that is known."""
+        """Print a stage and its progress, 0 to 1; None if the progress is unknown."""
         mark = (text, int((share or 0.0) / STEP))
         if mark == self._last:
             return
@@ -109,14 +109,14 @@ class ProgressLines:
 
 
 class UpstreamProblems:
-    """Print a line when the upstream cannot be had, with the remedy, and one when it answers again."""
+    """Prints a line with the remedy when the upstream fails, and one when it answers again."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
         self._cause = ""
 
     def show(self, view: UpstreamView | None) -> None:
-        """Print the problem where its cause has changed; sentences of one cause may differ by the path."""
+        """Print the problem if its cause has changed; problems with the same cause are not repeated."""
         if view is None or view.cause == self._cause:
             return
         self._cause = view.cause
@@ -125,17 +125,17 @@ class UpstreamProblems:
 
 
 def sandbox_warning(stack: Stack, data: str) -> Panel:
-    """Return the panel that says that this is not real market data."""
-    replayed = f"It replays the candles of {data}, on a day of its own" if data else "It simulates 300 coins"
+    """Return the panel that warns that this is not real market data."""
+    replayed = f"It replays the candles of {data}, shifted in time" if data else "It simulates 300 coins"
     text = (
-        f"[bold]NOT REAL MARKET DATA: the sandbox stands in for CoinGecko.[/]\n{replayed}; "
-        f'every reply says "source": "sandbox".\nUPSTREAM=coingecko takes the real one.'
+        f"[bold]NOT REAL MARKET DATA: the sandbox replaces CoinGecko.[/]\n{replayed}; "
+        f'every reply says "source": "sandbox".\nSet UPSTREAM=coingecko for real market data.'
     )
     return Panel(text, border_style="bold red", style="yellow")
 
 
 def report_death(death: ChildDeathError, out: Console) -> None:
-    """Print which process ended, with its last log lines verbatim: brackets in them are no markup."""
+    """Print the process that ended and its last log lines, without parsing brackets in them as markup."""
     out.print(str(death), style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""`make demo`: print one forecast from nothing, and leave nothing behind."""
+"""`make demo`: start everything in a temporary folder, print one forecast, and remove everything."""
 
 from __future__ import annotations
 
@@ -22,7 +22,14 @@ NO_ARTIFACT_NEEDED = ("technical", "auto")
 
 
 async def demo(options: StackOptions, coin: str, days: int, model: str, out: Console) -> bytes:
-    """Forecast once, from nothing.
+    """Start a stack without any state, print one forecast, and stop the stack.
+
+    Args:
+        options: Options of the stack.
+        coin: CoinGecko id of the coin.
+        days: Days ahead, 1 to 30.
+        model: Name of the model.
+        out: The console.
 
     Returns:
         The gateway's JSON reply.
@@ -62,7 +69,7 @@ async def _forecast(stack: Stack, coin: str, days: int, model: str) -> bytes:
 
 
 def _what_is_wrong(status: int, document: object, model: str) -> str:
-    """Return why the reply is no forecast by the wanted model; empty if it is one."""
+    """Return why the reply is not a forecast by the requested model; empty if it is one."""
     if status != 200 or not isinstance(document, dict):
         return f"the gateway answered {status}: {document}"
     if not document.get("forecasts"):

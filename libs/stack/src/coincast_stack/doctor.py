@@ -1,4 +1,4 @@
-"""`make doctor` and `coincast doctor`: check what a start needs, and name the remedy of each failure."""
+"""`make doctor` and `coincast doctor`: check the requirements of a start; name a remedy for each failure."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        check: What was checked.
-        state: How it is.
-        detail: What was found.
-        remedy: What to do; empty where nothing needs to be done.
+        check: Name of the check.
+        state: Its result.
+        detail: The observed state, in words.
+        remedy: The action that helps; empty if none is needed.
     """
 
     check: str
@@ -53,15 +53,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What `make run` would be started with.
+    """The configuration that `make run` would use.
 
     Attributes:
         var_dir: Folder of the system's state.
         port: Port of the gateway.
-        redis_url: A Redis that runs already; empty for the embedded server.
-        api_key: CoinGecko's key; empty for the keyless plan.
-        public_url: Root of the public API, or of what replaces it (MARKET_UPSTREAM_URL).
-        pro_url: Root of the paid API, or of what replaces it.
+        redis_url: Address of a running Redis; empty for the embedded server.
+        api_key: CoinGecko's API key; empty for the keyless plan.
+        public_url: Root of the public API, or of its replacement (MARKET_UPSTREAM_URL).
+        pro_url: Root of the paid API, or of its replacement.
         proxy_url: Forward proxy to CoinGecko (MARKET_PROXY_URL); empty for none.
     """
 
@@ -77,14 +77,14 @@ class Setup:
 def setup_of(
     environment: Mapping[str, str], var_dir: Path, port: int, *, redis_url: str, api_key: str
 ) -> Setup:
-    """Return the setup with what the market-data service would take from the environment.
+    """Return the setup with the settings that the market-data service would read from the environment.
 
     Args:
         environment: The caller's variables.
         var_dir: Folder of the system's state.
         port: Port of the gateway.
-        redis_url: A Redis that runs already; empty for the embedded server.
-        api_key: The key of make run; MARKET_API_KEY takes precedence, as it does there.
+        redis_url: Address of a running Redis; empty for the embedded server.
+        api_key: The API key for make run; MARKET_API_KEY takes precedence, as in make run.
     """
     url = environment.get("MARKET_UPSTREAM_URL", "").rstrip("/")
     return Setup(
@@ -99,7 +99,7 @@ def setup_of(
 
 
 async def examine(setup: Setup) -> list[Finding]:
-    """Run every check; each one takes a few seconds at most."""
+    """Run all checks; each takes a few seconds at most."""
     upstream, key, redis = await asyncio.gather(
         check_upstream(setup), check_key(setup), check_redis(setup.redis_url)
     )
@@ -107,7 +107,7 @@ async def examine(setup: Setup) -> list[Finding]:
 
 
 def show(findings: list[Finding], out: Console) -> int:
-    """Print the findings as a table; return 1 if one of them keeps the system from working."""
+    """Print the findings as a table; return 1 if a check failed, else 0."""
     table = Table(title="Coincast", title_justify="left")
     for column in ("check", "state", "found", "remedy"):
         table.add_column(column, overflow="fold")
@@ -138,7 +138,7 @@ def check_versions() -> list[Finding]:
 async def check_upstream(setup: Setup) -> Finding:
     """Check whether CoinGecko answers a ping."""
     name = "CoinGecko"
-    sandbox = "Without it, UPSTREAM=sandbox starts on simulated data."
+    sandbox = "UPSTREAM=sandbox starts with simulated data and needs no CoinGecko."
     try:
         async with asyncio.timeout(ANSWER_SECONDS), _client(setup) as client:
             reply = await client.get(f"{setup.public_url}/ping")
@@ -161,12 +161,12 @@ async def check_upstream(setup: Setup) -> Finding:
         name,
         "warning",
         f"something else answers with status {reply.status_code}",
-        f"A portal or a proxy stands in between: log in there, or set MARKET_PROXY_URL. {sandbox}",
+        f"A portal or a proxy intercepts the call: log in there, or set MARKET_PROXY_URL. {sandbox}",
     )
 
 
 async def check_key(setup: Setup) -> Finding:
-    """Check whether the key is accepted, and by which of the two hosts."""
+    """Check whether the API key is accepted as a paid or as a demo key."""
     name = "Key and plan"
     if not setup.api_key:
         return Finding(
@@ -194,7 +194,7 @@ async def check_key(setup: Setup) -> Finding:
 
 
 def _plan_finding(name: str, document: object) -> Finding:
-    """Return the finding of a reply to /key."""
+    """Return the finding for a reply to /key."""
     if not isinstance(document, dict):
         return Finding(name, "ok", "a paid key")
     plan = f"plan {document.get('plan', 'paid')}"
@@ -208,7 +208,7 @@ def _plan_finding(name: str, document: object) -> Finding:
 
 
 async def check_redis(url: str) -> Finding:
-    """Check the given Redis, or that the embedded server can be started."""
+    """Check that the given Redis answers, or that the embedded server is installed."""
     if url:
         if await answers_redis(url):
             return Finding("Redis", "ok", "the Redis of REDIS_URL answers")
@@ -222,7 +222,7 @@ async def check_redis(url: str) -> Finding:
 
 
 def check_disk(var_dir: Path) -> Finding:
-    """Check that the state folder can be written and has room."""
+    """Check that the state folder is writable and the disk has enough free space."""
     folder = next(path for path in (var_dir.resolve(), *var_dir.resolve().parents) if path.exists())
     if not os.access(folder, os.W_OK):
         return Finding("Disk", "failed", f"{var_dir} cannot be written", "Set VAR_DIR to another folder.")
@@ -236,7 +236,7 @@ def check_disk(var_dir: Path) -> Finding:
 
 
 async def check_port(setup: Setup) -> Finding:
-    """Check that the gateway's port is free, or that a running Coincast has it."""
+    """Check that the gateway's port is free, or that a running Coincast uses it."""
     running = read_state_file(setup.var_dir)
     if running is not None:
         if await answers_http(f"{running.gateway_url}/health"):
@@ -257,7 +257,7 @@ def _client(setup: Setup) -> httpx2.AsyncClient:
 
 
 def _explain(error: BaseException) -> tuple[str, str]:
-    """Return cause and remedy of a connection that failed."""
+    """Return the cause and the remedy of a failed connection."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, ssl.SSLError):

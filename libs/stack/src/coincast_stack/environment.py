@@ -1,4 +1,4 @@
-"""The environment of each service, under its own prefix: addresses, folders and the caller's settings."""
+"""Environment variables of each service: addresses, folders and the caller's own settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DRAIN_SECONDS = "1"
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """A port for each listener."""
+    """One port for each listening socket."""
 
     gateway: int
     market: int
@@ -35,7 +35,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What every service's environment is made from."""
+    """The values from which the variables of all services are made."""
 
     options: StackOptions
     upstream: Upstream
@@ -49,7 +49,11 @@ class Environment:
 
 
 def service_commands(wiring: Environment) -> dict[str, Command]:
-    """Return the commands of the services; the caller's settings pass, except addresses and folders."""
+    """Return the commands of the services by name.
+
+    The caller's own settings are passed on and override the defaults of the stack, except for addresses and
+    folders.
+    """
     suggested = {
         "market": _market_suggested(wiring),
         "training": _training_suggested(wiring),
@@ -73,7 +77,7 @@ def service_commands(wiring: Environment) -> dict[str, Command]:
 
 
 def own_settings(prefix: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the caller's settings of one service."""
+    """Return the variables of the caller's environment that start with a prefix."""
     return {k: v for k, v in environment.items() if k.startswith(prefix)}
 
 

@@ -1,12 +1,12 @@
-"""Errors of a stack, as sentences for the person at the terminal."""
+"""Errors of a stack, with messages for the person at the terminal."""
 
 from __future__ import annotations
 
 
 class StackError(Exception):
-    """The stack cannot start or go on; the message is one clear line.
+    """The stack cannot start or continue; the message is one line.
 
-    `exit_code` is 2 where the caller must change something.
+    `exit_code` is 2 if the caller must change something, else 1.
     """
 
     exit_code = 1
@@ -19,7 +19,7 @@ class SetupError(StackError):
 
 
 class ChildDeathError(StackError):
-    """A process of the stack ended by itself; carries its last log lines."""
+    """A process of the stack ended unexpectedly; the error holds its last log lines."""
 
     def __init__(self, name: str, code: int, last_lines: list[str]) -> None:
         super().__init__(f"{name} ended with exit code {code}")

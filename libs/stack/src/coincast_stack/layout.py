@@ -22,7 +22,7 @@ PREFIXES = ("COINGECKO_", "MARKET_", "FORECAST_", "TRAINING_", "GATEWAY_", "SAND
 
 @dataclass(frozen=True, slots=True)
 class StackLayout:
-    """Everything that is known before the first process starts."""
+    """The plan of a stack, which is complete before the first process starts."""
 
     upstream: Upstream
     state_dir: Path
@@ -37,12 +37,12 @@ class StackLayout:
 def build_layout(
     options: StackOptions, upstream: Upstream, ports: Ports, *, redis_password: str = ""
 ) -> StackLayout:
-    """Return the layout of a stack.
+    """Compute the layout of a stack.
 
     Args:
-        options: What the caller wants.
-        upstream: The upstream that was chosen. The sandbox has a state folder of its own, so that its data
-            never mixes with CoinGecko's.
+        options: The caller's options.
+        upstream: The chosen upstream. The sandbox has its own state folder, so that its data never mixes with
+            CoinGecko's.
         ports: A port for each listener.
         redis_password: Password of the embedded Redis.
     """
@@ -62,7 +62,7 @@ def build_layout(
 
 
 def state_dir(options: StackOptions, upstream: Upstream) -> Path:
-    """Return the folder of archive, artifacts, ledger and Redis file."""
+    """Return the state folder: archive, artifacts, forecast log, logs and Redis data."""
     if upstream == Upstream.COINGECKO:
         return options.var_dir
     if options.data is None:
@@ -72,14 +72,15 @@ def state_dir(options: StackOptions, upstream: Upstream) -> Path:
 
 
 def inherited(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the caller's environment without the settings of services, which only their service gets."""
+    """Return the caller's environment without settings of services; each service gets only its own."""
     return {k: v for k, v in environment.items() if not k.startswith(PREFIXES)}
 
 
 def redis_config(layout: StackLayout) -> str:
-    """Return the configuration of the embedded server: an append-only file, loopback only, a password.
+    """Return the configuration of the embedded Redis: an append-only file, loopback only, a password.
 
-    The password is in a file that only this user can read, since every user can see a process's arguments.
+    The password is in this file, which only the current user can read, because every user can see the
+    arguments of a process.
     """
     lines = {
         "bind": "127.0.0.1",
@@ -95,7 +96,7 @@ def redis_config(layout: StackLayout) -> str:
 
 
 def _redis(state: Path) -> Command:
-    """Return the command of Valkey itself: its Python wrapper would outlive a stack that is killed."""
+    """Return the command of the Valkey binary: its Python wrapper would survive a stack that is killed."""
     return Command("redis", [str(get_binary_path()), str(state / "redis" / REDIS_CONFIG)])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Upstream(StrEnum):
-    """Where market data comes from; `auto` takes CoinGecko where it answers, else the sandbox."""
+    """Source of market data; `auto` is CoinGecko if it answers, else the sandbox."""
 
     AUTO = "auto"
     COINGECKO = "coingecko"
@@ -21,17 +21,17 @@ class StackOptions:
 
     Attributes:
         var_dir: Folder of the system's state.
-        upstream: Where market data comes from.
+        upstream: Source of market data.
         data: Folder of candles that the sandbox replays; None simulates coins.
         port: Port of the gateway; 0 picks a free one.
-        redis_url: A Redis that runs already; empty starts an embedded server.
+        redis_url: Address of a running Redis; empty starts an embedded server.
         train: Models that must be served before the stack counts as ready.
         later: Models that are trained afterwards, while the stack serves.
-        coins: Coins that the folder of candles must hold.
+        coins: Coins that the folder of candles must contain.
         sandbox_arguments: Further arguments of the sandbox.
-        extra_environment: Settings of services, by their full names.
-        coingecko_api_key: Key for CoinGecko; empty uses the keyless plan, unless MARKET_API_KEY is set.
-        admin_token: Token for the gateway's administrative routes; empty leaves the gateway's own setting.
+        extra_environment: Settings of services by the full names of their variables.
+        coingecko_api_key: CoinGecko's API key; empty is the keyless plan, unless MARKET_API_KEY is set.
+        admin_token: Token for the gateway's administrative routes; empty uses GATEWAY_ADMIN_TOKEN.
     """
 
     var_dir: Path

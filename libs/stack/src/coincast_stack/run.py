@@ -1,4 +1,4 @@
-"""`make run`: the whole system until Ctrl-C."""
+"""`make run`: run all services until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from coincast_stack.status.market import MarketWatch
 from coincast_stack.status.readiness import wait_until_ready
 
 READY_SECONDS = 1800.0
-# During the start, so that a cause is printed as soon as it is known; and afterwards.
+# Intervals of polling the upstream's status: short during the start, so that a problem is printed at once.
 START_POLL_SECONDS = 0.5
 CALM_POLL_SECONDS = 5.0
 # Lines about rows that are not used; of more, the rest is at the sandbox's health.
@@ -36,10 +36,10 @@ LSTM_HINT = (
 
 
 async def run(options: StackOptions, out: Console) -> None:
-    """Start everything, say when it is ready, supervise it, and end it on Ctrl-C.
+    """Start all services, report when they are ready, supervise them, and stop them on Ctrl-C.
 
     Raises:
-        StackError: The stack cannot start or cannot go on.
+        StackError: The stack cannot start or cannot continue.
     """
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -57,7 +57,7 @@ async def run(options: StackOptions, out: Console) -> None:
 
 
 async def _until_stopped(stack: Stack, options: StackOptions, out: Console, stopping: asyncio.Event) -> None:
-    """Run until a signal comes; raise the error of the supervisor or of the wait for readiness."""
+    """Run until a signal arrives; raise an error of the supervisor or of the wait for readiness."""
     stopped = asyncio.create_task(stopping.wait())
     supervisor = Supervisor(
         stack, lambda text: out.print(text, style="bold red", markup=False, soft_wrap=True)
@@ -96,7 +96,8 @@ async def _announce(stack: Stack, options: StackOptions, out: Console) -> None:
                 await asyncio.gather(upstream, return_exceptions=True)
         _say_ready(stack, options, out, seconds=time.monotonic() - began)
         _say_later(stack, options, out)
-        # A system with an archive is ready before the upstream was called; and a key can expire later.
+        # Polling continues: with an archive the system is ready before it calls the upstream, and a key may
+        # expire.
         await _show_upstream(watch, problems, CALM_POLL_SECONDS)
 
 
@@ -106,7 +107,7 @@ async def _show_upstream(
     poll_seconds: float,
     progress: ProgressBar | ProgressLines | None = None,
 ) -> None:
-    """Show until cancelled what the upstream fetches, and why it cannot be had."""
+    """Show the upstream's work and its problems until cancelled."""
     while True:
         view = await watch.view()
         if progress is not None:
@@ -153,12 +154,12 @@ def _say_ready(stack: Stack, options: StackOptions, out: Console, *, seconds: fl
 
 
 def _say_later(stack: Stack, options: StackOptions, out: Console) -> None:
-    """Name the models that are trained while the stack serves; other models stand in until then."""
+    """Print the models that are trained while the stack serves; other models replace them until then."""
     artifacts = stack.layout.state_dir / "artifacts"
     missing = [model for model in options.later if not (artifacts / model / "aliases.json").exists()]
     if missing:
         out.print(
             f"{', '.join(missing)}: trained in the background for some minutes; until then another model "
-            f"answers and says so. {stack.gateway_url}/training/jobs shows how far it is.",
+            f"answers and says so. {stack.gateway_url}/training/jobs shows the progress.",
             highlight=False,
         )

@@ -1,4 +1,4 @@
-"""The whole of Coincast as processes on this machine."""
+"""A stack: all services of Coincast as processes on this machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ START_SECONDS = 20.0
 
 
 class Stack:
-    """Running processes by name: redis, sandbox (where used), market, training, forecast, gateway."""
+    """The running processes by name: redis and sandbox (if used), market, training, forecast, gateway."""
 
     def __init__(self, layout: StackLayout, reaper: ReaperClient) -> None:
         self.layout = layout
@@ -39,32 +39,32 @@ class Stack:
 
     @property
     def gateway_url(self) -> str:
-        """Return root of the REST interface."""
+        """Return the root URL of the REST API."""
         return f"http://127.0.0.1:{self.layout.ports.gateway}"
 
     @property
     def sandbox_url(self) -> str | None:
-        """Return root of the sandbox, without /api/v3; None where CoinGecko is used."""
+        """Return the root URL of the sandbox, without /api/v3; None if CoinGecko is used."""
         return f"http://127.0.0.1:{self.layout.ports.sandbox}" if self.layout.sandbox else None
 
     def target(self, service: str) -> str:
-        """GRPC address of market, forecast or training."""
+        """Return the gRPC address of market, forecast or training."""
         return f"127.0.0.1:{getattr(self.layout.ports, service)}"
 
     def metrics_url(self, service: str) -> str:
-        """Return where a service's Prometheus metrics are."""
+        """Return the URL of a service's Prometheus metrics."""
         return f"http://127.0.0.1:{getattr(self.layout.ports, f'{service}_metrics')}/metrics"
 
     @property
     def log_dir(self) -> Path:
-        """Return one log file a process."""
+        """Return the folder of logs, with one file per process."""
         return self.layout.state_dir / "logs"
 
     async def start(self) -> None:
         """Start Redis and the sandbox, then all services together.
 
         Raises:
-            ChildDeathError: A process ended while it was waited for.
+            ChildDeathError: A process ended during the start.
             SetupError: The given Redis does not answer.
         """
         if self.layout.redis:
@@ -79,23 +79,23 @@ class Stack:
             await self._start(self.layout.services[name])
 
     async def stop(self) -> None:
-        """End everything in order, by force where needed, within ten seconds."""
+        """Stop all processes in order within ten seconds; kill those that do not end in time."""
         self._stopping = True
         await self._stop_together(["gateway"], 2.5)
         await self._stop_together(["forecast", "training", "market"], 3.5)
         await self._stop_together(["sandbox", "redis"], 1.0)
 
     async def kill(self, name: str) -> None:
-        """Kill a process with everything it started."""
+        """Kill a process and its children."""
         await self.children[name].kill()
 
     async def restart(self, name: str) -> None:
-        """Start a process again on its old port, ending it first if it still runs."""
+        """Restart a process on its old port; end it first if it still runs."""
         await self.children[name].kill()
         await self._start(self.children[name].command)
 
     def raise_if_dead(self) -> None:
-        """Raise ChildDeathError for a process that ended by itself."""
+        """Raise ChildDeathError if a process ended unexpectedly."""
         for child in self.children.values():
             if child.exit_code is not None and not self._stopping:
                 raise ChildDeathError(child.name, child.exit_code, child.last_lines())
@@ -119,7 +119,7 @@ class Stack:
 
 @asynccontextmanager
 async def running_stack(options: StackOptions) -> AsyncIterator[Stack]:
-    """Start a stack, which may not be ready yet; end it with the block, whatever happens."""
+    """Start a stack and yield it before it is ready; stop it when the block ends, also after an error."""
     upstream = await choose_upstream(options)
     layout = build_layout(options, upstream, _choose_ports(options), redis_password=secrets.token_urlsafe(24))
     _make_folders(layout.state_dir)

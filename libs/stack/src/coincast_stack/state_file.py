@@ -1,4 +1,4 @@
-"""The state file of a running stack: where other programs on this machine find its services."""
+"""The state file of a running stack, from which other programs on this machine read its addresses."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ NAME = "running.json"
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """Addresses of a running stack. It holds no secret.
+    """Addresses of a running stack, without secrets.
 
     Attributes:
         pid: Process that runs the stack.
-        gateway_url: Root of the REST interface.
+        gateway_url: Root URL of the REST API.
         market_target: gRPC address of the market-data service.
         forecast_target: gRPC address of the forecast service.
         training_target: gRPC address of the training service.
         upstream: `coingecko` or `sandbox`.
-        state_dir: Folder of archive, artifacts, ledger and logs.
+        state_dir: Folder of archive, artifacts, forecast log and logs.
     """
 
     pid: int
@@ -56,11 +56,11 @@ def published(var_dir: Path, running: RunningStack) -> Iterator[Path]:
 
 
 def read_state_file(var_dir: Path = Path("var"), *, check_process: bool = True) -> RunningStack | None:
-    """Return the stack that runs on a folder.
+    """Return the addresses of the stack that runs on a folder.
 
     Args:
-        var_dir: The folder that `make run` was given as VAR_DIR.
-        check_process: Whether to treat the file of a stack that was killed as absent.
+        var_dir: VAR_DIR of `make run`.
+        check_process: Whether to ignore the file of a stack whose process no longer exists.
 
     Returns:
         The addresses, or None if no stack runs there or the file cannot be read.

@@ -1,4 +1,4 @@
-"""A stack for tests and benchmarks, driven from blocking code."""
+"""Run a stack for tests and benchmarks, with blocking calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 class StackHandle:
-    """A running stack: its addresses, and calls that block until done."""
+    """A running stack, controlled with blocking calls."""
 
     def __init__(self, stack: Stack, loop: asyncio.AbstractEventLoop) -> None:
         self.stack = stack
@@ -25,19 +25,19 @@ class StackHandle:
 
     @property
     def gateway_url(self) -> str:
-        """Return root of the REST interface."""
+        """Return the root URL of the REST API."""
         return self.stack.gateway_url
 
     def kill(self, name: str) -> None:
-        """Kill a process and everything it started."""
+        """Kill a process and its children."""
         self._await(self.stack.kill(name))
 
     def restart(self, name: str) -> None:
-        """Start a process again on its old port."""
+        """Restart a process on its old port."""
         self._await(self.stack.restart(name))
 
     def pids(self) -> dict[str, int]:
-        """Return process ids by name."""
+        """Return the process ids by name."""
         return {name: child.pid for name, child in self.stack.children.items()}
 
     def _await(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -46,7 +46,7 @@ class StackHandle:
 
 @contextmanager
 def stack_for_tests(options: StackOptions, *, ready: bool = True) -> Iterator[StackHandle]:
-    """Start a stack and wait until it is ready, unless `ready` is False; end it with the block."""
+    """Run a stack for the block; wait until it is ready, unless `ready` is False."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

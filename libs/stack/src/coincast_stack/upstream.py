@@ -1,4 +1,4 @@
-"""Chooses where market data comes from, before anything is started."""
+"""Choose the source of market data before any process starts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def choose_upstream(options: StackOptions) -> Upstream:
 async def coingecko_answers(url: str = COINGECKO_PING, *, proxy_url: str = "") -> bool:
     """Return whether the real CoinGecko answers a ping completely within three seconds.
 
-    What else may stand there (a block page, a portal that asks for a login, the sandbox) does not count.
+    Other answers (a block page, a portal that asks for a login, the sandbox) return False.
     """
     try:
         async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
@@ -52,7 +52,7 @@ async def coingecko_answers(url: str = COINGECKO_PING, *, proxy_url: str = "") -
 
 
 def check_folder(options: StackOptions) -> None:
-    """Raise SetupError if DATA is no folder of candles, or lacks a requested coin."""
+    """Raise SetupError if DATA is not a folder of candles, or lacks a requested coin."""
     if options.data is None:
         return
     if not options.data.is_dir():

@@ -117,7 +117,7 @@ def fault(record: RehearsalRecord) -> None:
         (no_prices, "no reply with prices"),
         (slow_forecast, "a first forecast by a trained model took 20.1 s; the limit is 20 s"),
         (no_forecast, "No forecast by a trained model of bitcoin"),
-        (fault, "A reply that must not be: /p: 500"),
+        (fault, "A reply that is not allowed: /p: 500"),
     ],
 )
 def test_what_does_not_hold_is_reported(corrupt: Any, says: str) -> None:

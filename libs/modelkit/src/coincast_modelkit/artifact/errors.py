@@ -9,8 +9,7 @@ class ArtifactError(Exception):
     ArtifactError
       +- ArtifactMissing   there is no such model, version or file
       +- ArtifactCorrupt   a digest, a size or the shape of the manifest is wrong
-      +- ArtifactRefused   intact, but must not be used: unsigned, wrongly signed, other features, newer
-      format
+      +- ArtifactRefused   intact, but must not be used: unsigned, wrong signature, features or format
     """
 
 

@@ -1,4 +1,4 @@
-"""One process of the stack, in a process group of its own, so that it is stopped with all its children."""
+"""A child process in its own process group, so that it is stopped together with its own children."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TAIL_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run: a name for people, the arguments, and what joins the environment."""
+    """A command: display name, arguments, and additional environment variables."""
 
     name: str
     arguments: Sequence[str]
@@ -28,7 +28,7 @@ class Command:
 
 
 class Child:
-    """A command that runs, or ran."""
+    """The process of a command; it may have ended."""
 
     def __init__(
         self, command: Command, log_file: Path, process: asyncio.subprocess.Process, reaper: ReaperClient
@@ -42,7 +42,14 @@ class Child:
     async def start(
         cls, command: Command, log_dir: Path, reaper: ReaperClient, base: Mapping[str, str]
     ) -> Child:
-        """Start a command; its output is appended to `<log_dir>/<name>.log`."""
+        """Start a command; its output is appended to `<log_dir>/<name>.log`.
+
+        Args:
+            command: The command.
+            log_dir: Folder of logs.
+            reaper: Ends the process if the stack is killed.
+            base: Environment to which that of the command is added.
+        """
         log_file = log_dir / f"{command.name}.log"
         with log_file.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
@@ -58,30 +65,30 @@ class Child:
 
     @property
     def name(self) -> str:
-        """Return the name for people."""
+        """Return the display name."""
         return self.command.name
 
     @property
     def pid(self) -> int:
-        """Return its process id, which is that of its group as well."""
+        """Return the process id, which is also the id of the process group."""
         return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """Return the exit code; None while it runs."""
+        """Return the exit code; None while the process runs."""
         return self._process.returncode
 
     async def wait(self) -> int:
-        """Wait for its end; return the exit code."""
+        """Wait until the process has ended; return the exit code."""
         return await self._process.wait()
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the process alone, unless it has ended."""
+        """Send a signal to the process, not to its group, unless it has ended."""
         if self.exit_code is None:
             os.kill(self.pid, number)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Send SIGTERM, wait up to `grace_seconds`, then kill the whole group."""
+        """Send SIGTERM to the process, wait up to `grace_seconds`, then kill the group."""
         self.send(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), grace_seconds)
@@ -94,7 +101,7 @@ class Child:
         self._reaper.remove(self.pid)
 
     def last_lines(self, count: int = LAST_LINES) -> list[str]:
-        """Return the last lines of its log."""
+        """Return the last lines of the log."""
         with self.log_file.open("rb") as log:
             log.seek(max(0, os.fstat(log.fileno()).st_size - TAIL_BYTES))
             return log.read().decode(errors="replace").splitlines()[-count:]

@@ -1,4 +1,4 @@
-"""Ports on 127.0.0.1: free ones, and the check that a wanted one is free."""
+"""Find free ports on 127.0.0.1, or check that a given port is free."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import ExitStack, suppress
 
 from coincast_stack.errors import SetupError
 
-# Below the ports that Linux (from 32768) and macOS (from 49152) give to outgoing connections: one of those
-# may be taken by any connection before the server binds it.
+# This range is below the ephemeral ports of Linux (from 32768) and macOS (from 49152): an outgoing connection
+# could take one of those before the server binds it.
 _FIRST, _LAST = 20_000, 32_000
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that are free now, all different.
+    """Return `count` different ports that are free now.
 
     Raises:
         SetupError: There are not enough free ports.
@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 def ensure_free(port: int, host: str = "127.0.0.1") -> None:
-    """Raise SetupError if the port is taken or may not be used."""
+    """Raise SetupError if the port is in use or not allowed."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""Probes of what has been started, each with a deadline."""
+"""Probes of started processes, each with a timeout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROBE_SECONDS = 2.0
 
 
 async def answers_http(url: str) -> bool:
-    """Return whether a GET gives a status below 400."""
+    """Return whether a GET is answered with a status below 400."""
     status, _ = await get(url)
     return 0 < status < 400
 
@@ -32,7 +32,7 @@ async def get(url: str, timeout_seconds: float = PROBE_SECONDS) -> tuple[int, by
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """Return the machine's authorities, loaded once: loading them costs more than a probe."""
+    """Return the TLS context with the system's certificates; to load it takes longer than a probe."""
     return httpx2.create_ssl_context(trust_env=False)
 
 

@@ -1,8 +1,8 @@
-"""Ends the stack's processes should the stack itself be killed without a chance to do so.
+"""End the processes of a stack if the stack itself is killed and cannot do so.
 
-Run as `python -m coincast_stack.processes.reaper`, with its standard input a pipe that the stack holds open.
-Each line names a process group (`+PGID` or `-PGID`). The end of the pipe means that the stack is gone: listed
-groups get SIGTERM, then SIGKILL.
+Run as `python -m coincast_stack.processes.reaper`. Its standard input is a pipe that the stack holds open.
+Each line adds or removes a process group (`+PGID` or `-PGID`). When the pipe ends, the stack has exited: the
+groups that are still listed get SIGTERM, then SIGKILL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ GRACE_SECONDS = 4.0
 
 
 def main() -> None:
-    """Read until the pipe ends, then end the groups that are left."""
+    """Read lines until the pipe ends, then end the remaining groups."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     groups: set[int] = set()
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def end_groups(groups: set[int], grace_seconds: float) -> None:
-    """Send SIGTERM, wait up to `grace_seconds`, then send SIGKILL."""
+    """Send SIGTERM to the groups, wait up to `grace_seconds`, then send SIGKILL."""
     left = {group for group in groups if signal_group(group, signal.SIGTERM)}
     deadline = time.monotonic() + grace_seconds
     while left and time.monotonic() < deadline:
@@ -41,7 +41,7 @@ def end_groups(groups: set[int], grace_seconds: float) -> None:
 
 
 def signal_group(group: int, number: int) -> bool:
-    """Send a signal to a process group; return False if it is gone."""
+    """Send a signal to a process group; return False if the group no longer exists."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):

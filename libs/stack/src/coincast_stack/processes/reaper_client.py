@@ -1,4 +1,4 @@
-"""The stack's end of the pipe to the reaper."""
+"""The client of the reaper: writes process groups to its pipe."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import sys
 
 
 class ReaperClient:
-    """Tells the reaper which process groups to end if this process is killed."""
+    """Starts a reaper and lists the process groups that it ends if this process is killed."""
 
     def __init__(self) -> None:
         arguments = [sys.executable, "-m", "coincast_stack.processes.reaper"]
         self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, start_new_session=True)
 
     def announce(self) -> None:
-        """Register this process group; runs in a child between fork and exec.
+        """Register the current process group; this runs in a child between fork and exec.
 
-        The child writes it itself, since the stack may be killed right after the fork; the reaper
-        sees the pipe's end only once the child's copy is closed as well, by the exec.
+        The child registers itself, since the stack may be killed right after the fork. The line cannot be
+        lost: the reaper sees the end of the pipe only after the exec has closed the child's copy.
         """
         if self._process.stdin is not None:
             os.write(self._process.stdin.fileno(), f"+{os.getpid()}\n".encode())
@@ -28,7 +28,7 @@ class ReaperClient:
         self._send(f"-{group}\n")
 
     def close(self) -> None:
-        """End the reaper; groups that are still listed end with it."""
+        """End the reaper; it ends the groups that are still listed."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait(timeout=10)

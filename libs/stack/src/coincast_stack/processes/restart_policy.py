@@ -1,4 +1,4 @@
-"""When a process that ended is started again: the back-off of each process, counted by itself."""
+"""The back-off before a process that ended is restarted, counted separately for each process."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 FIRST_DELAY_SECONDS = 0.0
 BASE_DELAY_SECONDS = 0.5
 MAX_DELAY_SECONDS = 30.0
-# A process that ran this long counts as healthy: its next end is its first again.
+# A process that ran this long counts as healthy, which resets its count of failures.
 HEALTHY_SECONDS = 60.0
-# A process that ends this often without having been healthy in between will not get better by itself.
+# After this many failures without a healthy run in between, restarts are given up.
 MAX_FAILED_STARTS = 8
 
 
@@ -25,8 +25,8 @@ class _Record:
 class RestartPolicy:
     """Exponential back-off for each process.
 
-    The first restart is immediate, the next ones wait 0.5, 1, 2, ... seconds, at most 30. A process that ran
-    for a minute starts from the beginning.
+    The first restart is immediate; the next ones wait 0.5, 1, 2, ... seconds, at most 30. After a run of one
+    minute the delays start from the beginning.
 
     Args:
         monotonic: Clock; replaced by tests.
@@ -41,7 +41,7 @@ class RestartPolicy:
         self._records.setdefault(name, _Record(now)).started_at = now
 
     def delay_after_end(self, name: str) -> float | None:
-        """Record that a process ended; return the seconds to wait, or None if restarts are pointless."""
+        """Record that a process ended; return the seconds to wait, or None to give up."""
         record = self._records.setdefault(name, _Record(self.monotonic()))
         if self.monotonic() - record.started_at >= HEALTHY_SECONDS:
             record.failures = 0

@@ -1,4 +1,4 @@
-"""Supervision of the stack's processes: restart what ended, kill and restart what is frozen."""
+"""Supervise the processes of a stack: restart ended ones, kill and restart frozen ones."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from coincast_stack.processes.child import Child
 from coincast_stack.processes.restart_policy import RestartPolicy
 
 CHECK_SECONDS = 0.25
-# A stopped process is given this long to be continued, as a debugger does.
+# A stopped process is killed after this time; a debugger stops a process for less.
 FROZEN_SECONDS = 1.0
 SETUP_EXIT_CODE = 2
 
 
 class Supervised(Protocol):
-    """What the supervisor needs of a stack."""
+    """The part of a stack that the supervisor uses."""
 
     @property
     def children(self) -> Mapping[str, Child]:
@@ -28,16 +28,16 @@ class Supervised(Protocol):
         ...
 
     async def restart(self, name: str) -> None:
-        """Start a process again on its old port, ending it first if it still runs."""
+        """Restart a process on its old port; end it first if it still runs."""
         ...
 
 
 class Supervisor:
-    """Supervision of all processes of a stack, each by itself, from the start on.
+    """Supervises all processes of a stack, each in its own task.
 
-    A process that ends is started again after the delay of the restart policy. A process that is stopped
-    (SIGSTOP) for a second is killed and started again: its connections stay open, so that callers would wait
-    for their whole deadline. Exit code 2 means that a setting must change: restarts are pointless then.
+    A process that ends is restarted after the delay of the restart policy. A process that has been stopped
+    (SIGSTOP) for a second is killed and restarted: its connections stay open, so callers would wait until
+    their deadlines. A process that exits with 2 is not restarted, since a setting must be changed first.
 
     Args:
         stack: The processes.
@@ -57,7 +57,7 @@ class Supervisor:
         """Supervise until cancelled.
 
         Raises:
-            ChildDeathError: A process ended with exit code 2, or kept ending although it was started again.
+            ChildDeathError: A process exited with 2, or ended again after every restart.
         """
         async with asyncio.TaskGroup() as group:
             for name in list(self._stack.children):

@@ -1,1 +1,1 @@
-"""Rehearse the first minutes on CoinGecko: a plan's limits, and a proxy that hides the sandbox."""
+"""Rehearse the first minutes of a start on CoinGecko, with a plan's limits and a proxied sandbox."""

@@ -1,4 +1,4 @@
-"""A proxy before the sandbox that removes its own headers, so that a service takes it for CoinGecko."""
+"""A proxy that removes the sandbox's own headers, so that services treat the sandbox like CoinGecko."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 SANDBOX_PREFIX = "x-coincast-"
-# Headers of one connection; each side sends its own.
+# Headers that apply to a single connection and must not be forwarded.
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "content-length"})
 ANSWER_SECONDS = 30.0
 WINDOW_SECONDS = 60.0
@@ -22,9 +22,9 @@ class Call:
     """One call that reached the upstream.
 
     Attributes:
-        at: When it came, by the monotonic clock.
-        path: Its path, without the query.
-        status: The status of the reply; 0 where the sandbox did not answer.
+        at: Time of arrival on the monotonic clock, in seconds.
+        path: Path without the query.
+        status: Status of the reply; 0 if the sandbox did not answer.
     """
 
     at: float
@@ -33,7 +33,7 @@ class Call:
 
 
 def busiest_minute(moments: list[float]) -> int:
-    """Return the most calls in any window of a minute."""
+    """Return the largest number of calls in any window of 60 seconds."""
     ordered, first, most = sorted(moments), 0, 0
     for index, moment in enumerate(ordered):
         while ordered[first] <= moment - WINDOW_SECONDS:
@@ -43,7 +43,7 @@ def busiest_minute(moments: list[float]) -> int:
 
 
 class FilteringProxy(ThreadingHTTPServer):
-    """Forwards GET to 127.0.0.1:<port> and records each call; everything else is refused with 501."""
+    """Forwards GET requests to 127.0.0.1:<port> and records each call; other methods get 501."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: FilteringProxy
 
     def do_GET(self) -> None:
-        """Forward the request, and its reply without the sandbox's headers; bodies pass as they are."""
+        """Forward a request; return its reply without the sandbox's headers and with an unchanged body."""
         came_at = time.monotonic()
         connection = http.client.HTTPConnection("127.0.0.1", self.server.sandbox_port, timeout=ANSWER_SECONDS)
         status = 0
@@ -94,12 +94,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Write no line a call: `calls` has them."""
+        """Log nothing, since `calls` records every call."""
 
 
 @contextmanager
 def filtering_proxy(sandbox_port: int) -> Iterator[FilteringProxy]:
-    """Run a proxy before the sandbox on a free port until the block ends."""
+    """Run a proxy to the sandbox on a free port until the block ends."""
     with FilteringProxy(sandbox_port) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""What a rehearsal saw, and whether it holds."""
+"""The record of a rehearsal, and its checks."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from coincast_stack.rehearsal.proxy import Call, busiest_minute
 PRICES_SECONDS = 10.0
 FIRST_FORECAST_SECONDS = 20.0
 TRAINED_MODELS = frozenset({"lightgbm", "lstm", "ml_ensemble"})
-# What a coin may lack for now; each comes with a time to try again.
+# Kinds of errors that are allowed for a single coin if the error says when to retry.
 FOR_NOW = frozenset({"not_ready", "exhausted", "unavailable", "timeout"})
 OK, TOO_MANY, UNAVAILABLE = 200, 429, 503
 
 
 @dataclass(frozen=True, slots=True)
 class Milestone:
-    """A first time.
+    """The first time at which something was observed.
 
     Attributes:
-        seconds: Since the services answered.
-        calls: Calls to the upstream until then, which do not depend on how busy the machine is.
-        note: What the reply said of itself; empty where nothing.
+        seconds: Seconds since the services answered.
+        calls: Number of calls to the upstream until then; it does not depend on the load of the machine.
+        note: The reason field of the reply; empty if it has none.
     """
 
     seconds: float
@@ -34,16 +34,16 @@ class Milestone:
 
 @dataclass(slots=True)
 class RehearsalRecord:
-    """What one rehearsal saw.
+    """The observations of one rehearsal.
 
     Attributes:
         plan: The plan that was rehearsed.
-        per_minute: Calls a minute that the plan allows.
+        per_minute: Calls per minute that the plan allows.
         coins: The coins that were requested.
-        launch_seconds: From the start of the processes until the gateway answered.
+        launch_seconds: Seconds from the start of the processes until the gateway answered.
         prices: The first reply with a price of every coin.
-        forecasts: The first forecast by a trained model, by coin, in the order of their arrival.
-        faults: Replies that must not be, in words, without repetition.
+        forecasts: The first forecast by a trained model for each coin, in order of arrival.
+        faults: Descriptions of replies that are not allowed, without repetition.
         calls: Every call that reached the upstream.
     """
 
@@ -58,26 +58,26 @@ class RehearsalRecord:
 
     @property
     def busiest_minute(self) -> int:
-        """Return the most calls in any minute."""
+        """Return the largest number of calls in any window of 60 seconds."""
         return busiest_minute([call.at for call in self.calls])
 
     @property
     def refused_calls(self) -> int:
-        """Return calls that the upstream refused because the plan's limit was reached."""
+        """Return the number of calls that the upstream refused because the plan's limit was reached."""
         return sum(call.status == TOO_MANY for call in self.calls)
 
     @property
     def complete(self) -> bool:
-        """Return whether there are prices and a forecast of every coin."""
+        """Return whether prices and a forecast of every coin were received."""
         return self.prices is not None and set(self.forecasts) == set(self.coins)
 
     def failures(self, allowance: float = 1.0) -> list[str]:
-        """Return what does not hold, in sentences; empty where everything does.
+        """Return one sentence for each failed check; empty if all checks pass.
 
         Args:
-            allowance: Factor on the limits in seconds, for a machine on which processes wait for a processor.
+            allowance: Factor of the time limits, for a machine under load.
         """
-        failed = [f"A reply that must not be: {fault}" for fault in self.faults]
+        failed = [f"A reply that is not allowed: {fault}" for fault in self.faults]
         if self.busiest_minute > self.per_minute:
             failed.append(f"{self.busiest_minute} calls in a minute; the plan allows {self.per_minute}.")
         if self.refused_calls:
@@ -100,15 +100,21 @@ def _late(what: str, milestone: Milestone | None, limit: float) -> list[str]:
 
 
 def fault_of(path: str, status: int, headers: Mapping[str, str], body: bytes) -> str:
-    """Return why a reply of the gateway must not be; empty where it may.
+    """Return why a reply of the gateway is not allowed; empty if it is allowed.
 
-    A reply is 200, or 503 or 429 with Retry-After. A coin's own error in a 200 says that it is lacking for
-    now, and when to try again.
+    Allowed are 200, and 503 or 429 with Retry-After. The error of a single coin in a 200 must be of a
+    temporary kind and say when to retry.
+
+    Args:
+        path: Path of the request.
+        status: Status of the reply.
+        headers: Headers of the reply, names in lower case.
+        body: Body of the reply.
     """
     if status in (UNAVAILABLE, TOO_MANY):
         return "" if "retry-after" in headers else f"{path}: {status} without Retry-After"
     if status != OK:
-        # The detail alone: the request's id would make every repetition a fault of its own.
+        # Only the detail: with the request's id, repetitions of a fault would not be recognised.
         detail = document_of(body).get("detail") or body[:300].decode(errors="replace")
         return f"{path}: {status} {detail}".rstrip()
     for error in document_of(body).get("errors", []):
@@ -118,12 +124,12 @@ def fault_of(path: str, status: int, headers: Mapping[str, str], body: bytes) ->
 
 
 def priced_coins(body: bytes) -> set[str]:
-    """Return the coins of which a reply of /prices has a price."""
+    """Return the coins that have a price in a reply of /prices."""
     return {row["id"] for row in document_of(body).get("prices", []) if row.get("price")}
 
 
 def trained_forecast(body: bytes) -> dict[str, Any] | None:
-    """Return the forecast of a reply that a trained model made, or None."""
+    """Return the first forecast of a reply that a trained model made, or None."""
     for forecast in document_of(body).get("forecasts", []):
         if forecast.get("served_by") in TRAINED_MODELS and forecast.get("points"):
             return dict(forecast)
@@ -131,7 +137,7 @@ def trained_forecast(body: bytes) -> dict[str, Any] | None:
 
 
 def document_of(body: bytes) -> dict[str, Any]:
-    """Return a JSON object; an empty one where the body is none."""
+    """Return the JSON object of a body; an empty one if the body is not a JSON object."""
     try:
         document = json.loads(body)
     except ValueError:

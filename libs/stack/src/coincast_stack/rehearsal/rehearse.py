@@ -1,4 +1,4 @@
-"""`make rehearse`: the real stack from an empty folder, on a plan of CoinGecko's, with a time line."""
+"""`make rehearse`: start the real stack from an empty folder under the limits of a CoinGecko plan."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ COINS = (
     "dogecoin", "cardano", "chainlink", "avalanche-2", "litecoin",
 )  # fmt: skip
 START_SECONDS = 60.0
-# Long enough for the busiest minute to be a whole one.
+# More than a minute, so that the busiest minute is a complete one.
 LEAST_SECONDS = 65.0
 MOST_SECONDS = 300.0
 POLL_SECONDS = 1.0
-# Once a coin is served, it is looked at less often, so that a later fault is still seen.
+# A coin that is served is still polled, less often, so that later faults are found.
 CALM_POLL_SECONDS = 5.0
 REPLY_SECONDS = 30.0
 Say = Callable[[float, str], None]
@@ -62,11 +62,11 @@ async def rehearse(
     Args:
         plan: The plan whose limits the sandbox enforces.
         folder: An empty folder for the state.
-        say: Called with the seconds since the services answered and a sentence, as things happen.
-        most_seconds: How long to poll at most.
+        say: Called for each event with the seconds since the services answered and a sentence.
+        most_seconds: Time limit for the polling.
 
     Raises:
-        StackError: A process cannot start or ended.
+        StackError: A process cannot start, or ended.
     """
     async with _sandbox(plan, folder) as port:
         with filtering_proxy(port) as proxy:
@@ -80,7 +80,7 @@ async def rehearse(
 
 
 def _options(plan: RehearsedPlan, folder: Path, upstream_url: str) -> StackOptions:
-    """Return the options of `make run` with a key of the plan, and the proxy as CoinGecko."""
+    """Return the options of `make run`, with a key for the plan and the proxy in place of CoinGecko."""
     return StackOptions(
         folder / "var",
         Upstream.COINGECKO,
@@ -92,7 +92,7 @@ def _options(plan: RehearsedPlan, folder: Path, upstream_url: str) -> StackOptio
 
 @contextlib.asynccontextmanager
 async def _sandbox(plan: RehearsedPlan, folder: Path) -> AsyncIterator[int]:
-    """Run a simulated market within the plan's limits; yield its port."""
+    """Run a sandbox with the plan's limits; yield its port."""
     (port,) = free_ports(1)
     arguments = ["--port", str(port), "--plan", plan.value, "--plan-limits"]
     command = Command(
@@ -129,7 +129,7 @@ async def _until(answers: Callable[[], Awaitable[bool]], what: str) -> None:
 
 
 class _Poller:
-    """Polls the gateway as a user does, and enters what it sees into the record."""
+    """Polls the gateway like a client, and records milestones and faults."""
 
     def __init__(self, stack: Stack, proxy: FilteringProxy, record: RehearsalRecord, say: Say) -> None:
         self._stack = stack
@@ -140,7 +140,7 @@ class _Poller:
         self._client = httpx2.AsyncClient(base_url=stack.gateway_url, timeout=REPLY_SECONDS, trust_env=False)
 
     async def run(self, most_seconds: float) -> None:
-        """Poll until every coin is served and a whole minute has passed, or the time is up."""
+        """Poll until every coin is served and more than a minute has passed, or until the time limit."""
         self._say(0.0, f"services started ({self._record.launch_seconds:.1f} s after their launch)")
         polls = [asyncio.create_task(self._poll_prices())]
         polls += [asyncio.create_task(self._poll_forecast(coin)) for coin in self._record.coins]

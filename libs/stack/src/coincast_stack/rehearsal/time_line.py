@@ -1,4 +1,4 @@
-"""The time line of a rehearsal, as lines on a terminal."""
+"""The time line of a rehearsal on a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from coincast_stack.rehearsal.record import RehearsalRecord
 
 
 class TimeLine:
-    """Prints what happens as it happens, and at the end what holds."""
+    """Prints each event when it happens, and the failed checks at the end."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
@@ -18,7 +18,7 @@ class TimeLine:
         self._out.print(f"{seconds:7.1f} s  {text}", markup=False, highlight=False, soft_wrap=True)
 
     def summarize(self, record: RehearsalRecord) -> int:
-        """Print the calls against the plan and what does not hold; return the exit code."""
+        """Print the number of calls and the failed checks; return the exit code."""
         self._out.print(
             f"plan {record.plan}: {len(record.calls)} calls, {record.busiest_minute} in the busiest minute "
             f"of {record.per_minute} allowed, {record.refused_calls} refused",
@@ -29,5 +29,5 @@ class TimeLine:
         for failure in failures:
             self._out.print(f"FAILED  {failure}", style="bold red", markup=False, soft_wrap=True)
         if not failures:
-            self._out.print("Everything holds.", style="green")
+            self._out.print("All checks passed.", style="green")
         return 1 if failures else 0

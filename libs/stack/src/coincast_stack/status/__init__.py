@@ -1,1 +1,1 @@
-"""What the running services report: readiness, training jobs, the upstream."""
+"""Status of the running services: readiness, training jobs, the upstream."""

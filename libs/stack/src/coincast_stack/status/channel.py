@@ -1,11 +1,11 @@
-"""A channel to a service that may not listen yet."""
+"""A gRPC channel to a service that may not listen yet."""
 
 from __future__ import annotations
 
 import grpc
 
-# A service listens some seconds after its process has started. gRPC's own pauses between attempts to connect
-# would grow to many seconds, and a status would be read that much later.
+# A service listens some seconds after its process has started. gRPC's default pauses between attempts to
+# connect grow to many seconds, which would delay the first status by as much.
 OPTIONS = [
     ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),

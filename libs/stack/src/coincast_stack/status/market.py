@@ -1,4 +1,4 @@
-"""The market-data service's own status, polled over gRPC: the upstream, its queue and the quota."""
+"""The status of the market-data service, polled over gRPC: upstream, queue and quota."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ STATUS_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class UpstreamView:
-    """State of the upstream, as printed during the start.
+    """State of the upstream, for the terminal output during the start.
 
     Attributes:
-        problem: Sentence with cause and remedy; empty while the upstream answers or has not been tried.
-        cause: The contract's word for the cause; empty without a problem.
+        problem: Sentence with cause and remedy; empty while the upstream answers or was not called yet.
+        cause: Name of the cause in the contract; empty without a problem.
         plan: Name of the plan.
-        calls_left: Calls left in the current minute; None where there is no limit.
-        fetching: What is fetched now, such as `history of bitcoin`; empty where nothing waits.
+        calls_left: Calls left in the current minute; None without a limit.
+        fetching: Description of the current fetch, such as `history of bitcoin`; empty if there is none.
         waiting: Upstream calls that wait for the quota.
-        seconds_left: Estimated seconds until the last of them starts.
+        seconds_left: Estimated seconds until the last waiting call starts.
     """
 
     problem: str
@@ -39,7 +39,7 @@ class UpstreamView:
 
 
 def upstream_view(status: pb.GetStatusResponse) -> UpstreamView:
-    """Return the view of a status reply."""
+    """Convert a status reply to a view."""
     upstream, quota, queue = status.upstream_status, status.quota, status.queue
     limited = quota.per_minute_limit > 0
     failing = upstream.tried and not upstream.available

@@ -1,4 +1,4 @@
-"""Readiness: services answer, first models are trained and loaded."""
+"""Wait for readiness: services answer, and the first models are trained and loaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from coincast_stack.stack import Stack
 from coincast_stack.status.training import JobView, TrainingWatch
 
 POLL_SECONDS = 0.25
-# The training service tries a failed first training again, twice within this time.
+# The training service retries a failed first training twice within this time.
 FAILED_FOR_SECONDS = 30.0
 Progress = Callable[[str, float | None], None]
 
@@ -30,13 +30,13 @@ async def wait_until_ready(
     Args:
         stack: The running stack.
         models: Models that must be served.
-        progress: Called with a sentence and, where it is known, the share that is done (0 to 1).
-        limit_seconds: How long to wait.
-        supervised: True if a supervisor restarts processes that end; they are then no error here.
+        progress: Called with a sentence and the progress (0 to 1), None if that is unknown.
+        limit_seconds: Time limit of the wait.
+        supervised: True if a supervisor restarts processes that end; their end is then no error.
 
     Raises:
-        ChildDeathError: A process ended and no supervisor is there.
-        StackError: A training keeps failing, or the time is up.
+        ChildDeathError: A process ended and there is no supervisor.
+        StackError: A training keeps failing, or the time limit is reached.
     """
     async with TrainingWatch(stack.target("training")) as watch:
         waiting = _MissingParts(stack, watch, models)
@@ -54,7 +54,7 @@ async def wait_until_ready(
 
 
 async def served_models(stack: Stack) -> set[str]:
-    """Return models of which forecast-svc serves a version, as the gateway lists them."""
+    """Return the models of which the forecast service serves a version, from the gateway's list."""
     _, body = await get(f"{stack.gateway_url}/forecasts/models")
     document = as_json(body)
     listed = document.get("models", []) if isinstance(document, dict) else []
@@ -62,7 +62,7 @@ async def served_models(stack: Stack) -> set[str]:
 
 
 class _MissingParts:
-    """The parts of a stack that are not ready yet, in words."""
+    """Finds the first part of a stack that is not ready yet, and describes it."""
 
     def __init__(self, stack: Stack, watch: TrainingWatch, models: tuple[str, ...]) -> None:
         self._stack = stack
