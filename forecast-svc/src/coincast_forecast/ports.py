@@ -22,7 +22,8 @@ class History:
     `partial_reason` is set where the source has more days than it could deliver for now;
     `retry_after_seconds` then says when a further request may give more. `doubt_reason` is set while the
     newest days are not confirmed. `from_sparkline` marks a last week of closes whose hours are assumed: it
-    serves the market features alone.
+    serves the market features alone. `ranges_pending` marks a partial history that has every close: only
+    highs and lows of some days are to come.
     """
 
     candles: Candles
@@ -31,6 +32,7 @@ class History:
     retry_after_seconds: float | None = None
     doubt_reason: str = ""
     from_sparkline: bool = False
+    ranges_pending: bool = False
 
     @property
     def is_whole(self) -> bool:

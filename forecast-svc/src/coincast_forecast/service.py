@@ -329,7 +329,9 @@ def data_reasons(history: History, prediction: Prediction, market_gaps: Sequence
     named = (history.partial_reason, history.doubt_reason)
     if history.provenance.stale and (not history.provenance.reason or history.provenance.reason not in named):
         reasons.append(history.provenance.reason or "the history is older than its fresh window")
-    if history.partial_reason and history.partial_reason != history.doubt_reason:
+    if history.ranges_pending:
+        reasons.append(f"the history of {coin} has all closes, and {history.partial_reason}")
+    elif history.partial_reason and history.partial_reason != history.doubt_reason:
         days = len(history.candles)
         reasons.append(
             f"only {days} days of the history of {coin} are here for now: {history.partial_reason}"
@@ -373,11 +375,16 @@ def _market_gaps(references: Mapping[str, History | CoincastError]) -> tuple[str
 
     A source may lack a coin for good; that is no gap.
     """
-    weeks, missing = [], []
+    weeks: list[str] = []
+    missing: list[str] = []
+    closes: list[str] = []
     for coin, found in references.items():
         if isinstance(found, History) and found.from_sparkline:
             weeks.append(coin)
-        elif bool(found.partial_reason) if isinstance(found, History) else not isinstance(found, NotFound):
+        elif isinstance(found, History):
+            if found.partial_reason:
+                (closes if found.ranges_pending else missing).append(coin)
+        elif not isinstance(found, NotFound):
             missing.append(coin)
     gaps = []
     if missing:
@@ -388,6 +395,9 @@ def _market_gaps(references: Mapping[str, History | CoincastError]) -> tuple[str
         gaps.append(
             f"the market features know only the last week of {names}, whose histories are not here yet"
         )
+    if closes:
+        names = ", ".join(closes)
+        gaps.append(f"the market features lack highs and lows of {names}, which are not here yet")
     return tuple(gaps)
 
 

@@ -189,6 +189,8 @@ class History:
     in_doubt: bool = False
     # Whether the candles are those of a sparkline, whose hours are assumed.
     from_sparkline: bool = False
+    # Partial only in that highs and lows of some days are to come.
+    ranges_pending: bool = False
     # None in a history of days.
     hours: Sequence[HourlyCandle] | None = None
 

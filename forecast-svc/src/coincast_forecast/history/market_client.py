@@ -73,6 +73,7 @@ class MarketClient:
             vs_currency=vs_currency,
             days=days,
             sparkline_ids=sparkline_ids,
+            closes_first=known_at is None,
         )
         if known_at is not None:
             request.known_at.FromDatetime(known_at)
@@ -116,7 +117,7 @@ class MarketClient:
         return found
 
     async def _fetch_one(self, coin: str, vs_currency: str, days: int) -> History | CoincastError:
-        request = pb.GetHistoryRequest(id=coin, vs_currency=vs_currency, days=days)
+        request = pb.GetHistoryRequest(id=coin, vs_currency=vs_currency, days=days, closes_first=True)
         try:
             reply = await self._stub.GetHistory(request, timeout=self._timeout_seconds)
         except Unavailable as error:
@@ -150,6 +151,7 @@ class Chunk:
     retry_after_seconds: float | None = None
     doubt_reason: str = ""
     from_sparkline: bool = False
+    ranges_pending: bool = False
 
 
 def chunk_of(message: pb.History) -> Chunk:
@@ -165,6 +167,7 @@ def chunk_of(message: pb.History) -> Chunk:
         retry_after_seconds=message.retry_after_seconds if message.HasField("retry_after_seconds") else None,
         doubt_reason="; ".join(message.quality_notes) or DEFAULT_DOUBT_REASON if message.in_doubt else "",
         from_sparkline=message.from_sparkline,
+        ranges_pending=message.ranges_pending,
     )
 
 
@@ -197,6 +200,7 @@ def history_of(coin: str, chunks: Sequence[Chunk]) -> History | CoincastError:
         retry_after_seconds=partial.retry_after_seconds if partial is not None else None,
         doubt_reason=next((c.doubt_reason for c in chunks if c.doubt_reason), ""),
         from_sparkline=any(chunk.from_sparkline for chunk in chunks),
+        ranges_pending=partial is not None and partial.ranges_pending,
     )
 
 

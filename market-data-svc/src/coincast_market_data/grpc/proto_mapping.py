@@ -319,6 +319,7 @@ def history(found: domain.History) -> market_pb2.History:
         quality_notes=found.quality_notes,
         in_doubt=found.in_doubt,
         from_sparkline=found.from_sparkline,
+        ranges_pending=found.ranges_pending,
         interval=market_pb2.CANDLE_INTERVAL_ONE_DAY
         if found.hours is None
         else market_pb2.CANDLE_INTERVAL_ONE_HOUR,

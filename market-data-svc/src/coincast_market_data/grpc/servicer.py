@@ -221,7 +221,14 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
                 stored_only=stored_only,
             )
         return await history.get(
-            coin, currency, days, age, priority, known_at=known_at, week_after=week_after
+            coin,
+            currency,
+            days,
+            age,
+            priority,
+            known_at=known_at,
+            week_after=week_after,
+            closes_first=request.closes_first,
         )
 
     async def _spans(

@@ -55,6 +55,7 @@ from coincast_market_data.history.continuity import (
     tail_start,
     unconfirmed_tail,
 )
+from coincast_market_data.history.deepening import CallerPrecedence, HistoryDeepener
 from coincast_market_data.identifiers import document_key
 from coincast_market_data.ports import DataClock, Priority, Upstream, UpstreamRequest
 from coincast_market_data.validation.outliers import (
@@ -260,6 +261,8 @@ MOST_COINS_REMEMBERED = 5000
 # How far back one call of a free plan has hourly points.
 FREE_HOURS_DAYS = HOURLY_DAYS
 HOURS_RETRY_SECONDS = 300.0
+# With no more calls than this, a caller waits for whole candles.
+FEW_CALLS = 2
 # How often a closed day that the upstream does not have yet is requested, and for how many days.
 LATE_RETRY_SECONDS = 600.0
 LATE_DAYS = 7
@@ -316,6 +319,8 @@ class GapFiller:
         # The first day of the last request for hours, and until when hours are not requested again.
         self._hours_requested: LRUCache[tuple[str, str], tuple[date, float]] = LRUCache(MOST_COINS_REMEMBERED)
         self._series = series
+        self._precedence = CallerPrecedence()
+        self._deepener = HistoryDeepener(self.enrich)
         self._archive = archive
         self._clock = clock
         self._quality = quality
@@ -384,7 +389,15 @@ class GapFiller:
         late = self._absences(coin, currency, last_closed_day(now)).late.values()
         return min((until - now for until in late if now < until), default=None)
 
-    async def fill(self, coin: str, currency: str, first: date, priority: Priority = Priority.HISTORY) -> int:
+    async def fill(
+        self,
+        coin: str,
+        currency: str,
+        first: date,
+        priority: Priority = Priority.HISTORY,
+        *,
+        closes_first: bool = False,
+    ) -> int:
         """Fetch what is missing from `first` on and return how many candles were added.
 
         Raises the errors of the fetches.
@@ -394,30 +407,57 @@ class GapFiller:
             currency: Canonical code.
             first: The earliest day that is needed.
             priority: Share of the quota that the calls may use.
+            closes_first: Whether closes suffice, which one call brings for all days; the days are then
+                completed in the background.
         """
         # A short request neither waits for a long fill nor gets its daily points instead of hourly ones.
         far = (last_closed_day(self._clock.now()) - first).days >= HOURLY_DAYS
-        key = (coin, currency, priority, far)
-        return await self._turns.take(key, first, lambda day: self._fill(coin, currency, day, priority))
+        key = (coin, currency, priority, far, closes_first)
 
-    async def _fill(self, coin: str, currency: str, first: date, priority: Priority) -> int:
+        async def fill(day: date) -> int:
+            added = await self._fill(coin, currency, day, priority, closes_first=closes_first)
+            if closes_first and added:
+                self._deepener.submit(coin, currency, day)
+            return added
+
+        return await self._turns.take(key, first, fill)
+
+    def takes_many_calls(self, missing: Sequence[date], currency: str) -> bool:
+        """Return whether whole candles of these days take more calls than their closes and a quarter's."""
+        today = last_closed_day(self._clock.now()) + ONE_DAY
+        return len(plan_calls(missing, today, currency, hourly=self._hourly)) > FEW_CALLS
+
+    def is_deepening(self, coin: str, currency: str) -> bool:
+        """Return whether days of which only the close is stored are being completed."""
+        return self._deepener.is_pending(coin, currency)
+
+    async def wait_until_deep(self, coin: str, currency: str) -> None:
+        """Return once no day of a coin is being completed."""
+        await self._deepener.wait(coin, currency)
+
+    async def _fill(
+        self, coin: str, currency: str, first: date, priority: Priority, *, closes_first: bool
+    ) -> int:
+        hourly = self._hourly and not closes_first
         try:
-            return await self._fill_once(coin, currency, first, priority)
+            return await self._fill_once(coin, currency, first, priority, hourly=hourly)
         except BeyondPlanReach as error:
             if self.reach_days <= FREE_REACH_DAYS:
                 raise
             # The plan is smaller than assumed, as the refusal shows; this happens once.
             log.warning("history_beyond_plan", reason=error.message, reach_days=FREE_REACH_DAYS)
             self.reach_days = FREE_REACH_DAYS
-            return await self._fill_once(coin, currency, first, priority)
+            return await self._fill_once(coin, currency, first, priority, hourly=hourly)
 
-    async def _fill_once(self, coin: str, currency: str, first: date, priority: Priority) -> int:
+    async def _fill_once(
+        self, coin: str, currency: str, first: date, priority: Priority, *, hourly: bool
+    ) -> int:
         last = last_closed_day(self._clock.now())
         # One call brings a quarter as cheaply as a day, and hourly points with it: a look for the newest day
         # leaves whole candles behind instead of a stub.
         first = min(first, last - timedelta(days=HOURLY_DAYS - 1))
         missing = await self.missing(coin, currency, first)
-        calls = plan_calls(missing, last + timedelta(days=1), currency, hourly=self._hourly)
+        calls = plan_calls(missing, last + timedelta(days=1), currency, hourly=hourly)
         turn = asyncio.Semaphore(self._at_once)
         stop = asyncio.Event()
 
@@ -586,7 +626,14 @@ class GapFiller:
 
     async def _call(self, coin: str, currency: str, call: Call, priority: Priority) -> tuple[int, bool]:
         request = UpstreamRequest(f"coins/{coin}/{call.path}", call.query, "series", priority)
-        reply = await self._series.fetch(request)
+        if priority >= Priority.BULK:
+            await self._precedence.give_way()
+            return await self._store_series(coin, currency, call, await self._series.fetch(request))
+        with self._precedence.caller():
+            return await self._store_series(coin, currency, call, await self._series.fetch(request))
+
+    async def _store_series(self, coin: str, currency: str, call: Call, reply: Series) -> tuple[int, bool]:
+        """Add the candles of a series to the archive; return how many, and whether it had any point."""
         points, findings = clean_series(reply.document, reply.received_at)
         self._report(coin, currency, findings)
         candles = build_candles(points, last_closed_day(self._clock.now()))
@@ -940,6 +987,7 @@ class GapFiller:
 
     async def aclose(self) -> None:
         """Cancel the fills in flight."""
+        await self._deepener.aclose()
         await self._turns.aclose()
 
 

@@ -39,6 +39,7 @@ REFUSED_SECONDS = 60.0
 # When a partial history is worth asking for again, where the failure does not say.
 RETRY_PARTIAL_SECONDS = 10.0
 IN_DOUBT = "days tenfold off those beside them wait for a second fetch to confirm them"
+RANGES_PENDING = "highs and lows of {days} days are being fetched"
 HOURS_CONTRADICT = "the hours are far off the days of the same time, and neither is confirmed yet"
 HOURS_IN_DOUBT = "hours tenfold off those before them wait for a second fetch to confirm them"
 # The newest hours are compared with the days: a contradiction that is not mended reaches to the end.
@@ -109,6 +110,7 @@ class HistoryService:
         *,
         known_at: float | None = None,
         week_after: float | None = None,
+        closes_first: bool = False,
     ) -> History:
         """Return the last `days` closed days, newest last; if fewer are available, the reason is stated.
 
@@ -126,6 +128,8 @@ class HistoryService:
             week_after: Until when (monotonic seconds) to wait for a coin that is not stored, before the week
                 of
                 its sparkline is returned; None to wait without limit.
+            closes_first: Whether closes suffice at first, where whole days take many calls; those follow in
+                the background.
 
         Raises:
             InvalidInput: An argument is not valid.
@@ -143,7 +147,11 @@ class HistoryService:
         patience = None
         if week_after is not None and not self._archive.holds(coin, currency):
             patience = week_after - self._monotonic.monotonic()
-        fetched, error = await self._fill(coin, currency, first, priority, patience)
+        if priority is Priority.BULK:
+            await self._filler.wait_until_deep(coin, currency)
+        fetched, error = await self._fill(
+            coin, currency, first, priority, patience, closes_first=closes_first
+        )
         odd = await self._filler.implausible_days(coin, currency)
         kept = within(await self._archive.read(coin, currency), first, last)
         candles = [candle for candle in kept if candle.day not in odd] if odd else kept
@@ -432,6 +440,8 @@ class HistoryService:
         first: date,
         priority: Priority,
         most_seconds: float | None = None,
+        *,
+        closes_first: bool = False,
     ) -> tuple[bool, CoincastError | None]:
         """Fill the gaps, within `most_seconds` if that is given; without any time no fetch is started.
 
@@ -454,7 +464,14 @@ class HistoryService:
             patience = min(patience, most_seconds)
         try:
             async with asyncio.timeout(patience):
-                return await self._filler.fill(coin, currency, first, priority) > 0, None
+                added = await self._filler.fill(
+                    coin,
+                    currency,
+                    first,
+                    priority,
+                    closes_first=closes_first and self._filler.takes_many_calls(missing, currency),
+                )
+                return added > 0, None
         except TimeoutError:
             return False, late_error(self._seconds_to_turn(priority))
         except NotFound:
@@ -501,6 +518,7 @@ class HistoryService:
             retry_after_seconds=retry_after,
             quality_notes=[IN_DOUBT] if in_doubt else [],
             in_doubt=in_doubt,
+            ranges_pending=reason.startswith(RANGES_PENDING.partition(" {")[0]),
         )
 
     def _completeness(
@@ -521,6 +539,9 @@ class HistoryService:
         if late is not None and candles[-1].day < last_closed_day(self._clock.now()):
             newest = candles[-1].day.isoformat()
             return Completeness.PARTIAL, f"CoinGecko has no candle after {newest} yet", late
+        bare = sum(not candle.is_whole for candle in candles)
+        if bare and self._filler.is_deepening(coin, currency):
+            return Completeness.PARTIAL, RANGES_PENDING.format(days=bare), RETRY_PARTIAL_SECONDS
         if truncated and (isinstance(error, BeyondPlanReach) or self._starts_at_reach(candles[0].day)):
             return Completeness.CUT_BY_PLAN, "", None
         return Completeness.WHOLE, "", None

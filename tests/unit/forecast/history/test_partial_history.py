@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from coincast.common.v1 import common_pb2
@@ -27,6 +28,7 @@ class PartialSource(FakeSource):
         super().__init__()
         self.partial: dict[str, int] = {}
         self.unconfirmed: set[str] = set()
+        self.without_ranges: set[str] = set()
 
     async def fetch(self, ids, vs_currency, days, *, sparkline_ids=()):
         found = await super().fetch(ids, vs_currency, days)
@@ -37,6 +39,15 @@ class PartialSource(FakeSource):
                 found[coin] = dataclasses.replace(
                     history, candles=candles, partial_reason="the quota is used up", retry_after_seconds=20.0
                 )
+        for coin in self.without_ranges:
+            bare = found[coin]
+            assert isinstance(bare, History)
+            nothing = np.full(len(bare.candles), np.nan)
+            candles = dataclasses.replace(bare.candles, open=nothing, high=nothing, low=nothing)
+            reason = "highs and lows of 800 days are being fetched"
+            found[coin] = dataclasses.replace(
+                bare, candles=candles, partial_reason=reason, retry_after_seconds=10.0, ranges_pending=True
+            )
         for coin in self.unconfirmed:
             doubted = found[coin]
             assert isinstance(doubted, History)
@@ -88,6 +99,24 @@ async def test_a_forecast_from_a_partial_history_says_so_and_is_not_cached(
     )
     source.partial.clear()
     kit.clock.advance(21)
+    assert not (await kit.one("dogecoin", model="lightgbm")).forecast.degraded
+
+
+@pytest.mark.parametrize("coin", ["dogecoin", "bitcoin"])
+async def test_a_forecast_from_closes_alone_says_that_highs_and_lows_are_to_come(
+    kit: Kit, source: PartialSource, coin: str
+) -> None:
+    kit.models["lightgbm"].spec = FeatureSpec((next(iter(FEATURES)),))
+    source.without_ranges.add(coin)
+    forecast = (await kit.one("dogecoin", model="lightgbm")).forecast
+    assert (forecast.served_by, forecast.degraded) == ("lightgbm", True)
+    assert forecast.reason == (
+        "the history of dogecoin has all closes, and highs and lows of 800 days are being fetched"
+        if coin == "dogecoin"
+        else "the market features lack highs and lows of bitcoin, which are not here yet"
+    )
+    source.without_ranges.clear()
+    kit.clock.advance(11)
     assert not (await kit.one("dogecoin", model="lightgbm")).forecast.degraded
 
 

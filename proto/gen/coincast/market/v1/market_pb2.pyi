@@ -708,6 +708,7 @@ class GetHistoryRequest(_message.Message):
     FROM_TIME_FIELD_NUMBER: _builtins.int
     TO_TIME_FIELD_NUMBER: _builtins.int
     KNOWN_AT_FIELD_NUMBER: _builtins.int
+    CLOSES_FIRST_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     vs_currency: _builtins.str
     """Empty means usd."""
@@ -718,6 +719,10 @@ class GetHistoryRequest(_message.Message):
     """As in GetPricesRequest."""
     interval: Global___CandleInterval.ValueType
     """Daily candles where not given. With hourly candles, `days` counts spans of 24 closed hours."""
+    closes_first: _builtins.bool
+    """Days only: where whole candles take many calls, give the closes of all days first, which take one; highs and lows
+    follow in the background, and until then the history is partial.
+    """
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
         """The first and the last moment at which a candle may start, inclusive. With `from_time` they take the place of
@@ -745,10 +750,11 @@ class GetHistoryRequest(_message.Message):
         from_time: _timestamp_pb2.Timestamp | None = ...,
         to_time: _timestamp_pb2.Timestamp | None = ...,
         known_at: _timestamp_pb2.Timestamp | None = ...,
+        closes_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "from_time", b"from_time", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "days", b"days", "encode_json", b"encode_json", "from_time", b"from_time", "id", b"id", "interval", b"interval", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "closes_first", b"closes_first", "days", b"days", "encode_json", b"encode_json", "from_time", b"from_time", "id", b"id", "interval", b"interval", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_age_seconds: _TypeAlias = _typing.Literal["max_age_seconds"]  # noqa: Y015
     _WhichOneofArgType__max_age_seconds: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds"]  # noqa: Y015
@@ -803,6 +809,7 @@ class History(_message.Message):
     IN_DOUBT_FIELD_NUMBER: _builtins.int
     ARROW_FIELD_NUMBER: _builtins.int
     FROM_SPARKLINE_FIELD_NUMBER: _builtins.int
+    RANGES_PENDING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     vs_currency: _builtins.str
     truncated: _builtins.bool
@@ -826,6 +833,8 @@ class History(_message.Message):
     """True for days that are derived from the hourly prices of a sparkline, whose hours are assumed: a close can be off
     by about an hour. Only for a coin named in sparkline_ids, and partial always.
     """
+    ranges_pending: _builtins.bool
+    """True for a partial history of which only highs and lows are to come: every day that the source has has its close."""
     @_builtins.property
     def candles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candle]: ...
     @_builtins.property
@@ -866,10 +875,11 @@ class History(_message.Message):
         in_doubt: _builtins.bool = ...,
         arrow: _builtins.bytes = ...,
         from_sparkline: _builtins.bool = ...,
+        ranges_pending: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds", "known_at", b"known_at", "provenance", b"provenance", "retry_after_seconds", b"retry_after_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds", "arrow", b"arrow", "candles", b"candles", "completeness", b"completeness", "from_sparkline", b"from_sparkline", "hourly_candles", b"hourly_candles", "id", b"id", "in_doubt", b"in_doubt", "interval", b"interval", "known_at", b"known_at", "missing_dates", b"missing_dates", "partial_reason", b"partial_reason", "provenance", b"provenance", "quality_notes", b"quality_notes", "retry_after_seconds", b"retry_after_seconds", "truncated", b"truncated", "truncated_reason", b"truncated_reason", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds", "arrow", b"arrow", "candles", b"candles", "completeness", b"completeness", "from_sparkline", b"from_sparkline", "hourly_candles", b"hourly_candles", "id", b"id", "in_doubt", b"in_doubt", "interval", b"interval", "known_at", b"known_at", "missing_dates", b"missing_dates", "partial_reason", b"partial_reason", "provenance", b"provenance", "quality_notes", b"quality_notes", "ranges_pending", b"ranges_pending", "retry_after_seconds", b"retry_after_seconds", "truncated", b"truncated", "truncated_reason", b"truncated_reason", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__retry_after_seconds: _TypeAlias = _typing.Literal["retry_after_seconds"]  # noqa: Y015
     _WhichOneofArgType__retry_after_seconds: _TypeAlias = _typing.Literal["_retry_after_seconds", b"_retry_after_seconds"]  # noqa: Y015
@@ -1006,6 +1016,7 @@ class StreamHistoryRequest(_message.Message):
     ENCODE_ARROW_FIELD_NUMBER: _builtins.int
     SPARKLINE_IDS_FIELD_NUMBER: _builtins.int
     STORED_ONLY_FIELD_NUMBER: _builtins.int
+    CLOSES_FIRST_FIELD_NUMBER: _builtins.int
     vs_currency: _builtins.str
     days: _builtins.int
     max_age_seconds: _builtins.float
@@ -1020,6 +1031,8 @@ class StreamHistoryRequest(_message.Message):
     """Fill `arrow` of each history with its candles, and leave `candles` and `hourly_candles` empty."""
     stored_only: _builtins.bool
     """Hours only: give what is stored, and fetch nothing. A caller that can do without takes no call of the plan."""
+    closes_first: _builtins.bool
+    """As in GetHistoryRequest."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 250 ids."""
@@ -1051,10 +1064,11 @@ class StreamHistoryRequest(_message.Message):
         encode_arrow: _builtins.bool = ...,
         sparkline_ids: _abc.Iterable[_builtins.str] | None = ...,
         stored_only: _builtins.bool = ...,
+        closes_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "from_time", b"from_time", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "bulk", b"bulk", "days", b"days", "encode_arrow", b"encode_arrow", "from_time", b"from_time", "ids", b"ids", "interval", b"interval", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "sparkline_ids", b"sparkline_ids", "stored_only", b"stored_only", "to_time", b"to_time", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds", "bulk", b"bulk", "closes_first", b"closes_first", "days", b"days", "encode_arrow", b"encode_arrow", "from_time", b"from_time", "ids", b"ids", "interval", b"interval", "known_at", b"known_at", "max_age_seconds", b"max_age_seconds", "sparkline_ids", b"sparkline_ids", "stored_only", b"stored_only", "to_time", b"to_time", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_age_seconds: _TypeAlias = _typing.Literal["max_age_seconds"]  # noqa: Y015
     _WhichOneofArgType__max_age_seconds: _TypeAlias = _typing.Literal["_max_age_seconds", b"_max_age_seconds"]  # noqa: Y015
