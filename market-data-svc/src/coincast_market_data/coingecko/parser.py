@@ -13,6 +13,9 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from coincast_market_data.coingecko.error_mapping import BadData
 from coincast_market_data.domain import Coin, Market, OhlcCandle, Quote
 
@@ -390,6 +393,13 @@ def _length(document: Mapping[str, Any], name: str) -> int:
 
 
 def _prices(rows: Sequence[Any], now: float, findings: CleaningReport) -> dict[float, float]:
+    """Return prices by time stamp; rows that cannot be true are counted and left out."""
+    faultless = _faultless_columns(rows)
+    if faultless is not None:
+        stamps, values = faultless
+        in_time = stamps[0] / 1000 >= EARLIEST and stamps[-1] / 1000 <= now + FUTURE_SECONDS
+        if in_time and np.isfinite(values).all() and values.min() > 0:
+            return dict(zip(stamps.tolist(), values.tolist(), strict=True))
     prices: dict[float, float] = {}
     contradicted: set[float] = set()
     before = 0.0
@@ -415,6 +425,11 @@ def _prices(rows: Sequence[Any], now: float, findings: CleaningReport) -> dict[f
 
 def _side(rows: Any, findings: CleaningReport) -> dict[float, float]:
     """Return market caps or volumes by time stamp; the first of duplicates."""
+    faultless = _faultless_columns(rows)
+    if faultless is not None:
+        stamps, figures = faultless
+        if np.isfinite(figures).all() and figures.min() >= 0:
+            return dict(zip(stamps.tolist(), figures.tolist(), strict=True))
     values: dict[float, float] = {}
     for row in rows if isinstance(rows, list) else ():
         stamp = _stamp(row)
@@ -424,6 +439,25 @@ def _side(rows: Any, findings: CleaningReport) -> dict[float, float]:
         elif stamp is not None and row[1] is not None:
             values.setdefault(stamp, float(row[1]))
     return values
+
+
+def _faultless_columns(rows: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return time stamps (n,), increasing, and values (n,) of rows that are pairs of numbers; else None.
+
+    Nearly every series passes, in a tenth of the time that a check of row after row takes. Any other series
+    is checked row by row, which counts each fault by its reason.
+    """
+    if not isinstance(rows, list) or set(map(type, rows)) != {list} or set(map(len, rows)) != {2}:
+        return None
+    stamps, values = zip(*rows, strict=True)
+    if not {int, float}.issuperset(map(type, (*stamps, *values))):
+        return None
+    try:
+        times = np.array(stamps, dtype=np.float64)
+        columns = times, np.array(values, dtype=np.float64)
+    except OverflowError:
+        return None
+    return columns if np.isfinite(times).all() and (np.diff(times) > 0).all() else None
 
 
 def _stamp(row: Any) -> float | None:
@@ -436,6 +470,9 @@ def drop_jumps(points: Sequence[Point]) -> list[Point]:
     Two in a row are a move, not an error.
     """
     prices = [point.price for point in points]
+    former, following = np.array(prices[:-1]), np.array(prices[1:])
+    if ((former < following * JUMP_FACTOR) & (following < former * JUMP_FACTOR)).all():
+        return list(points)
     return [point for index, point in enumerate(points) if not is_jump(prices, index)]
 
 

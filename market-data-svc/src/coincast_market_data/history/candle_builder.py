@@ -8,6 +8,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby, pairwise
 from statistics import median
 
+import numpy as np
+from numpy.typing import NDArray
+
 from coincast_market_data.coingecko.parser import Point
 from coincast_market_data.domain import Candle, HourlyCandle
 
@@ -107,7 +110,9 @@ def _midnight_points(points: Sequence[Point]) -> dict[date, Point]:
 def _from_intraday(points: Sequence[Point]) -> list[Candle]:
     at_midnight = _midnight_points(points)
     candles = []
-    for day, group in groupby(points, key=lambda point: day_of(point.at)):
+    # By the number of the day, which is much cheaper than its date.
+    for number, group in groupby(points, key=lambda point: point.at // DAY_SECONDS):
+        day = day_of(number * DAY_SECONDS)
         candle = _one_day(day, list(group), at_midnight.get(day), at_midnight.get(day + ONE_DAY))
         if candle is not None:
             candles.append(candle)
@@ -160,35 +165,44 @@ def build_hours(points: Sequence[Point], last_hour: int) -> list[HourlyCandle]:
     """
     if len(points) < 2 or median(b.at - a.at for a, b in pairwise(points)) > MAX_SPACING_SECONDS:
         return []
-    times = [point.at for point in points]
+    times = np.array([point.at for point in points])
     first = int(times[0] // HOUR_SECONDS) * HOUR_SECONDS
-    candles = []
-    opening = _price_at(points, times, first)
     # No hour after the last point has a close: a chart of an old span must not be walked to today.
-    for start in range(first, min(last_hour, int(times[-1])) + 1, HOUR_SECONDS):
-        close = _price_at(points, times, start + HOUR_SECONDS)
-        if close is not None:
-            begin, end = bisect_left(times, start), bisect_right(times, start + HOUR_SECONDS)
-            high = low = None
-            if opening and end - begin >= MIN_POINTS_FOR_RANGE:
-                prices = [opening, close, *(point.price for point in points[begin:end])]
-                high, low = max(prices), min(prices)
-            candles.append(HourlyCandle(start, close, open=opening, high=high, low=low))
-        opening = close
+    starts = range(first, min(last_hour, int(times[-1])) + 1, HOUR_SECONDS)
+    ends = np.array(starts) + HOUR_SECONDS
+    at_hours = _points_at(times, np.append(first, ends))
+    prices = [None if index < 0 else points[index].price for index in at_hours.tolist()]
+    begins, stops = np.searchsorted(times, starts), np.searchsorted(times, ends, side="right")
+    inside = zip(begins.tolist(), stops.tolist(), strict=True)
+    candles = []
+    for start, (opening, close), (begin, stop) in zip(starts, pairwise(prices), inside, strict=True):
+        if close is None:
+            continue
+        high = low = None
+        if opening and stop - begin >= MIN_POINTS_FOR_RANGE:
+            within_hour = [opening, close, *(point.price for point in points[begin:stop])]
+            high, low = max(within_hour), min(within_hour)
+        candles.append(HourlyCandle(start, close, open=opening, high=high, low=low))
     return candles
 
 
-def _price_at(points: Sequence[Point], times: Sequence[float], moment: float) -> float | None:
-    """Return the price of the point nearest to a full hour; None where no point is near enough.
+def _points_at(times: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the index of the point nearest to each full hour; -1 where no point is near enough.
 
     Of two points equally near, the earlier one counts.
+
+    Args:
+        times: Times of the points (n,), UNIX seconds, increasing.
+        moments: Full hours (m,), UNIX seconds.
+
+    Returns:
+        Indexes into `times` (m,).
     """
-    after = bisect_left(times, moment)
-    nearest, distance = None, 0.0
-    if after > 0 and times[after - 1] >= moment - BEFORE_END_SECONDS:
-        nearest, distance = points[after - 1], moment - times[after - 1]
-    if after < len(times) and times[after] <= moment + AFTER_END_SECONDS:
-        gap = times[after] - moment
-        if nearest is None or gap < distance:
-            nearest = points[after]
-    return nearest.price if nearest else None
+    after = np.searchsorted(times, moments)
+    padded = np.concatenate(([-np.inf], times, [np.inf]))
+    gap_before, gap_after = moments - padded[after], padded[after + 1] - moments
+    use_after = (gap_after <= AFTER_END_SECONDS) & (
+        (gap_after < gap_before) | (gap_before > BEFORE_END_SECONDS)
+    )
+    use_before = ~use_after & (gap_before <= BEFORE_END_SECONDS)
+    return np.where(use_after, after, np.where(use_before, after - 1, -1))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coincast_market_data.coingecko.parser import Point
 from coincast_market_data.history.candle_builder import build_hours, last_closed_hour
@@ -51,3 +53,15 @@ def test_a_chart_of_an_old_span_is_not_walked_to_the_newest_hour() -> None:
     """The work depends on the points alone; walking a billion hours would not end within the test's time."""
     old = build_hours(series(5), START + 10**9 * HOUR)
     assert old == build_hours(series(5), START + 3 * HOUR)
+
+
+@given(st.lists(st.integers(0, 40_000), min_size=3, max_size=60, unique=True).map(sorted))
+def test_each_close_is_the_price_of_the_nearest_point_from_15_minutes_before_to_5_after(
+    seconds: list[int],
+) -> None:
+    points = [Point(START + second, 100.0 + number) for number, second in enumerate(seconds)]
+    for candle in build_hours(points, START + 20 * HOUR):
+        end = candle.start + HOUR
+        near = [point for point in points if end - 900 <= point.at <= end + 300]
+        nearest = min(near, key=lambda point: (abs(point.at - end), point.at))
+        assert candle.close == nearest.price
