@@ -22,7 +22,6 @@ ELSEWHERE = {
         "cli": f"{OVER_REST}access.py",
         "clients/forecast.py": f"{OVER_REST}stale_forecasts.py",
         "clients/past_forecasts.py": f"{OVER_REST}past_forecasts.py",
-        "clients/resilient.py": f"{OVER_REST}breaker.py",
         "clients/training.py": f"{OVER_REST}training.py",
         "coingecko_compat": f"{OVER_REST}mirror_errors.py",
         "dependencies.py": f"{OVER_REST}line.py",
