@@ -149,6 +149,20 @@ async def test_a_refused_key_is_not_tried_again(
     assert transport.paths == calls
 
 
+async def test_a_refusal_that_make_run_has_met_costs_no_further_call(tmp_path: Path) -> None:
+    transport = CountingTransport(replying(401, b'{"error":"invalid api key"}'))
+    known = {"cause": "invalid_key", "sentence": "CoinGecko refuses the key. Check it.", "at": time.time()}
+    changes = {"plan": PlanName.AUTO, "api_key": "CG-mistyped", "known_refusal": json.dumps(known)}
+    async with running_market(
+        settings(tmp_path, **changes), transport=httpx2.MockTransport(transport)
+    ) as stub:
+        status = await until_tried(stub)
+        assert (status.cause, status.permanent) == ("invalid_key", True)
+        with pytest.raises(Unavailable, match="CoinGecko refuses the key"):
+            await stub.GetPrices(pb.GetPricesRequest(ids=["bitcoin"]), timeout=5)
+    assert transport.paths == []
+
+
 async def test_a_mirrored_path_that_the_plan_lacks_stops_no_other_call(tmp_path: Path) -> None:
     def answer(request: httpx2.Request) -> httpx2.Response:
         if request.url.path.endswith("/key"):

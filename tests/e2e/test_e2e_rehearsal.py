@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from coincast_stack.options import RehearsedPlan
 from coincast_stack.rehearsal.record import RehearsalRecord
-from coincast_stack.rehearsal.rehearse import RehearsedPlan, rehearse
+from coincast_stack.rehearsal.rehearse import rehearse
 from tests.e2e.test_e2e_commands import allowance
 from tests.integration.training_rig import QUICK_RECIPES
 

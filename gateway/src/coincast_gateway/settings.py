@@ -29,7 +29,7 @@ class Settings(ServiceSettings):
     )
 
     start_grace_seconds: float = Field(
-        60.0,
+        600.0,
         ge=0,
         description="How long after its first answer a service counts as starting: late answers are 503 with"
         " Retry-After until then, 504 later.",

@@ -122,6 +122,8 @@ async def open_infrastructure(
     raw = HttpUpstream(http, settings, data_clock, plan)
     plan.on_change(lambda changed: limiter.use_limits(rate_limits(changed)))
     availability = UpstreamAvailability(clock)
+    if settings.known_refusal:
+        availability.hold_known(settings.known_refusal)
     plan.on_change(lambda _: availability.forget_requests())
     monitor = PlanMonitor(
         plan,

@@ -52,6 +52,11 @@ class Settings(ServiceSettings):
         PlanName.KEYLESS,
         description="keyless, demo, basic, analyst, lite, pro; auto finds it from the key.",
     )
+    known_refusal: str = Field(
+        "",
+        description="A refusal that CoinGecko gave just before the start, as JSON (cause, sentence, at in"
+        " UNIX seconds): `make run` sets it, so that the service does not ask again within an hour.",
+    )
     api_key: SecretStr | None = Field(None, description="The key of the plan; best as a file of secrets.")
 
     per_minute_limit: int | None = Field(

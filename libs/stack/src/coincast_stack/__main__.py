@@ -1,4 +1,10 @@
-"""`python -m coincast_stack run|demo|doctor|import|rehearse`: the commands behind the Makefile's targets."""
+"""`python -m coincast_stack run|demo|doctor|import|rehearse`: the commands behind the Makefile's targets.
+
+Each command imports what it needs when it runs. On a busy machine these imports take seconds, and `run`
+begins to check CoinGecko before them.
+"""
+
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
@@ -15,15 +21,9 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from coincast_stack.console import console
-from coincast_stack.demo import NO_ARTIFACT_NEEDED, demo
-from coincast_stack.doctor import examine, setup_of, show
 from coincast_stack.errors import StackError
-from coincast_stack.options import StackOptions, Upstream
-from coincast_stack.rehearsal.rehearse import RehearsedPlan, rehearse
-from coincast_stack.rehearsal.time_line import TimeLine
-from coincast_stack.run import run
-from coincast_stack.state_file import read_state_file
+from coincast_stack.options import RehearsedPlan, StackOptions, Upstream
+from coincast_stack.upstream_check import begin_check
 
 app = typer.Typer(
     rich_markup_mode=None, add_completion=False, help="Run Coincast as processes on this machine."
@@ -78,6 +78,10 @@ def run_command(
     api_key: KeyOption = "",
 ) -> None:
     """Start the whole system and keep it running until Ctrl-C."""
+    check = begin_check(upstream, api_key, lambda text: typer.secho(text, fg="red", bold=True))
+    from coincast_stack.console import console
+    from coincast_stack.run import run
+
     options = StackOptions(
         var_dir,
         upstream,
@@ -88,7 +92,7 @@ def run_command(
         coingecko_api_key=api_key,
         admin_token=secrets.token_urlsafe(18),
     )
-    _run_to_exit_code(run(options, console()))
+    _run_to_exit_code(run(options, console(), check))
 
 
 @app.command("doctor")
@@ -100,6 +104,9 @@ def doctor_command(
     api_key: KeyOption = "",
 ) -> None:
     """Check upstream, key and plan, Redis, disk, port and versions; exit code 1 if a check fails."""
+    from coincast_stack.console import console
+    from coincast_stack.doctor import examine, setup_of, show
+
     setup = setup_of(os.environ, var_dir, port, redis_url=redis_url, api_key=api_key)
     raise typer.Exit(show(asyncio.run(examine(setup)), console()))
 
@@ -121,6 +128,8 @@ def import_command(
 
     Rejected rows are listed with their line; exit code 1 if a file was refused.
     """
+    from coincast_stack.state_file import read_state_file
+
     running = read_state_file(var_dir)
     upstream = Upstream(running.upstream) if running is not None else Upstream.COINGECKO
     state = Path(running.state_dir) if running is not None else var_dir
@@ -138,6 +147,10 @@ def rehearse_command(
     ] = RehearsedPlan.KEYLESS,
 ) -> None:
     """Rehearse a start under the limits of a CoinGecko plan, with a time line; exit code 1 if it fails."""
+    from coincast_stack.console import console
+    from coincast_stack.rehearsal.rehearse import rehearse
+    from coincast_stack.rehearsal.time_line import TimeLine
+
     with tempfile.TemporaryDirectory(prefix="coincast-rehearsal-") as folder:
         time_line = TimeLine(console())
         record = _run_to_exit_code(rehearse(plan, Path(folder), time_line.say))
@@ -164,6 +177,9 @@ def demo_command(
     ] = False,
 ) -> None:
     """Start all services, print one forecast of a starter version or a model trained now, and stop."""
+    from coincast_stack.console import console
+    from coincast_stack.demo import NO_ARTIFACT_NEEDED, demo
+
     models = () if model in NO_ARTIFACT_NEEDED else (model,)
     trained = {"TRAINING_STARTER": "false"} if train else {}
     with tempfile.TemporaryDirectory(prefix="coincast-demo-") as folder:

@@ -117,11 +117,15 @@ class UpstreamProblems:
 
     def show(self, view: UpstreamView | None) -> None:
         """Print the problem if its cause has changed; problems with the same cause are not repeated."""
-        if view is None or view.cause == self._cause:
+        if view is None or not view.tried or view.cause == self._cause:
             return
         self._cause = view.cause
         text = view.problem or "The upstream answers again."
         self._out.print(text, style="bold red" if view.problem else "green", markup=False, soft_wrap=True)
+
+    def note_shown(self, cause: str) -> None:
+        """Note that a problem with this cause was printed elsewhere."""
+        self._cause = cause
 
 
 def sandbox_warning(stack: Stack, data: str) -> Panel:

@@ -15,6 +15,15 @@ class Upstream(StrEnum):
     SANDBOX = "sandbox"
 
 
+class RehearsedPlan(StrEnum):
+    """Plans that can be rehearsed."""
+
+    KEYLESS = "keyless"
+    DEMO = "demo"
+    BASIC = "basic"
+    ANALYST = "analyst"
+
+
 @dataclass(frozen=True, slots=True)
 class StackOptions:
     """Options of a stack.

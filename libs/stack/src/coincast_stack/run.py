@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import signal
 import time
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -23,6 +24,7 @@ from coincast_stack.processes.supervisor import Supervisor
 from coincast_stack.stack import Stack, running_stack
 from coincast_stack.status.market import MarketWatch
 from coincast_stack.status.readiness import wait_until_ready
+from coincast_stack.upstream_check import HAND_OVER_SECONDS, UpstreamCheck
 
 READY_SECONDS = 1800.0
 # Intervals of polling the upstream's status: short during the start, so that a problem is printed at once.
@@ -35,8 +37,13 @@ LSTM_HINT = (
 )
 
 
-async def run(options: StackOptions, out: Console) -> None:
+async def run(options: StackOptions, out: Console, check: UpstreamCheck | None = None) -> None:
     """Start all services, report when they are ready, supervise them, and stop them on Ctrl-C.
+
+    Args:
+        options: What to start.
+        out: The terminal.
+        check: The check of CoinGecko that began before, which prints what it finds.
 
     Raises:
         StackError: The stack cannot start or cannot continue.
@@ -46,23 +53,44 @@ async def run(options: StackOptions, out: Console) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     if options.upstream == Upstream.AUTO:
         out.print("[dim]checking whether CoinGecko answers (up to 3 s)[/]")
+    problems = UpstreamProblems(out)
+    if check is not None:
+        noted = asyncio.create_task(_note_check(check, problems))
+        await asyncio.wait({noted}, timeout=HAND_OVER_SECONDS)
+        options = replace(options, extra_environment=check.hand_over(options.extra_environment))
     async with running_stack(options) as stack:
         _say_upstream(stack, options, out)
         await say_unused_rows(stack, out)
         if importlib.util.find_spec("tensorflow") is None:
             out.print(LSTM_HINT, highlight=False)
-        await _until_stopped(stack, options, out, stopping)
+        await _until_stopped(stack, options, out, stopping, problems)
         out.print("stopping")
     out.print("stopped")
 
 
-async def _until_stopped(stack: Stack, options: StackOptions, out: Console, stopping: asyncio.Event) -> None:
+async def _note_check(check: UpstreamCheck, problems: UpstreamProblems) -> None:
+    """Note what the first check of CoinGecko has said, so that it is not repeated."""
+    problem = await asyncio.wrap_future(check.outcome)
+    if problem is not None:
+        problems.note_shown(problem.cause)
+
+
+async def _until_stopped(
+    stack: Stack,
+    options: StackOptions,
+    out: Console,
+    stopping: asyncio.Event,
+    problems: UpstreamProblems,
+) -> None:
     """Run until a signal arrives; raise an error of the supervisor or of the wait for readiness."""
     stopped = asyncio.create_task(stopping.wait())
     supervisor = Supervisor(
         stack, lambda text: out.print(text, style="bold red", markup=False, soft_wrap=True)
     )
-    work = {asyncio.create_task(supervisor.run()), asyncio.create_task(_announce(stack, options, out))}
+    work = {
+        asyncio.create_task(supervisor.run()),
+        asyncio.create_task(_announce(stack, options, out, problems)),
+    }
     try:
         waiting = {*work, stopped}
         while not stopped.done():
@@ -83,10 +111,9 @@ def _raise_first(task: asyncio.Task[Any]) -> None:
         raise error
 
 
-async def _announce(stack: Stack, options: StackOptions, out: Console) -> None:
+async def _announce(stack: Stack, options: StackOptions, out: Console, problems: UpstreamProblems) -> None:
     began = time.monotonic()
     async with MarketWatch(stack.target("market")) as watch:
-        problems = UpstreamProblems(out)
         with start_progress(out) as progress:
             upstream = asyncio.create_task(_show_upstream(watch, problems, START_POLL_SECONDS, progress))
             try:

@@ -20,12 +20,15 @@ from coincast_stack.layout import REDIS_CONFIG, StackLayout, build_layout, inher
 from coincast_stack.options import StackOptions
 from coincast_stack.processes.child import Child, Command
 from coincast_stack.processes.ports import ensure_free, free_ports
-from coincast_stack.processes.probes import answers_http, answers_redis
+from coincast_stack.processes.probes import accepts_connections, answers_http, answers_redis
 from coincast_stack.processes.reaper_client import ReaperClient
 from coincast_stack.state_file import RunningStack, published
 from coincast_stack.upstream import choose_upstream
 
 START_SECONDS = 20.0
+# Started before the other services, for at most so long.
+FIRST_SERVICES = ("market", "gateway")
+HEAD_START_SECONDS = 3.0
 
 
 class Stack:
@@ -75,8 +78,21 @@ class Stack:
             await self._start_and_await(
                 self.layout.sandbox, lambda: answers_http(f"{self.sandbox_url}/sandbox/health")
             )
-        for name in SERVICES:
+        for name in FIRST_SERVICES:
             await self._start(self.layout.services[name])
+        # On a machine with few processors these have it to themselves: they tell whether CoinGecko answers.
+        await self._await_market()
+        for name in SERVICES:
+            if name not in FIRST_SERVICES:
+                await self._start(self.layout.services[name])
+
+    async def _await_market(self) -> None:
+        """Wait until market-data accepts connections, for a moment at most."""
+        deadline = asyncio.get_running_loop().time() + HEAD_START_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            if await accepts_connections("127.0.0.1", self.layout.ports.market):
+                return
+            await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
         """Stop all processes in order within ten seconds; kill those that do not end in time."""

@@ -140,6 +140,27 @@ class UpstreamAvailability:
         self._tried, self._cause, self._error = True, None, None
         self._answered_at = self._clock.monotonic()
 
+    def hold_known(self, document: str) -> bool:
+        """Hold a refusal that was met before the start; return whether it is one that still counts.
+
+        Args:
+            document: JSON with `cause`, `sentence` and `at`, UNIX seconds.
+        """
+        try:
+            known = orjson.loads(document)
+            cause, left = Cause(known["cause"]), float(known["at"]) + HOLD_SECONDS - self._clock.now()
+            sentence = str(known["sentence"])
+        except (ValueError, KeyError, TypeError):
+            return False
+        if cause not in PERMANENT or not 0 < left <= HOLD_SECONDS + 60:
+            return False
+        error = UpstreamFailure(cause, "", retry_after_seconds=left)
+        error.args, error.message = (sentence,), sentence
+        self._tried, self._cause, self._error = True, cause, error
+        self._since = self._clock.now()
+        self._retry_at = self._clock.monotonic() + left
+        return True
+
     def record_failure(self, error: CoincastError, request: UpstreamRequest | None = None) -> None:
         """Note a failed call; an answer such as 'no such coin' shows that CoinGecko can be had.
 

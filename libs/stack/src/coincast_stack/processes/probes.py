@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 from functools import cache
@@ -42,6 +43,17 @@ def as_json(body: bytes) -> Any:
         return json.loads(body)
     except ValueError:
         return None
+
+
+async def accepts_connections(host: str, port: int) -> bool:
+    """Return whether something listens at a port."""
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def answers_redis(url: str) -> bool:

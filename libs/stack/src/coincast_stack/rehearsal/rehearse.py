@@ -7,7 +7,6 @@ import contextlib
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from enum import StrEnum
 from pathlib import Path
 
 import httpx2
@@ -15,7 +14,7 @@ import httpx2
 from coincast_stack.environment import own_settings
 from coincast_stack.errors import StackError
 from coincast_stack.layout import inherited
-from coincast_stack.options import StackOptions, Upstream
+from coincast_stack.options import RehearsedPlan, StackOptions, Upstream
 from coincast_stack.processes.child import Child, Command
 from coincast_stack.processes.ports import free_ports
 from coincast_stack.processes.probes import answers_http, as_json, get
@@ -43,15 +42,6 @@ POLL_SECONDS = 1.0
 CALM_POLL_SECONDS = 5.0
 REPLY_SECONDS = 30.0
 Say = Callable[[float, str], None]
-
-
-class RehearsedPlan(StrEnum):
-    """Plans that can be rehearsed."""
-
-    KEYLESS = "keyless"
-    DEMO = "demo"
-    BASIC = "basic"
-    ANALYST = "analyst"
 
 
 async def rehearse(

@@ -27,6 +27,7 @@ class UpstreamView:
         fetching: Description of the current fetch, such as `history of bitcoin`; empty if there is none.
         waiting: Upstream calls that wait for the quota.
         seconds_left: Estimated seconds until the last waiting call starts.
+        tried: Whether the upstream was called yet.
     """
 
     problem: str
@@ -36,6 +37,7 @@ class UpstreamView:
     fetching: str
     waiting: int
     seconds_left: float
+    tried: bool
 
 
 def upstream_view(status: pb.GetStatusResponse) -> UpstreamView:
@@ -51,6 +53,7 @@ def upstream_view(status: pb.GetStatusResponse) -> UpstreamView:
         fetching=queue.current,
         waiting=queue.waiting,
         seconds_left=queue.seconds_left,
+        tried=upstream.tried,
     )
 
 
