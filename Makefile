@@ -107,8 +107,8 @@ doctor: $(VENV)/.run ## Check upstream, key and plan, Redis, disk, ports and ver
 	@$(BIN)/python -m coincast_stack doctor
 
 .PHONY: test
-test: $(VENV)/.dev $(GENERATORS)/.ready ## Run all tests: unit, contract, integration, end to end (WORKERS=2 TESTS=path)
-	@$(PYTEST) $(TESTS)
+test: $(VENV)/.dev $(GENERATORS)/.ready ## Run the tests: unit, contract, integration, end to end (LONG=1 WORKERS=2 TESTS=path)
+	@$(PYTEST) $(if $(LONG),-m "long or not long") $(TESTS)
 
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## Run the unit tests without the slow ones: under two minutes

@@ -72,8 +72,8 @@ def logs_as_they_were() -> Iterator[None]:
 
 # Tests of one group share fixtures that are expensive to start, so one worker runs them all. Long groups
 # start first, so that all workers end at about the same time.
-# `make faults` and `make dist-test` select these; no other run has them.
-ON_REQUEST = ("faults", "release")
+# `make faults`, `make dist-test` and `make test LONG=1` select these; no other run has them.
+ON_REQUEST = ("faults", "release", "long")
 ORDER = ("e2e", "integration", "contract", "faults", "unit")
 SESSION_FIXTURES = ("stack", "scored_stack")
 
@@ -104,6 +104,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: ORDER.index(kind_of(item)))
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group_of(item)))
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say that tests are left out, and how to run them."""
+    if "long" in (config.option.markexpr or ""):
+        return None
+    return "tests of several minutes are left out: make test LONG=1"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -44,7 +44,7 @@ def test_keyless(tmp_path: Path) -> None:
     assert next(iter(record.forecasts.values())).calls <= MOST_CALLS_FOR_A_FORECAST
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("plan", [RehearsedPlan.DEMO, RehearsedPlan.BASIC, RehearsedPlan.ANALYST])
 def test_plans_with_a_key(plan: RehearsedPlan, tmp_path: Path) -> None:
     record, factor = rehearsed(plan, tmp_path)

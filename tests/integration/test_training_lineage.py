@@ -151,6 +151,7 @@ async def test_an_lstm_comes_out_within_its_tolerance(tmp_path: Path, processes:
     assert by_seed > 10 * LSTM_TOLERANCE
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="TensorFlow is not installed: run make setup-lstm"
 )
@@ -167,7 +168,8 @@ def test_an_ensembles_network_comes_out_within_its_tolerance_in_other_processes(
 
 
 @pytest.mark.parametrize(
-    ("model", "parameters", "trials"), [("lightgbm", LIGHTGBM, 2), ("ml_ensemble", ENSEMBLE, 0)]
+    ("model", "parameters", "trials"),
+    [("lightgbm", LIGHTGBM, 2), pytest.param("ml_ensemble", ENSEMBLE, 0, marks=pytest.mark.long)],
 )
 def test_a_job_leaves_the_same_files_wherever_its_folds_and_trials_ran(
     tmp_path: Path,
