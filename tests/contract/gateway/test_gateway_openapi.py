@@ -19,7 +19,7 @@ from tests.contract.gateway.fakes import world
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     async with world() as there:
