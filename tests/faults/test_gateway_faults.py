@@ -215,7 +215,7 @@ async def test_a_million_bad_keys_at_the_gate_take_no_memory() -> None:
     keys, ring = 1_000_000, ApiKeyCache()
     ring.replace([KeyRecord("one", digest_of("cc_right"), frozenset({"read"}), 0.0)], time.monotonic())
     policy = Policy(
-        frozenset(), keys_wanted=True, key_per_minute=100, address_per_minute=10**6, keys_good_seconds=1e9
+        frozenset(), keys_required=True, key_per_minute=100, address_per_minute=10**6, keys_good_seconds=1e9
     )
     gate = Authenticator(policy, limiter=Limiter(None, SystemClock()), ring=ring, clock=SystemClock())
     before, started = psutil.Process().memory_info().rss, time.perf_counter()

@@ -16,7 +16,7 @@ from coincast_chassis.errors import Unavailable
 from coincast_chassis.redis import open_redis
 from coincast_gateway.auth import authenticator
 from coincast_gateway.auth.api_keys import REDIS_KEY, ApiKeyCache, KeyStore
-from coincast_gateway.auth.authenticator import refreshed
+from coincast_gateway.auth.authenticator import refresh_keys
 from coincast_gateway.cache.redis_tier import PREFIX
 from tests.contract.gateway.fakes import world
 from tests.contract.valkey_harness import running_valkey
@@ -127,7 +127,7 @@ async def test_a_spoilt_record_takes_no_other_key_with_it(monkeypatch: pytest.Mo
             assert (await http.get(ASK)).status_code == 401
         bad = counted("coincast_gateway_bad_key_records_total") - before
         ring = ApiKeyCache()
-        await refreshed(ring, store, SystemClock())
+        await refresh_keys(ring, store, SystemClock())
         assert [record.name for record in await store.all()] == ["good", "later"]
         assert len(ring) == 2
         await client.aclose()

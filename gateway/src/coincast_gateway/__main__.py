@@ -21,7 +21,11 @@ log = get_logger("coincast.gateway")
 
 
 def main() -> NoReturn:
-    """Run the gateway; exit with 0 after SIGTERM or SIGINT, 2 where settings or machine need a change."""
+    """Run the gateway and exit.
+
+    The exit code is 0 after SIGTERM or SIGINT, and 2 if it cannot start until a setting or the machine is
+    changed, as when the port is in use.
+    """
     settings = load_settings(Settings)
     with telemetry("gateway", settings) as tracing:
         try:

@@ -61,7 +61,7 @@ DESCRIPTION = (
     "[Data provided by CoinGecko](https://www.coingecko.com), except where `source` is `sandbox`: the "
     "sandbox makes its figures up."
 )
-# FastAPI's own telemetry costs 10 us a request; the gateway has metrics and traces of its own.
+# FastAPI's own telemetry costs 10 µs a request. It is off, since the gateway has its own metrics and traces.
 NO_TELEMETRY = {
     "tracing": False,
     "metrics": False,
@@ -95,9 +95,12 @@ class Clients:
 
 
 async def open_clients(settings: Settings, stack: AsyncExitStack, tracing: Tracing) -> Clients:
-    """Open channels to the three services; they connect when first used and again when they must."""
+    """Open channels to the three services.
 
-    async def opened(target: str, service: str, seconds: float) -> Any:
+    A channel connects when it is first used, and reconnects after a lost connection.
+    """
+
+    async def open_service_channel(target: str, service: str, seconds: float) -> Any:
         channel = open_channel(target, service=service, timeout_seconds=seconds, tracing=tracing)
         return await stack.enter_async_context(channel)
 
@@ -120,9 +123,13 @@ async def open_clients(settings: Settings, stack: AsyncExitStack, tracing: Traci
         )
 
     s = settings
-    market_channel = await opened(s.market_target, market.SERVICE, s.market_deadline_seconds)
-    forecast_channel = await opened(s.forecast_target, forecast.SERVICE, s.forecast_deadline_seconds)
-    training_channel = await opened(s.training_target, training.SERVICE, s.training_deadline_seconds)
+    market_channel = await open_service_channel(s.market_target, market.SERVICE, s.market_deadline_seconds)
+    forecast_channel = await open_service_channel(
+        s.forecast_target, forecast.SERVICE, s.forecast_deadline_seconds
+    )
+    training_channel = await open_service_channel(
+        s.training_target, training.SERVICE, s.training_deadline_seconds
+    )
     market_client = market.MarketClient(market_channel, stub("market-data", s.market_deadline_seconds))
     stack.push_async_callback(market_client.aclose)
     return Clients(
@@ -135,7 +142,14 @@ async def open_clients(settings: Settings, stack: AsyncExitStack, tracing: Traci
 async def build(
     settings: Settings, stack: AsyncExitStack, *, tracing: Tracing | None = None, clock: Clock | None = None
 ) -> Gateway:
-    """Return the gateway, connected; `stack` closes it in reverse order."""
+    """Build the gateway and connect it to its services.
+
+    Args:
+        settings: The settings of the gateway.
+        stack: Receives the clean-up of every component, and runs it in reverse order.
+        tracing: Where spans are exported; by default they are not.
+        clock: The clock of caches, limits and usage; by default that of the system.
+    """
     clock = SteadyClock(clock) if clock is not None else steady_clock()
     clients = await open_clients(settings, stack, tracing or Tracing())
     client = await open_gateway_redis(settings, stack)
@@ -144,7 +158,7 @@ async def build(
     cache = ResponseCache(
         max_bytes=settings.hot_cache_bytes,
         clock=clock,
-        private=access_policy(settings).keys_wanted,
+        private=access_policy(settings).keys_required,
         shared=RedisTier(client) if client is not None and shares else None,
     )
     stack.push_async_callback(cache.aclose)
@@ -208,9 +222,15 @@ async def build(
 
 
 def build_api(services: Services, cache: ResponseCache, routers: Sequence[APIRouter] = ROUTERS) -> FastAPI:
-    """Return the FastAPI application: the routers, their errors and their description.
+    """Return the FastAPI application with its routers, error handlers and OpenAPI document.
 
-    FastAPI's documentation pages are off: the gateway serves its own, which load nothing from elsewhere.
+    FastAPI's documentation pages are off, since they load scripts from another site. The gateway serves its
+    own pages.
+
+    Args:
+        services: The components that handlers depend on.
+        cache: The response cache that cacheable handlers use.
+        routers: The routers to include.
     """
     app = FastAPI(
         title=TITLE,
@@ -230,13 +250,13 @@ def build_api(services: Services, cache: ResponseCache, routers: Sequence[APIRou
         app.include_router(router)
     app.mount(PREFIX, CompatApp(services.market, cache))
     add_exception_handlers(app)
-    # The way that FastAPI documents for extending its OpenAPI.
+    # FastAPI's documentation extends the OpenAPI document by replacing this method.
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
     return app
 
 
 async def open_gateway_redis(settings: Settings, stack: AsyncExitStack) -> redis.asyncio.Redis | None:
-    """Return a client that gives up quickly; None where no Redis is configured."""
+    """Return a Redis client with a short timeout, or None if no Redis is configured."""
     if not settings.redis_url:
         return None
     client = open_redis(settings.redis_url, timeout_seconds=settings.redis_timeout_seconds)
@@ -245,7 +265,7 @@ async def open_gateway_redis(settings: Settings, stack: AsyncExitStack) -> redis
 
 
 def run_in_background(work: Any, stack: AsyncExitStack) -> None:
-    """Run a coroutine until the stack closes, which cancels it and waits for its end."""
+    """Run a coroutine as a task. Closing the stack cancels the task and waits until it has ended."""
     task = asyncio.create_task(work)
 
     async def stop() -> None:

@@ -14,43 +14,46 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class ReadyApp(Protocol):
-    """An ASGI application that can answer some requests at once, without a task of their own."""
+    """An ASGI application that can answer some requests synchronously, without a task for each."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
 
     def answer_ready(self, scope: Scope) -> bool:
-        """Answer a request by the server's direct write; False where it must be called as usual instead."""
+        """Answer a request by the server's direct write.
+
+        Returns:
+            False if nothing was sent; then the application must be called as usual.
+        """
 
 
-# The ASGI extension of the gateway's server: (status, header lines, body) -> whether it was sent.
+# The ASGI extension for the server's direct write: a function (status, header lines, body) -> whether it
+# sent.
 READY = "coincast.ready"
-# In the scope: headers that every reply to this request gets, and the status of one written directly.
+# The following are keys of the scope of a request.
+# Headers that every response to this request gets.
 OWN_HEADERS = "coincast.own_headers"
+# The HTTP status that was sent.
 SENT = "coincast.sent"
-# In the scope: the cached response that answers, how many bytes of its body were sent, and how many rows of
-# a table that is streamed.
+# The cached response that was sent, the bytes of the body that was sent, and the rows of a streamed table.
 RESPONSE = "coincast.response"
 SENT_BYTES = "coincast.sent_bytes"
 SENT_ROWS = "coincast.sent_rows"
-
-# Set in the scope of a streamed reply: when (time.perf_counter) its first byte was sent.
+# When the first byte of a streamed response was sent, by time.perf_counter.
 FIRST_BYTE_AT = "coincast.first_byte_at"
-
-
-# In the scope: the first value of each header, by its name.
+# The first value of each header, by its name.
 FIRST_HEADERS = "coincast.first_headers"
 
 
 def first_headers(scope: Scope) -> dict[bytes, bytes]:
-    """Return the first value of each header by its name (lower case), collected once a request."""
+    """Return the first value of each header by its name in lower case; collected once for each request."""
     found: dict[bytes, bytes] | None = scope.get(FIRST_HEADERS)
     if found is None:
-        # The first value of a name is the last one that is stored.
+        # In reverse order, so that the first of several values overwrites the later ones.
         found = scope[FIRST_HEADERS] = dict(scope["headers"][::-1])
     return found
 
 
 def header(scope: Scope, name: bytes) -> bytes:
-    """Return the first header of a name (lower case); empty where there is none."""
+    """Return the first value of a header, whose name is in lower case; empty if there is none."""
     return first_headers(scope).get(name, b"")

@@ -24,7 +24,7 @@ from coincast_gateway.web.assets import Assets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The parts that handlers may depend on; one per application, in `app.state.services`."""
+    """The components that handlers may depend on; one instance per application, in `app.state.services`."""
 
     market: MarketClient
     forecasts: ForecastClient
@@ -42,7 +42,7 @@ class Services:
 
 
 def services(request: Request) -> Services:
-    """Return the parts of the application that answers a request."""
+    """Return the components of the application that answers a request."""
     found: Services = request.app.state.services
     return found
 
@@ -83,12 +83,12 @@ async def assets(request: Request) -> Assets:
 
 
 async def last_forecasts(request: Request) -> LastKnownResponses:
-    """Return the last forecasts given for each question."""
+    """Return the cache of the last good forecast response to each request."""
     return services(request).last_forecasts
 
 
 async def export_slots(request: Request) -> ExportSlots:
-    """Return the limit on exports at once."""
+    """Return the limiter of concurrent exports."""
     return services(request).exports
 
 
@@ -99,12 +99,12 @@ async def experiment_bucket(request: Request) -> str:
 
 
 async def service_clock(request: Request) -> Clock:
-    """Return the clock of the gateway, which a machine's clock that is set does not move."""
+    """Return the gateway's clock, which does not jump when the clock of the machine is set."""
     return services(request).clock
 
 
 async def usage_of_keys(request: Request) -> UsageRecorder:
-    """Return the usage of the API keys."""
+    """Return the recorder of the usage of API keys."""
     return services(request).usage
 
 

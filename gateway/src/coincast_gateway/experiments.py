@@ -12,12 +12,13 @@ from coincast_gateway.auth.credentials import client_network
 from coincast_gateway.clients.forecast import ForecastClient
 
 POLL_SECONDS = 10.0
-# So many groups of callers share a cached response while a test runs; forecast-svc assigns each group.
-GROUPS = 64
+# Buckets of callers. Callers of one bucket share cached responses while an experiment runs, and forecast-svc
+# assigns each bucket to a variant.
+BUCKETS = 64
 
 
 class ExperimentAssigner:
-    """Sticky buckets of callers; one per process."""
+    """Assigns each caller to a bucket; one per process. The bucket depends on the caller alone."""
 
     def __init__(self) -> None:
         self.running = False
@@ -28,10 +29,10 @@ class ExperimentAssigner:
         if caller == "anonymous":
             client = scope.get("client")
             caller = client_network(client[0] if client else "")
-        return f"group-{zlib.crc32(caller.encode()) % GROUPS}"
+        return f"group-{zlib.crc32(caller.encode()) % BUCKETS}"
 
     async def watch_forever(self, forecasts: ForecastClient) -> None:
-        """Check periodically whether any model has a challenger that receives traffic."""
+        """Check periodically, until cancelled, whether any model has a challenger that receives traffic."""
         while True:
             try:
                 models = (await forecasts.models(2.0)).models

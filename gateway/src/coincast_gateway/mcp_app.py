@@ -1,7 +1,7 @@
 """The Model Context Protocol server at `/mcp`: streamable HTTP for assistants.
 
-The tools call the gateway's own API in process, on behalf of the caller of `/mcp`: the same keys and scopes
-hold, and limits and deadlines are those of the request that carries the tool call.
+The tools call the gateway's own API in process, on behalf of the caller of `/mcp`, with the scopes of its
+key. A tool call counts against the rate limit once, as the request to `/mcp` that carries it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ CALL_SECONDS = 20.0
 
 
 class McpApp:
-    """ASGI application of the MCP server; it is built at the first request, since its libraries are large.
+    """ASGI application of the MCP server.
+
+    The server is built at the first request, since importing its libraries takes a second.
 
     Args:
         api: The gateway's application behind the edge, which the tools call.
@@ -44,7 +46,7 @@ class McpApp:
         self._stop = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse a caller without the scope `read`."""
+        """Answer a request; a caller without the scope `read` gets a problem."""
         try:
             await requires("read")(Request(scope, receive))
         except Exception as error:
@@ -71,15 +73,16 @@ class McpApp:
             return self._app
 
     async def _run(self, manager: Any, ready: asyncio.Event) -> None:
-        # The session manager owns a task group, which has to be entered and left in one task.
+        # The session manager owns a task group, which must be entered and exited in the same task.
         async with manager.run():
             ready.set()
             await self._stop.wait()
 
     def _build(self) -> tuple[Any, App]:
-        from mcp.server.transport_security import TransportSecuritySettings  # noqa: PLC0415 - as above
+        # Both take a second to import together, which only a user of /mcp pays.
+        from mcp.server.transport_security import TransportSecuritySettings  # noqa: PLC0415
 
-        from coincast_client.mcp_server import build_server  # noqa: PLC0415 - takes a second to import
+        from coincast_client.mcp_server import build_server  # noqa: PLC0415
 
         server = build_server(self._client_of, self._version)
         app = server.streamable_http_app(
@@ -87,25 +90,30 @@ class McpApp:
             json_response=True,
             stateless_http=True,
             max_request_body_size=MAX_BODY_BYTES,
-            # The edge checks Host and Origin for every path.
+            # The library's check is off, since the edge checks Host and Origin for every path.
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         )
         return server, app
 
     @asynccontextmanager
     async def _client_of(self, context: Context) -> AsyncIterator[Any]:
-        """Yield a client of the API that acts for the caller of the tool."""
-        from coincast_client.client import AsyncCoincast  # noqa: PLC0415 - loaded with the server
+        """Yield an API client that is authenticated as the caller of the tool."""
+        from coincast_client.client import AsyncCoincast  # noqa: PLC0415 - imported with the MCP server
 
         request = context.request_context.request
         authenticated = request.scope.get(AUTH) if request is not None else None
-        transport = httpx2.ASGITransport(app=_on_behalf(self._api, authenticated))
+        transport = httpx2.ASGITransport(app=_authenticate_as(self._api, authenticated))
         async with AsyncCoincast(BASE_URL, transport=transport, timeout_seconds=CALL_SECONDS) as client:
             yield client
 
 
-def _on_behalf(app: App, authenticated: Any) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """Return the application with every request authenticated as a caller is already."""
+def _authenticate_as(app: App, authenticated: Any) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """Return the application with each request authenticated as a known caller.
+
+    Args:
+        app: The application to call.
+        authenticated: The `AuthResult` of the caller; None leaves the requests as they are.
+    """
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         if authenticated is not None:

@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Counter(
     "coincast_gateway_requests",
-    "Requests answered, by route, method and status; served: from ready bytes (hot) or by the app.",
+    "Requests answered, by route, method and status; served: from the response cache (hot) or by the app.",
     ["route", "method", "status", "served"],
 )
 SECONDS = Histogram(
@@ -17,14 +17,17 @@ SECONDS = Histogram(
 )
 IN_FLIGHT = Gauge("coincast_gateway_requests_in_flight", "Requests being answered now.")
 SHARED = Counter(
-    "coincast_gateway_shared_replies", "Look-ups of replies that processes share, by outcome.", ["outcome"]
+    "coincast_gateway_shared_replies", "Look-ups in the response cache in Redis, by outcome.", ["outcome"]
 )
 LIMITS_LOCAL = Counter(
-    "coincast_gateway_limits_local", "Look-ups of a limit that this process answered because Redis did not."
+    "coincast_gateway_limits_local", "Rate limits that this process checked itself because Redis failed."
 )
 BAD_KEY_RECORDS = Counter(
-    "coincast_gateway_bad_key_records", "Records of API keys that could not be read, at each look at them."
+    "coincast_gateway_bad_key_records",
+    "Records of API keys that could not be decoded, counted at each refresh.",
 )
 REFUSED = Counter(
-    "coincast_gateway_refused", "Requests turned away before they were looked at, by reason.", ["reason"]
+    "coincast_gateway_refused",
+    "Requests rejected before they reached the application, by reason.",
+    ["reason"],
 )

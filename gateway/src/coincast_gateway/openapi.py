@@ -1,4 +1,4 @@
-"""OpenAPI: FastAPI's document of the routers, completed with what it cannot derive."""
+"""The OpenAPI document: FastAPI's, completed with scopes, formats, examples and the CoinGecko mirror."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from coincast_gateway.formats.negotiation import MEDIA_TYPES, Format, declared_r
 from coincast_gateway.schemas.responses.common import ProblemDocument
 from coincast_gateway.schemas.responses.glossary import describe_fields
 
-# Taken from real replies by deploy/openapi_examples.py.
+# Real responses by operation id, written by deploy/openapi_examples.py.
 EXAMPLES: dict[str, Any] = orjson.loads(
     files("coincast_gateway.schemas.responses").joinpath("examples.json").read_bytes()
 )
 TAGS = {
     "market": "Prices, markets, the catalogue of coins and candles.",
-    "forecasts": "Forecasts with intervals, what moved them, and how they did.",
+    "forecasts": "Forecasts with intervals, their attributions, and their accuracy so far.",
     "risk": "Joint scenarios, touch probabilities and portfolio risk.",
     "export": "Tables in bulk, as files.",
     "models": "The registry of model versions.",
     "training": "Training jobs.",
-    "usage": "What each API key has used.",
+    "usage": "Calls, rows and bytes of each API key.",
     "health": "Liveness, readiness, the state of each part, and metrics.",
     "pages": "Pages for people, and this description.",
-    "mirror": "Paths, parameters and replies as CoinGecko has them.",
+    "mirror": "Paths, parameters and responses of CoinGecko's API.",
 }
 SERVERS = [
     {"url": "/", "description": "The gateway that serves this description."},
     {"url": "http://127.0.0.1:8000", "description": "`make run` on this machine."},
 ]
-# Where keys are needed; each scope includes those before it.
+# The sentence that ends a description, by the scope that the route needs. Each scope includes those before
+# it.
 NEEDS: dict[str, str] = {
     "none": "Needs no key.",
     "read": "Needs a key with the scope `read`.",
@@ -46,7 +47,7 @@ NEEDS: dict[str, str] = {
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document of the application, made once."""
+    """Return the OpenAPI document of the application, built at the first call."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
@@ -77,7 +78,8 @@ def _complete(operation: dict[str, Any], route: APIRoute) -> None:
     for parameter in operation.get("parameters", ()):
         _simplify(parameter)
     if "requestBody" in operation:
-        # A change without an API key must be JSON (see require_json), so a body without fields is sent as {}.
+        # A request without an API key that changes something must be JSON (see require_json): a body without
+        # fields is sent as {}.
         operation["requestBody"]["required"] = True
     success = operation["responses"][str(route.status_code or 200)]
     success["description"] = operation["summary"]
@@ -99,7 +101,7 @@ def _add_example(operation: dict[str, Any]) -> None:
 
 
 def _simplify(parameter: dict[str, Any]) -> None:
-    """Write a parameter's schema as it is in a query string: no null, lists as text with commas."""
+    """Rewrite a parameter's schema for a query string, which has no null and writes lists with commas."""
     schema = parameter["schema"]
     for option in schema.pop("anyOf", ()):
         if option.get("type") != "null":

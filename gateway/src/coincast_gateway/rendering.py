@@ -1,8 +1,8 @@
 """Rendered responses: encoded bytes in every content coding, with headers ready to send.
 
-A handler returns a `RenderedResponse`; the cache keeps it as a `CachedResponse` with its variants. A cached
-body says `age_seconds` as of its rendering: sent again after 20 s it would pass old data off as new, so its
-ages are computed again at the moment of sending (`BodyAges`).
+A handler returns a `RenderedResponse`; the cache stores it as a `CachedResponse` with its variants. The
+`age_seconds` in a cached body is that of its rendering. Sent again after 20 s, it would be 20 s too low, so
+the ages in a body are recomputed when it is sent (`BodyAges`).
 """
 
 from __future__ import annotations
@@ -35,22 +35,23 @@ from coincast_gateway.asgi_types import (
     Send,
     first_headers,
 )
-from coincast_gateway.cache.content_encoding import COMPRESS, IDENTITY, MIN_BYTES, chosen
+from coincast_gateway.cache.content_encoding import COMPRESS, IDENTITY, MIN_BYTES, choose_encoding
 
 AGE_FIELD = "age_seconds"
 JSON, CSV = "application/json", "text/csv"
 # Quotes inside JSON strings are escaped, so the pattern matches fields only.
 _JSON_AGE = re.compile(rb'"age_seconds":(-?[0-9][0-9.eE+-]*)')
-# Stands for an age while CSV is written; no text of a reply holds it.
+# Placeholder for an age while CSV is written. A body that contains it is left as it is.
 _MARK = "\x00"
-Found = tuple[list[bytes], list[float]]
+# The bytes around the ages of a body, and the ages in seconds.
+SplitBody = tuple[list[bytes], list[float]]
 
 
 class BodyAges:
-    """A body split at its ages.
+    """A body split at its ages, so that it can be rewritten with later ones.
 
     Args:
-        parts: The bytes around the ages: one part more than there are ages.
+        parts: The bytes around the ages, one part more than there are ages.
         ages: The ages in seconds, as of the rendering of the body.
     """
 
@@ -60,22 +61,22 @@ class BodyAges:
 
     @classmethod
     def find(cls, body: bytes, media_type: str | None) -> BodyAges | None:
-        """Return the ages of a JSON or CSV body; None where it has none."""
+        """Return the ages of a JSON or CSV body, or None if it has none."""
         if AGE_FIELD.encode() not in body:
             return None
         kind = (media_type or "").partition(";")[0]
-        found = _json_ages(body) if kind == JSON else _csv_ages(body) if kind == CSV else None
+        found = _split_json(body) if kind == JSON else _split_csv(body) if kind == CSV else None
         return cls(*found) if found is not None and found[1] else None
 
     def at(self, seconds: float) -> bytes:
-        """Return the body with every age grown by a number of seconds, to a tenth of a second."""
+        """Return the body with `seconds` added to every age, rounded to a tenth of a second."""
         pieces = [self._parts[0]]
         for age, part in zip(self._ages, self._parts[1:], strict=True):
             pieces += (b"%.1f" % (age + seconds), part)
         return b"".join(pieces)
 
 
-def _json_ages(body: bytes) -> Found:
+def _split_json(body: bytes) -> SplitBody:
     parts, ages, start = [], [], 0
     for match in _JSON_AGE.finditer(body):
         parts.append(body[start : match.start(1)])
@@ -84,7 +85,7 @@ def _json_ages(body: bytes) -> Found:
     return [*parts, body[start:]], ages
 
 
-def _csv_ages(body: bytes) -> Found | None:
+def _split_csv(body: bytes) -> SplitBody | None:
     text = body.decode()
     rows = list(csv.reader(io.StringIO(text, newline="")))
     if _MARK in text or AGE_FIELD not in rows[0]:
@@ -99,25 +100,25 @@ def _csv_ages(body: bytes) -> Found | None:
     return [part.encode() for part in marked.getvalue().split(_MARK)], ages
 
 
-# A cached body states its age to 0.1 s, so it is rewritten for each tenth of a second in which it is sent.
-# A large one is compressed again only once a second, which bounds the work.
+# Ages have a precision of 0.1 s, so a cached body is rewritten at most once in each tenth of a second. A
+# large body is rewritten and compressed at most once a second, which bounds the work.
 TICKS_PER_SECOND = 10
 LARGE_BYTES = 64 * 1024
 
 
 class RenderedResponse(Response):
-    """A whole response that a handler has rendered: bytes, and how long they may be served again.
+    """A response that a handler has rendered: its bytes, and how long they may be cached.
 
     Args:
         body: The body, not compressed.
         media_type: Its media type.
         status: The HTTP status.
         as_of: UNIX seconds of the moment that the data describes; None where there is no such moment.
-        fresh_seconds: How long the bytes may be served again; 0 keeps them out of every cache.
+        fresh_seconds: How long the bytes may be cached; 0 keeps them out of every cache.
         headers: Headers of this response, beside those that every response has.
-        has_ages: Whether `age_seconds` in the body is the age of data, to be computed at the moment of
-            sending; False for a document that only shows examples.
-        row_count: How many rows a table has; None for JSON, whose lists are counted where that is wanted.
+        has_ages: Whether `age_seconds` in the body is the age of data, to be recomputed when the body is
+            sent; False for a document that only shows examples.
+        row_count: The number of rows of a table; None for JSON, whose lists are counted when needed.
     """
 
     def __init__(
@@ -150,9 +151,15 @@ class RenderedResponse(Response):
 
 @dataclass(frozen=True, slots=True)
 class EncodedVariant:
-    """The response in one content coding: body, and headers of the response and of a 304, also as lines.
+    """A response in one content coding.
 
-    `tick` is the moment whose ages the body states, in ticks since the response was made.
+    Args:
+        tick: The moment that the ages in the body refer to, in ticks since the response was made.
+        body: The encoded body.
+        whole: The headers of the response with its body.
+        not_modified: The headers of a 304.
+        whole_lines: `whole`, encoded as HTTP header lines.
+        not_modified_lines: `not_modified`, encoded as HTTP header lines.
     """
 
     tick: int
@@ -164,9 +171,16 @@ class EncodedVariant:
 
 
 class CachedResponse(Response):
-    """A rendered response and its variants.
+    """A rendered response and its variants by content coding.
 
-    A variant is compressed when it is first requested, and again once the ages in its body have changed.
+    A variant is encoded when it is first requested, and again when the ages in its body have changed.
+
+    Args:
+        rendered: The response.
+        now: Monotonic seconds at which it was made.
+        now_unix: UNIX seconds at which it was made.
+        private: Whether shared HTTP caches must not store it, since it needs an API key.
+        public: Whether it is served without an API key, as pages and health probes are.
     """
 
     def __init__(
@@ -184,22 +198,26 @@ class CachedResponse(Response):
         self.made_at_unix = now_unix
         self.fresh_until = now + rendered.fresh_seconds
         self.private = private
-        # Served without a key, too: pages and probes.
         self.public = public
         cacheable = rendered.has_ages and rendered.fresh_seconds > 0
         self._ages = BodyAges.find(rendered.body, rendered.media_type) if cacheable else None
-        # Over the body as it was made, with its ages: a 304 to a copy of an earlier rendering would pass the
-        # old age of that copy off as new.
+        # The tag covers the body with the ages of its rendering. Without them, a client with a copy of an
+        # earlier rendering would get a 304 and show the lower ages of that copy.
         self._tag = hashlib.blake2b(rendered.body, digest_size=8).hexdigest().encode()
         self._variants: dict[str, EncodedVariant] = {}
 
     @property
     def size_bytes(self) -> int:
-        """Return what the response holds in memory, roughly."""
+        """Return the approximate memory of the response and its variants."""
         return 600 + len(self.rendered.body) + sum(len(each.body) for each in self._variants.values())
 
     def variant(self, encoding: str, age_seconds: float = 0.0) -> EncodedVariant:
-        """Return the response in one content coding, with ages as of `age_seconds` after it was made."""
+        """Return the response in one content coding.
+
+        Args:
+            encoding: The content coding.
+            age_seconds: The age of the response, which is added to the ages in its body.
+        """
         tick = 0 if self._ages is None else int(age_seconds * TICKS_PER_SECOND)
         if tick and encoding != IDENTITY and len(self.rendered.body) > LARGE_BYTES:
             tick -= tick % TICKS_PER_SECOND
@@ -216,11 +234,11 @@ class CachedResponse(Response):
         if encoding != IDENTITY:
             body = COMPRESS[encoding](body)
         tag = self._tag if encoding == IDENTITY else self._tag + b"-" + encoding.encode()
-        # Bodies with ages differ in nothing else from one moment to the next: the tag is a weak one.
+        # A body with ages changes with time in its ages alone, so its tag is weak (RFC 9110, 8.8.1).
         mark = b'"' if self._ages is None else b'W/"'
         shared: Headers = [
             (b"etag", mark + tag + b'"'),
-            (b"last-modified", http_date(int(self.made_at_unix))),
+            (b"last-modified", format_http_date(int(self.made_at_unix))),
             (b"cache-control", self._cache_control()),
             (b"vary", b"accept, accept-encoding"),
         ]
@@ -237,8 +255,8 @@ class CachedResponse(Response):
             body=body,
             whole=whole,
             not_modified=shared,
-            whole_lines=lines(whole),
-            not_modified_lines=lines(shared),
+            whole_lines=encode_header_lines(whole),
+            not_modified_lines=encode_header_lines(shared),
         )
 
     def _cache_control(self) -> bytes:
@@ -247,22 +265,25 @@ class CachedResponse(Response):
         return b"%s, max-age=%d" % (b"private" if self.private else b"public", self.rendered.fresh_seconds)
 
     def matches(self, if_none_match: bytes) -> bool:
-        """Return whether a client's copy is this response, in any content coding."""
+        """Return whether the entity tags in If-None-Match name this response, in any content coding."""
         return self._tag in if_none_match or if_none_match.strip() == b"*"
 
     def older_than(self, if_modified_since: bytes) -> bool:
-        """Return whether nothing is newer than a client's copy.
+        """Return whether the response was made no later than the date in If-Modified-Since.
 
-        A response that is not cached has no such date: two of one second may differ.
+        For a response that is not cached this is False: two of them may differ within one second, which is
+        the precision of the date.
         """
-        return self.rendered.fresh_seconds > 0 and int(self.made_at_unix) <= unix_date(if_modified_since)
+        return self.rendered.fresh_seconds > 0 and int(self.made_at_unix) <= parse_http_date(
+            if_modified_since
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response, as an ASGI application."""
         await self.send(scope, send)
 
     async def send(self, scope: Scope, send: Send) -> int:
-        """Send the whole response, or 304 where the client has it, and return the status sent."""
+        """Send the response, or 304 if the client has it already, and return the status that was sent."""
         if status := self.send_ready(scope):
             return status
         variant, age_seconds, unchanged = self._choose(scope)
@@ -274,18 +295,18 @@ class CachedResponse(Response):
         return status
 
     def send_ready(self, scope: Scope, own_lines: bytes | None = None) -> int:
-        """Send the response in one direct write of the server.
+        """Send the response by one direct write of the server.
 
         Args:
             scope: The request.
-            own_lines: Header lines beside those that are stored; by default those in the scope.
+            own_lines: Encoded header lines beside those of the response; by default those in the scope.
 
         Returns:
-            The status that was sent; 0 where the server cannot write directly now and nothing was sent.
+            The status that was sent, or 0 if the server cannot write directly now and nothing was sent.
         """
         ready = (scope.get("extensions") or {}).get(READY)
         if own_lines is None and OWN_HEADERS in scope:
-            own_lines = lines(scope[OWN_HEADERS])
+            own_lines = encode_header_lines(scope[OWN_HEADERS])
         if ready is None or own_lines is None:
             return 0
         variant, age_seconds, unchanged = self._choose(scope)
@@ -300,9 +321,9 @@ class CachedResponse(Response):
 
     @cached_property
     def rows(self) -> int:
-        """Return how many rows a table has, and a JSON body in its longest list, errors left out.
+        """Return the number of rows of a table, or the length of the longest list in JSON, except `errors`.
 
-        Other bodies have none.
+        It is 0 for other bodies.
         """
         if self.rendered.row_count is not None:
             return self.rendered.row_count
@@ -315,13 +336,13 @@ class CachedResponse(Response):
         return max((len(each) for each in lists if each and isinstance(each[0], dict)), default=0)
 
     def _choose(self, scope: Scope) -> tuple[EncodedVariant, float, bool]:
-        """Return the variant for a request, the age of the response, and whether the client has it."""
+        """Return the variant for a request, the age in seconds, and whether the client has the response."""
         scope[RESPONSE] = self
         given = first_headers(scope)
         accept = given.get(b"accept-encoding")
         small = len(self.rendered.body) < MIN_BYTES
         age_seconds = max(0.0, steady_clock().monotonic() - self.made_at)
-        variant = self.variant(IDENTITY if small or not accept else chosen(accept), age_seconds)
+        variant = self.variant(IDENTITY if small or not accept else choose_encoding(accept), age_seconds)
         if self.rendered.status_code != 200:
             return variant, age_seconds, False
         # If-None-Match takes precedence over If-Modified-Since (RFC 9110, 13.1.3).
@@ -332,27 +353,27 @@ class CachedResponse(Response):
 
 
 @lru_cache(maxsize=64)
-def http_date(unix_seconds: int) -> bytes:
-    """Return a moment as an HTTP date; consecutive requests share the second."""
+def format_http_date(unix_seconds: int) -> bytes:
+    """Return UNIX seconds as an HTTP date. It is memoised, since many requests fall into one second."""
     return formatdate(unix_seconds, usegmt=True).encode()
 
 
 @lru_cache(maxsize=64)
-def unix_date(text: bytes) -> float:
-    """Return the moment of an HTTP date; -inf where it is none, since RFC 9110 wants it ignored."""
+def parse_http_date(text: bytes) -> float:
+    """Return the UNIX seconds of an HTTP date; -inf if it is not one, since RFC 9110 wants it ignored."""
     try:
         return parsedate_to_datetime(text[:64].decode("latin-1")).timestamp()
     except (ValueError, OverflowError):
         return -math.inf
 
 
-def lines(headers: Headers) -> bytes:
-    """Return headers as lines of the wire; their makers have validated the values."""
+def encode_header_lines(headers: Headers) -> bytes:
+    """Return headers as HTTP/1.1 header lines. The values are not validated again."""
     return b"".join([b"%s: %s\r\n" % pair for pair in headers])
 
 
 def encode_json(document: Any) -> bytes:
-    """Return a document as JSON with its numbers rounded; NaN and infinities become null."""
+    """Encode a document as JSON with rounded numbers; NaN and infinities become null."""
     return orjson.dumps(round_numbers(document))
 
 
@@ -364,14 +385,19 @@ def render_json(
     fresh_seconds: float = 0.0,
     headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> RenderedResponse:
-    """Return a document as a JSON response; NaN and infinities become null."""
+    """Return a document as a JSON response; the arguments are those of `RenderedResponse`."""
     return RenderedResponse(
         encode_json(document), status=status, as_of=as_of, fresh_seconds=fresh_seconds, headers=headers
     )
 
 
 def render(result: Any, *, fresh_seconds: float) -> RenderedResponse:
-    """Return the result of a handler as a rendered response; models and dictionaries become JSON."""
+    """Return the result of a handler as a rendered response.
+
+    Args:
+        result: A rendered response, which is returned as it is, or a model or dictionary, which becomes JSON.
+        fresh_seconds: How long the response of a model or dictionary may be cached.
+    """
     if isinstance(result, RenderedResponse):
         return result
     if isinstance(result, BaseModel):

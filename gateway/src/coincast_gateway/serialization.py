@@ -1,7 +1,7 @@
 """Convert protobuf messages to dictionaries that are encoded as JSON.
 
-`to_dict` converts any message by its descriptor. Forecasts have a shape of their own: intervals by level,
-provenance beside the figures.
+`to_dict` converts any message by its descriptor. Forecasts have functions of their own, since their JSON has
+another shape: intervals by level, and the fields of the provenance beside the figures.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from coincast.common.v1.common_pb2 import ItemError, Provenance
 from coincast.forecast.v1 import forecast_pb2 as pb
 
-# Texts of the contract that list ids with commas; in JSON they are lists.
+# Fields of the contract that hold ids separated by commas; in JSON they are lists.
 ID_LISTS = frozenset({"test_coins"})
 
 
 def iso(stamp: Timestamp) -> str:
-    """Return a timestamp as RFC 3339 in UTC, to the second where it has no fraction."""
+    """Return a timestamp as RFC 3339 in UTC, with milliseconds if it has a fraction of a second."""
     return iso_seconds(stamp.seconds + stamp.nanos / 1e9)
 
 
 def iso_seconds(unix: float) -> str:
-    """Return UNIX seconds as RFC 3339 in UTC, to the second where there is no fraction."""
+    """Return UNIX seconds as RFC 3339 in UTC, with milliseconds if there is a fraction of a second."""
     moment = datetime.fromtimestamp(unix, UTC)
     spec = "milliseconds" if moment.microsecond else "seconds"
     return moment.isoformat(timespec=spec).replace("+00:00", "Z")
@@ -47,17 +47,17 @@ def enum_names(enum: EnumDescriptor) -> dict[int, str]:
 
 
 def enum_name(message: Message, field: str) -> str:
-    """Return the word of an enum field."""
+    """Return the value of an enum field as a lower-case word."""
     return enum_names(message.DESCRIPTOR.fields_by_name[field].enum_type)[getattr(message, field)]
 
 
 def to_dict(message: Message) -> dict[str, Any]:
-    """Return every field by its proto name; absent optional figures, messages and times are null."""
+    """Return every field by its proto name; an optional field that is not set is None."""
     return {field.name: _field(message, field) for field in message.DESCRIPTOR.fields}
 
 
 def provenance_fields(provenance: Provenance) -> dict[str, Any]:
-    """Return the provenance of a figure in the form of market-data-svc's own JSON."""
+    """Return the provenance of a figure as market-data-svc writes it in its own JSON."""
     return {
         "as_of": iso(provenance.as_of) if provenance.HasField("as_of") else None,
         "age_seconds": provenance.age_seconds,
@@ -119,7 +119,7 @@ def in_rest_names(message: str) -> str:
 
 
 def item_error(error: ItemError) -> dict[str, Any]:
-    """Return one item that could not be served."""
+    """Return the error of an item that could not be served, with `retry_after_seconds` between 1 and 60."""
     document = to_dict(error)
     document["field"] = rest_name(error.field) or None
     document["message"] = in_rest_names(error.message)

@@ -23,7 +23,17 @@ from coincast_gateway.settings import Settings
 
 
 class Server(uvicorn.Server):
-    """Server that on SIGTERM first drains (not ready, `Connection: close`), then stops."""
+    """Server that drains before it stops.
+
+    After SIGTERM it reports not ready and sends `Connection: close` for `not_serving_seconds`, so that load
+    balancers and clients move to another replica.
+
+    Args:
+        config: The configuration of uvicorn.
+        gateway: The gateway to serve.
+        not_serving_seconds: The time between the signal and the end of accepting connections.
+        on_up: Called once the server listens.
+    """
 
     def __init__(
         self,
@@ -41,7 +51,7 @@ class Server(uvicorn.Server):
         self.up = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and notify whatever waits for the start."""
+        """Listen, set `up` and call `on_up`."""
         await super().startup(sockets)
         self.up.set()
         if self._on_up is not None:
@@ -56,7 +66,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain; a second signal stops at once."""
+        """Begin to drain at the first signal. A second one stops at once; SIGINT also drops open requests."""
         if self._stopping is not None:
             self.force_exit = self.force_exit or sig == signal.SIGINT
             self.should_exit = True
@@ -78,8 +88,9 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit it. Head and body of a reply are two writes: Nagle's algorithm holds back the
-        # body for 40 ms. uvloop sets it itself, asyncio does not for a socket that was opened elsewhere.
+        # Accepted connections inherit TCP_NODELAY. Head and body of a response are two writes, and Nagle's
+        # algorithm would hold back the second one for 40 ms. uvloop sets the option itself; asyncio does not
+        # for a listening socket that it did not open.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((host, port))
     except OSError as error:
@@ -91,7 +102,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def uvicorn_config(gateway: Gateway, settings: Settings) -> uvicorn.Config:
-    """Return the configuration of uvicorn: no logging of its own, no headers that reveal the server."""
+    """Return the configuration of uvicorn, without its logging and without headers that name the server."""
     bounds = SocketBounds(settings.max_header_bytes, settings.header_seconds, settings.max_connections)
     return uvicorn.Config(
         gateway.app,
@@ -110,7 +121,7 @@ def uvicorn_config(gateway: Gateway, settings: Settings) -> uvicorn.Config:
 
 @asynccontextmanager
 async def serve(settings: Settings) -> AsyncIterator[str]:
-    """Serve the gateway in this process, on the address that it yields; for tests."""
+    """Serve the gateway in this process and yield its address; for tests."""
     async with AsyncExitStack() as stack:
         gateway = await build(settings, stack)
         listener = listen(settings.host, settings.port)
@@ -131,7 +142,8 @@ async def serve(settings: Settings) -> AsyncIterator[str]:
 def freeze_gc() -> None:
     """Freeze startup objects so that the garbage collector does not rescan them.
 
-    Requests create hardly any cycles, so it also runs less often: together this saves a tenth of the CPU.
+    Requests create hardly any reference cycles, so the collector also runs less often. Both together save a
+    tenth of the CPU.
     """
     gc.collect()
     gc.freeze()

@@ -35,51 +35,67 @@ class Settings(ServiceSettings):
         " Retry-After until then, 504 later.",
     )
 
-    prices_fresh_seconds: float = Field(5.0, ge=0, description="How long a reply of /prices is served again.")
-    markets_fresh_seconds: float = Field(
-        15.0, ge=0, description="How long a reply of /markets is served again."
-    )
-    history_fresh_seconds: float = Field(60.0, ge=0, description="How long a history is served again.")
-    forecasts_fresh_seconds: float = Field(30.0, ge=0, description="How long a forecast is served again.")
-    hot_cache_bytes: int = Field(64 * 1024 * 1024, gt=0, description="Memory for ready replies.")
+    prices_fresh_seconds: float = Field(5.0, ge=0, description="How long a response of /prices is cached.")
+    markets_fresh_seconds: float = Field(15.0, ge=0, description="How long a response of /markets is cached.")
+    history_fresh_seconds: float = Field(60.0, ge=0, description="How long a history is cached.")
+    forecasts_fresh_seconds: float = Field(30.0, ge=0, description="How long a forecast is cached.")
+    hot_cache_bytes: int = Field(64 * 1024 * 1024, gt=0, description="Memory of the response cache.")
 
-    require_keys: bool = Field(False, description="Ask for API keys even on loopback.")
-    allow_open: bool = Field(False, description="Let everyone read without a key, even beyond loopback.")
-    key_per_minute: int = Field(1200, ge=0, description="Requests a minute of one key; 0: no limit.")
+    require_keys: bool = Field(False, description="Require API keys even on loopback.")
+    allow_open: bool = Field(False, description="Allow reading without a key when listening beyond loopback.")
+    key_per_minute: int = Field(
+        1200, ge=0, description="Requests a minute that one key may make; 0: no limit."
+    )
     address_per_minute: int | None = Field(
         None,
         ge=0,
-        description="Requests a minute of one address without a key; empty: none on loopback, else 300.",
+        description=(
+            "Requests a minute that one address may make without a key; 0: no limit. "
+            "Empty: no limit on loopback, 300 elsewhere."
+        ),
     )
     trusted_proxies: str = Field(
         "", description="Networks whose X-Forwarded-For header is trusted, separated by commas."
     )
     allowed_hosts: str = Field(
-        "", description="Further names in the Host header of a gateway that is open on loopback, with commas."
+        "",
+        description=(
+            "Names, separated by commas, that the Host header may have beside those of loopback, "
+            "while the gateway is open on loopback."
+        ),
     )
     admin_token: SecretStr = Field(
         SecretStr(""),
-        description="Token for administrative routes, sent as an API key; once set, they need it or a key.",
+        description=(
+            "Token for administrative routes, sent as an API key. If it is set, these routes need it or a "
+            "key with the scope admin, also on loopback."
+        ),
     )
-    cors_origins: str = Field("", description="Origins that browsers may call from, with commas; * for all.")
+    cors_origins: str = Field(
+        "", description="Origins that browsers may call from, separated by commas; * for all."
+    )
 
     max_in_flight: int = Field(
-        512, ge=1, description="Requests at once that are not answered from ready bytes."
+        512, ge=1, description="Concurrent requests that are not answered from the response cache."
     )
     max_event_streams: int = Field(
-        2000, ge=1, description="Streams of events at once; a further one is answered with 503."
+        2000, ge=1, description="Concurrent event streams; a further one is answered with 503."
     )
     max_connections: int = Field(
-        10_000, ge=10, description="Sockets at once; the longest idle one gives way."
+        10_000, ge=10, description="Concurrent connections; beyond it the longest idle one is closed."
     )
-    max_header_bytes: int = Field(32 * 1024, ge=1024, description="Request line and headers together.")
-    max_url_bytes: int = Field(16 * 1024, ge=1024, description="Path and query together.")
-    max_body_bytes: int = Field(64 * 1024, ge=1024, description="Body of a request.")
-    header_seconds: float = Field(10.0, gt=0, description="Until a connection must have sent its headers.")
-    body_seconds: float = Field(10.0, gt=0, description="Until a body must have arrived.")
-    idle_seconds: int = Field(15, ge=1, description="How long an idle connection is kept.")
+    max_header_bytes: int = Field(
+        32 * 1024, ge=1024, description="Largest size of request line and headers together."
+    )
+    max_url_bytes: int = Field(16 * 1024, ge=1024, description="Largest size of path and query together.")
+    max_body_bytes: int = Field(64 * 1024, ge=1024, description="Largest body of a request.")
+    header_seconds: float = Field(10.0, gt=0, description="Longest wait for the headers of a request.")
+    body_seconds: float = Field(10.0, gt=0, description="Longest wait for the body of a request.")
+    idle_seconds: int = Field(15, ge=1, description="How long an idle connection stays open.")
 
     redis_timeout_seconds: float = Field(0.05, gt=0, description="How long a request waits for Redis.")
 
-    share_replies: bool = Field(False, description="Share kept replies with other replicas through Redis.")
+    share_replies: bool = Field(
+        False, description="Share cached responses with other replicas through Redis."
+    )
     workers: int = Field(1, ge=1, le=64, description="Processes that share the port.")

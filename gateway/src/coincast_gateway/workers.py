@@ -1,6 +1,6 @@
-"""Worker processes on one port: each is a whole gateway, Redis holds their shared state.
+"""Worker processes on one port. Each is a whole gateway; shared state is in Redis.
 
-uvicorn's own supervisor starts uvicorn's own server, which does not drain as the gateway must.
+uvicorn's supervisor is not used, since it can only start uvicorn's own server, which does not drain.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from coincast_gateway.server import run
 from coincast_gateway.settings import Settings
 
 log = get_logger("coincast.gateway")
-# prometheus_client writes to files there, from which one port can show all processes together.
+# The environment variable that names a folder: prometheus_client writes the metrics of each process to files
+# there, so that one port can serve the metrics of all of them.
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 PAUSE_SECONDS = 0.5
 
@@ -44,19 +45,23 @@ class Worker:
 
 
 class Supervisor:
-    """Keeps the configured number of processes alive until a signal ends them, or the start fails."""
+    """Keeps the configured number of processes running until a signal ends them or one cannot start."""
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self._settings = settings
         self._listener = listener
-        # Forked processes would share locks and gRPC's threads in whatever state they were.
+        # A forked process would inherit locks that may be held, and gRPC without its threads.
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[Worker] = []
         self._stopping = False
         self._exit_code = 0
 
     def run(self) -> int:
-        """Start, watch, stop. The exit code: 0 after a signal, a worker's own where it could not start."""
+        """Start the workers, replace those that die, and return the exit code.
+
+        Returns:
+            0 after a signal; the exit code of the worker if one could not start.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self._workers = [self._start_worker(is_replacement=False) for _ in range(self._settings.workers)]
@@ -67,9 +72,9 @@ class Supervisor:
         return self._exit_code
 
     def _start_worker(self, *, is_replacement: bool) -> Worker:
-        # Shared memory without a lock: a process that dies holding one would block the supervisor.
+        # The value has no lock: a process that dies while holding one would block the supervisor.
         up = self._context.RawValue(ctypes.c_bool, False)
-        process = self._context.Process(target=work, args=(self._settings, self._listener, up))
+        process = self._context.Process(target=worker_main, args=(self._settings, self._listener, up))
         process.start()
         return Worker(process, up, is_replacement)
 
@@ -79,7 +84,8 @@ class Supervisor:
             return worker
         log.error("worker_died", pid=process.pid, exit_code=process.exitcode)
         if not worker.up.value and not (worker.is_replacement and self._any_serves()):
-            # Do not restart a worker that never became ready; exit instead of holding the port.
+            # A worker that never became ready would fail again. Exit, so that the port does not stay open
+            # without a server.
             code = process.exitcode or 1
             self._exit_code = code if code > 0 else 128 - code
             self._stopping = True
@@ -112,7 +118,7 @@ def run_workers(settings: Settings, listener: socket.socket) -> int:
         Unavailable: The metrics port cannot be opened.
     """
     with ExitStack() as stack:
-        # A fresh folder each time: files of processes that are gone would be added up as well.
+        # A new folder at each start: prometheus_client also adds up the files of processes that have ended.
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="coincast-metrics-"))
         os.environ[METRICS_FOLDER] = folder
         stack.callback(os.environ.pop, METRICS_FOLDER)
@@ -126,10 +132,15 @@ def run_workers(settings: Settings, listener: socket.socket) -> int:
         return Supervisor(settings, listener).run()
 
 
-def work(settings: Settings, listener: socket.socket, up: ctypes.c_bool) -> None:
+def worker_main(settings: Settings, listener: socket.socket, up: ctypes.c_bool) -> None:
     """Run one worker process: the gateway on the shared socket.
 
-    Exits with 2 where settings or machine need a change.
+    It exits with 2 if it cannot start until a setting or the machine is changed.
+
+    Args:
+        settings: The settings of the gateway.
+        listener: The listening socket that all workers share.
+        up: Set to True once the worker serves; shared with the supervisor.
     """
 
     def on_up() -> None:

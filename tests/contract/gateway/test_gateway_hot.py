@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from coincast_chassis.clock import ManualClock
-from coincast_gateway.cache.content_encoding import COMPRESS, chosen
+from coincast_gateway.cache.content_encoding import COMPRESS, choose_encoding
 from coincast_gateway.cache.response_cache import CacheRequest, ResponseCache
 from coincast_gateway.rendering import RenderedResponse
 from tests.contract.gateway.fakes import world
@@ -94,7 +94,7 @@ async def test_a_compressed_form_has_a_tag_of_its_own(encoding: str) -> None:
     ],
 )  # fmt: skip
 def test_the_clients_best_form_is_chosen(header: bytes, form: str) -> None:
-    assert chosen(header) == form
+    assert choose_encoding(header) == form
 
 
 async def test_identical_requests_in_flight_are_one() -> None:

@@ -1,11 +1,17 @@
--- Grants up to ARGV[4] requests of a sliding window, counted in grains of time on Redis' own clock.
--- KEYS: 1 hash of requests by grain, 2 the epoch of this Redis: another value after it came back empty,
---       3 set while a Redis that came back empty waits for the counts of all processes
--- ARGV: 1 limit, 2 window ms, 3 grain ms, 4 wanted (0 reports alone), 5 the epoch that the process knows (empty: none),
---       6 ms for which a Redis that came back empty waits, 7... pairs of age in ms and requests that this Redis is to
---       count (below 0: requests that were granted and not made)
--- Returns {granted, left, ms until the next one, ms until all are free, state, epoch}; state 0: counted; 1: the process
---       is to report its counts to this Redis first; 2: others may have to, so nothing is granted yet
+-- Grants up to ARGV[4] requests of a sliding window. Requests are counted in intervals of equal length ("grains")
+-- by the clock of Redis.
+-- KEYS: 1 hash from grain to requests
+--       2 epoch of this Redis: an id that is created with the first request, so it differs after a loss of all data
+--       3 exists while a Redis that lost its data waits for the counts of all processes
+-- ARGV: 1 limit, 2 window in ms, 3 grain in ms
+--       4 requests wanted (0: only report)
+--       5 the epoch that the process knows (empty: none)
+--       6 ms for which a Redis that lost its data waits for the counts of all processes
+--       7... pairs of (age in ms, requests to count); a negative number takes back requests that were granted and not
+--       made
+-- Returns {granted, left, ms until the next one is free, ms until all are free, state, epoch}
+--       state 0: counted; 1: the process must report its counts first, since this Redis does not have them;
+--       2: other processes may have to report, so nothing is granted yet
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local limit, window, grain, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -26,7 +32,8 @@ for index = 7, #ARGV, 2 do
   if count >= 0 then
     redis.call('HINCRBY', KEYS[1], string.format('%.0f', bucket), count)
   else
-    -- The process's grains do not begin when these do: what it gives back was counted here or beside.
+    -- Grains of the process and of Redis begin at different moments, so the requests to take back may have been
+    -- counted in a neighbouring grain.
     for _, offset in ipairs({0, -1, 1, -2}) do
       local name = string.format('%.0f', bucket + offset)
       local part = math.min(-count, tonumber(redis.call('HGET', KEYS[1], name) or 0))

@@ -21,7 +21,7 @@ Scope = Literal["read", "train", "admin"]
 REDIS_KEY = "coincast:gateway:keys"
 PREFIX = "cc_"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,63}\Z")
-# What each scope lets its holder do.
+# The scopes that a key with one scope has.
 SCOPE_GRANTS: dict[str, frozenset[str]] = {
     "read": frozenset({"read"}),
     "train": frozenset({"read", "train"}),
@@ -31,15 +31,15 @@ SCOPE_GRANTS: dict[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """The stored record of a key; the key itself is not stored."""
+    """The stored record of a key. The key itself is not stored."""
 
     name: str
     digest: str
     scopes: frozenset[str]
     created_at: float
-    # Requests a minute; 0 means the gateway's default limit.
+    # The limit of requests a minute; 0 means the gateway's default limit.
     per_minute: int = 0
-    # Calls a calendar month; 0 is no limit.
+    # The limit of calls in a calendar month; 0 means no limit.
     per_month: int = 0
 
     def dump(self) -> bytes:
@@ -68,19 +68,22 @@ class KeyRecord:
                 per_month=per_month,
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(f"It has no good {error}.") from error
+            raise ValueError(f"The record has no valid {error}.") from error
         if not isinstance(name, str) or not NAME.match(name) or not record.scopes <= SCOPE_GRANTS["admin"]:
-            raise ValueError("Its name or its scopes cannot be.")
+            raise ValueError("The record has an invalid name or unknown scopes.")
         return record
 
 
 def digest_of(key: str) -> str:
-    """Return the SHA-256 in hex. The key is 256 random bits, so a slow hash would add no protection."""
+    """Return the SHA-256 of a key in hex; it is 256 random bits, so a slow hash would add no protection."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class ApiKeyCache:
-    """Cache of all keys by digest, as of the last refresh. A look-up is local and stores nothing."""
+    """Cache of all key records by digest, as of the last refresh.
+
+    A look-up of an unknown key stores nothing, so that invalid keys cannot fill the memory.
+    """
 
     def __init__(self) -> None:
         self.records: dict[str, KeyRecord] = {}
@@ -90,12 +93,17 @@ class ApiKeyCache:
         return len(self.records)
 
     def replace(self, records: list[KeyRecord], now: float) -> None:
-        """Take over what the store holds now."""
+        """Replace all records by those of the store.
+
+        Args:
+            records: The records of the store.
+            now: Monotonic seconds of the refresh.
+        """
         self.records = {record.digest: record for record in records}
         self.refreshed_at = now
 
     def find(self, key: str) -> KeyRecord | None:
-        """Return the record of a key. Digests are compared in constant time."""
+        """Return the record of a key, or None. Digests are compared in constant time."""
         digest = digest_of(key)
         record = self.records.get(digest)
         return record if record is not None and hmac.compare_digest(record.digest, digest) else None
@@ -108,12 +116,12 @@ class KeyStore:
         self._redis = client
 
     async def all(self) -> list[KeyRecord]:
-        """Return every key.
+        """Return the record of every key, by name.
 
-        A record that cannot be read is left out and counted: its key is invalid, the others remain valid.
+        A record that cannot be decoded is left out and counted: its key is invalid, the others remain valid.
 
         Raises:
-            RedisError: Redis failed; access must not be guessed.
+            RedisError: Redis failed. The caller must not treat this as an empty store.
         """
         rows: Any = await self._redis.hgetall(REDIS_KEY)
         if not isinstance(rows, dict):
@@ -127,10 +135,16 @@ class KeyStore:
         return sorted(records, key=lambda record: record.name)
 
     async def create(self, name: str, scope: str, *, per_minute: int = 0, per_month: int = 0) -> str:
-        """Create a key and return it; it is never shown again.
+        """Create a key and return it. It is not stored, so it cannot be shown again.
+
+        Args:
+            name: A unique name.
+            scope: `read`, `train` or `admin`.
+            per_minute: The limit of requests a minute; 0 means the gateway's default limit.
+            per_month: The limit of calls in a calendar month; 0 means no limit.
 
         Raises:
-            InvalidInput: The name is not valid or already taken.
+            InvalidInput: The name is not valid or already taken, or the scope is unknown.
         """
         if not NAME.match(name):
             raise InvalidInput(
@@ -153,7 +167,7 @@ class KeyStore:
         return key
 
     async def revoke(self, name: str) -> None:
-        """Revoke a key, which is refused from the next refresh on.
+        """Revoke a key. Gateways refuse it from their next refresh on.
 
         Raises:
             NotFound: No key has this name.

@@ -39,32 +39,37 @@ WITHOUT_CHECK = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 class Policy:
     """The access settings. A limit of 0 means no limit."""
 
+    # The scopes of a caller without a key.
     anonymous: frozenset[str]
-    keys_wanted: bool
+    # Whether reading needs a key.
+    keys_required: bool
     key_per_minute: int
     address_per_minute: int
     trusted_proxies: tuple[Network, ...] = ()
-    # How long the last known keys are valid while Redis does not answer; then all keys are refused.
+    # How long the cached keys are valid while Redis does not answer. After it all keys are refused.
     keys_good_seconds: float = 60.0
-    # The administrator's token of a gateway without keys; empty where there is none.
+    # The token of GATEWAY_ADMIN_TOKEN; empty if there is none.
     admin_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthResult:
-    """The result of authentication; `wait_seconds` above 0 where the caller must wait first."""
+    """The result of authentication and rate limiting."""
 
+    # The name of the caller's key, or `anonymous`.
     caller: str
     scopes: frozenset[str]
+    # The rate limit headers of the response.
     headers: Headers
+    # Above 0, the request is answered with 429 and this Retry-After.
     wait_seconds: float = 0.0
-    # The request has an unknown key; the error message says so.
+    # Whether the request has an unknown key, which the error message then says.
     invalid_key: bool = False
-    # Keys cannot be checked at present.
+    # Whether keys cannot be checked at present.
     keys_unavailable: bool = False
-    # Why they must wait, where it is not the limit of requests a minute.
+    # Why the caller must wait; empty for the limit of requests a minute.
     wait_reason: str = ""
-    # Calls that the key may make in a month; 0 is no limit.
+    # Calls that the key may make in a calendar month; 0 means no limit.
     month_limit: int = 0
 
 
@@ -72,7 +77,15 @@ OPEN = AuthResult("anonymous", SCOPE_GRANTS["admin"], [])
 
 
 class Authenticator:
-    """Authenticates requests and applies the rate limits; one per process."""
+    """Authenticates requests and applies the rate limits; one per process.
+
+    Args:
+        policy: The access settings.
+        limiter: The rate limiter of keys and addresses.
+        ring: The cached keys.
+        clock: Its monotonic time dates the cached keys and the rate limit headers.
+        usage: The calls of each key, for monthly limits.
+    """
 
     def __init__(
         self,
@@ -92,7 +105,11 @@ class Authenticator:
         self._wide_open = policy.anonymous == SCOPE_GRANTS["admin"] and not policy.address_per_minute
 
     def try_local(self, scope: Scope) -> AuthResult | None:
-        """Authenticate without a call to Redis; return None where one is needed: then use `authenticate`."""
+        """Authenticate without a call to Redis.
+
+        Returns:
+            None if the rate limit needs a call to Redis; then use `authenticate`.
+        """
         if self._wide_open and not self._ring.records:
             return OPEN
         record, invalid_key, keys_unavailable = self._identify(scope)
@@ -102,22 +119,20 @@ class Authenticator:
             if lease is None:
                 return None
             headers = limit_headers(lease, limit, self._clock.monotonic())
-            return self._admission(
-                record, headers, invalid_key=invalid_key, keys_unavailable=keys_unavailable
-            )
-        return self._admission(record, [], invalid_key=invalid_key, keys_unavailable=keys_unavailable)
+            return self._result(record, headers, invalid_key=invalid_key, keys_unavailable=keys_unavailable)
+        return self._result(record, [], invalid_key=invalid_key, keys_unavailable=keys_unavailable)
 
     async def authenticate(self, scope: Scope) -> AuthResult:
-        """Authenticate like `try_local`, with a call to Redis."""
+        """Authenticate a request, with a call to Redis for its rate limit."""
         record, invalid_key, keys_unavailable = self._identify(scope)
         subject, limit = self._subject(scope, record)
         lease, wait = await self._limiter.acquire(subject, limit)
         headers = limit_headers(lease, limit, self._clock.monotonic())
-        return self._admission(
+        return self._result(
             record, headers, wait=wait, invalid_key=invalid_key, keys_unavailable=keys_unavailable
         )
 
-    def _admission(
+    def _result(
         self,
         record: KeyRecord | None,
         headers: Headers,
@@ -165,14 +180,19 @@ class Authenticator:
         return record, record is None, False
 
     def _subject(self, scope: Scope, record: KeyRecord | None) -> tuple[str, int]:
+        """Return the subject of the rate limit, and its requests a minute (0: no limit)."""
         if record is not None:
             return f"key:{record.digest[:32]}", record.per_minute or self._policy.key_per_minute
         limit = self._policy.address_per_minute
         return (f"address:{client_address(scope, self._policy.trusted_proxies)}" if limit else ""), limit
 
 
-async def refreshed(ring: ApiKeyCache, store: KeyStore, clock: Clock) -> None:
-    """Load the keys once. Raises Unavailable where they cannot be read."""
+async def refresh_keys(ring: ApiKeyCache, store: KeyStore, clock: Clock) -> None:
+    """Load the keys of the store into the cache.
+
+    Raises:
+        Unavailable: The keys cannot be read.
+    """
     try:
         ring.replace(await store.all(), clock.monotonic())
     except (RedisError, OSError) as error:
@@ -180,12 +200,12 @@ async def refreshed(ring: ApiKeyCache, store: KeyStore, clock: Clock) -> None:
 
 
 async def refresh_forever(ring: ApiKeyCache, store: KeyStore, clock: Clock) -> None:
-    """Keep the ring as the store is; a revoked key is refused within a few seconds."""
+    """Load the keys every two seconds, so that a revoked key is soon refused; run until cancelled."""
     failing = False
     while True:
         await asyncio.sleep(REFRESH_SECONDS)
         try:
-            await refreshed(ring, store, clock)
+            await refresh_keys(ring, store, clock)
         except Unavailable as error:
             if not failing:
                 log.warning("keys_not_refreshed", reason=error.message)
@@ -195,26 +215,26 @@ async def refresh_forever(ring: ApiKeyCache, store: KeyStore, clock: Clock) -> N
 
 
 def auth_result(scope: Scope) -> AuthResult:
-    """Return the caller; without an authenticator every caller has all scopes."""
+    """Return the authentication result of a request; without an authenticator, one with all scopes."""
     found: AuthResult = scope.get(AUTH, OPEN)
     return found
 
 
 class requires:  # noqa: N801 - reads as a verb where it is declared
-    """A dependency that lets only callers with a scope pass: `dependencies=[Depends(requires("admin"))]`.
+    """A dependency that only admits callers with a scope: `dependencies=[Depends(requires("admin"))]`.
 
     Args:
-        scope: The scope that is needed; `admin` holds `train`, and `train` holds `read`.
+        scope: The required scope; `admin` includes `train`, and `train` includes `read`.
     """
 
     def __init__(self, scope: AccessScope) -> None:
         self.scope = scope
 
     async def __call__(self, request: Request) -> AuthResult:
-        """Return the caller.
+        """Return the authentication result of the caller.
 
         Raises:
-            ProblemException: 401 without a valid key, 403 where the key lacks the scope, 503 while keys
+            ProblemException: 401 without a valid key, 403 if the key lacks the scope, 503 while keys
                 cannot be checked.
         """
         result = auth_result(request.scope)
@@ -238,19 +258,20 @@ ADMIN = Depends(requires("admin"))
 
 
 def required_scope(route: APIRoute) -> AccessScope:
-    """Return the scope that a route needs, from its dependencies; the highest where it declares several."""
+    """Return the scope that the dependencies of a route require: the highest if there are several."""
     order: list[AccessScope] = ["none", "read", "train", "admin"]
     scopes = [each.call.scope for each in route.dependant.dependencies if isinstance(each.call, requires)]
     return max(scopes, key=order.index, default="none")
 
 
 async def require_json(request: Request) -> None:
-    """Reject changes without an API key that are not JSON; a dependency of the whole application.
+    """Reject requests that change something, have no API key and are not JSON.
 
-    A form of another site can send any other media type without a preflight. DELETE always needs one.
+    It is a dependency of the whole application, against cross-site request forgery: a browser sends a form of
+    another site without a CORS preflight, but never as JSON. DELETE always needs a preflight.
 
     Raises:
-        ProblemException: 415 for another Content-Type, or none, also with an empty body.
+        ProblemException: 415 if the Content-Type is not JSON or is missing, also with an empty body.
     """
     caller = auth_result(request.scope)
     if request.method in WITHOUT_CHECK or caller.caller != "anonymous" or "train" not in caller.scopes:
@@ -261,7 +282,7 @@ async def require_json(request: Request) -> None:
 
 
 async def caller_name(request: Request) -> str:
-    """Return the name of the caller's API key, or `anonymous`, for the audit."""
+    """Return the name of the caller's API key, or `anonymous`, for the audit log."""
     return auth_result(request.scope).caller
 
 

@@ -14,7 +14,11 @@ _HEADERS = frozenset({b"x-api-key", b"authorization", b"x-cg-demo-api-key", b"x-
 
 
 def extract_api_key(scope: Scope) -> str:
-    """Return the API key of a request; empty where it has none. CoinGecko's names are accepted too."""
+    """Return the API key of a request, or an empty string.
+
+    CoinGecko's header and parameter names are accepted too. A key is cut to one character more than the
+    longest valid one, so that a longer one stays invalid.
+    """
     for name, value in scope["headers"]:
         if name in _HEADERS:
             text = bytes(value).decode("latin-1")
@@ -33,7 +37,12 @@ def extract_api_key(scope: Scope) -> str:
 
 
 def client_address(scope: Scope, trusted: tuple[Network, ...]) -> str:
-    """Return the client's address, or its /64. Only trusted proxies' forwarding headers count."""
+    """Return the client's IPv4 address, or the /64 network of its IPv6 address.
+
+    Args:
+        scope: The request.
+        trusted: Networks of proxies whose X-Forwarded-For header is trusted.
+    """
     client = scope.get("client")
     peer = client[0] if client else ""
     if trusted and _trusted(peer, trusted):
@@ -46,7 +55,10 @@ def client_address(scope: Scope, trusted: tuple[Network, ...]) -> str:
 
 
 def client_network(address: str) -> str:
-    """Return what counts as one client: the IPv4 address, or the /64 of an IPv6 one; `unknown` for others."""
+    """Return an IPv4 address as it is, and the /64 network of an IPv6 address, which one client often owns.
+
+    Anything else is `unknown`.
+    """
     parsed = parse_address(address)
     if parsed is None:
         return "unknown"
@@ -56,9 +68,9 @@ def client_network(address: str) -> str:
 
 
 def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the IP address in a text, as forwarding headers write it: with a port, or in brackets.
+    """Parse an IP address as forwarding headers write it, with a port or in brackets; None if it is not one.
 
-    An IPv4 address that is mapped to IPv6 is the IPv4 address: both mean one client.
+    An IPv4-mapped IPv6 address is returned as the IPv4 address, since both mean the same client.
     """
     text = text.strip()
     if text.startswith("["):

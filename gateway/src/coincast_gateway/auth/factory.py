@@ -11,16 +11,17 @@ import redis.asyncio
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import InvalidInput, Unavailable
 from coincast_gateway.auth.api_keys import SCOPE_GRANTS, ApiKeyCache, KeyStore
-from coincast_gateway.auth.authenticator import Authenticator, Policy, refresh_forever, refreshed
+from coincast_gateway.auth.authenticator import Authenticator, Policy, refresh_forever, refresh_keys
 from coincast_gateway.auth.rate_limit import Limiter
 from coincast_gateway.auth.usage import UsageRecorder
 from coincast_gateway.edge.middleware import RequestChecks
 from coincast_gateway.settings import Settings
 
-# Redis may be starting too: the number of attempts and the pause between them before the start fails.
-FIRST_TRIES = 10
-FIRST_PAUSE_SECONDS = 0.5
-HOW = "make one with: python -m coincast_gateway.cli.keys create NAME --scope read"
+# Redis may still be starting: the attempts to read the keys before the start fails, and the pause between
+# them.
+LOAD_ATTEMPTS = 10
+LOAD_PAUSE_SECONDS = 0.5
+CREATE_KEY_COMMAND = "python -m coincast_gateway.cli.keys create NAME --scope read"
 
 
 def is_loopback(host: str) -> bool:
@@ -32,11 +33,15 @@ def is_loopback(host: str) -> bool:
 
 
 def access_policy(settings: Settings) -> Policy:
-    """Open on loopback; elsewhere keys are wanted, or at the least for anything but reading."""
+    """Return the access policy of the settings.
+
+    On loopback a caller without a key has all scopes (without `admin` if there is an admin token). Elsewhere
+    it has none, or only `read` if the settings allow it.
+    """
     local = is_loopback(settings.host) and not settings.require_keys
     anonymous: frozenset[str] = frozenset()
     if local:
-        # With an administrator's token, reaching the port makes no caller an administrator.
+        # With an admin token, a caller who can reach the port is not an administrator without it.
         anonymous = SCOPE_GRANTS["train" if settings.admin_token.get_secret_value() else "admin"]
     elif settings.allow_open and not settings.require_keys:
         anonymous = SCOPE_GRANTS["read"]
@@ -45,29 +50,29 @@ def access_policy(settings: Settings) -> Policy:
         per_address = 0 if local else 300
     return Policy(
         anonymous=anonymous,
-        keys_wanted="read" not in anonymous,
+        keys_required="read" not in anonymous,
         key_per_minute=settings.key_per_minute,
         address_per_minute=per_address,
-        trusted_proxies=networks(settings.trusted_proxies),
+        trusted_proxies=parse_networks(settings.trusted_proxies),
         admin_token=settings.admin_token.get_secret_value(),
     )
 
 
 def request_checks(settings: Settings) -> RequestChecks:
-    """Return the checks of requests without a key, as the settings want them."""
+    """Return the checks of requests without a key that the settings require."""
     return RequestChecks(
         open_loopback=is_loopback(settings.host) and not settings.require_keys,
-        allowed_hosts=frozenset(names(settings.allowed_hosts)),
-        allowed_origins=frozenset(names(settings.cors_origins)),
+        allowed_hosts=frozenset(split_names(settings.allowed_hosts)),
+        allowed_origins=frozenset(split_names(settings.cors_origins)),
     )
 
 
-def names(text: str) -> list[str]:
-    """Return the names of a list with commas, in lower case."""
+def split_names(text: str) -> list[str]:
+    """Return the names in a text that separates them by commas, in lower case."""
     return [part.strip().lower() for part in text.split(",") if part.strip()]
 
 
-def networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+def parse_networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
     """Parse a list of networks separated by commas.
 
     Raises:
@@ -88,18 +93,26 @@ async def build_authenticator(
     usage: UsageRecorder,
     ring: ApiKeyCache,
 ) -> Authenticator:
-    """Return the authenticator, with its keys refreshed in the background until the stack closes.
+    """Build the authenticator, and refresh its keys in the background until the stack closes.
+
+    Args:
+        settings: The settings of the gateway.
+        client: Redis with the keys and the rate limits; None means no keys and limits per process.
+        clock: The clock of keys and limits.
+        stack: Receives the clean-up of the background tasks.
+        usage: The calls of each key, for monthly limits.
 
     Raises:
-        Unavailable: Keys are needed and there are none.
+        Unavailable: Keys are required, and there are none or they cannot be read.
+        InvalidInput: GATEWAY_TRUSTED_PROXIES has an entry that is not a network.
     """
     policy = access_policy(settings)
     if client is not None:
         await _load(ring, KeyStore(client), policy, clock=clock, stack=stack)
-    if policy.keys_wanted and not len(ring):
+    if policy.keys_required and not len(ring):
         raise Unavailable(
-            f"Listening on {settings.host} needs API keys, and there are none: {HOW}, "
-            "or set GATEWAY_ALLOW_OPEN=true to let everyone read."
+            f"Listening on {settings.host} needs API keys, and there are none: make one with: "
+            f"{CREATE_KEY_COMMAND}, or set GATEWAY_ALLOW_OPEN=true to let everyone read."
         )
     limiter = Limiter(client, clock, workers=settings.workers)
     if client is not None:
@@ -111,16 +124,16 @@ async def build_authenticator(
 async def _load(
     ring: ApiKeyCache, store: KeyStore, policy: Policy, *, clock: Clock, stack: AsyncExitStack
 ) -> None:
-    for left in reversed(range(FIRST_TRIES)):
+    for left in reversed(range(LOAD_ATTEMPTS)):
         try:
-            await refreshed(ring, store, clock)
+            await refresh_keys(ring, store, clock)
             break
         except Unavailable:
-            if not policy.keys_wanted:
+            if not policy.keys_required:
                 break
             if not left:
                 raise
-            await asyncio.sleep(FIRST_PAUSE_SECONDS)
+            await asyncio.sleep(LOAD_PAUSE_SECONDS)
     refreshing = asyncio.create_task(refresh_forever(ring, store, clock))
 
     async def stop() -> None:

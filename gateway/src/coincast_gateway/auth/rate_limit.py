@@ -1,8 +1,9 @@
 """Rate limiter for keys and addresses: one sliding window in Redis for all processes.
 
-No window of 60 s grants more than the limit, over all processes and over a restart of Redis: a process
-remembers what it granted, and reports it to a Redis that does not know it. While Redis is away each process
-counts for itself against its part of the limit, and the header says which.
+In no window of 60 s do all processes together grant more than the limit, even if Redis restarts: each process
+remembers the requests that it granted, and reports them to a Redis that has lost its data. While Redis is
+unavailable, each process counts separately against its share of the limit, which the RateLimit-Policy header
+then states.
 """
 
 from __future__ import annotations
@@ -20,43 +21,53 @@ from coincast_chassis.clock import Clock
 from coincast_gateway import metrics
 
 WINDOW_SECONDS = 60.0
+# Requests are counted in intervals of this length ("grains").
 GRAIN_SECONDS = 0.5
 SCRIPT = Path(__file__).with_name("acquire.lua").read_text(encoding="utf-8")
 PREFIX = "coincast:gateway:limit:"
 EPOCH, SETTLING = f"{PREFIX}:epoch", f"{PREFIX}:settling"
-# A busy subject's requests are leased: one call to Redis takes this share of the limit. Leased requests are
-# spent within a second or given back; they count in a window that is a second longer.
+# The subject of a limit is a key or an address. A process leases requests of a busy subject: one call to
+# Redis takes this share of the limit. It grants leased requests within a second or gives them back;
+# therefore they count in a window that is a second longer.
 LEASE_SHARE = 0.05
 LEASE_SECONDS = 1.0
-# Below this limit each request is one call, so that no part of a small limit lies idle in a process.
+# Below this limit each request is one call to Redis, so that no process holds unused requests of a small
+# limit.
 LEAST_LEASED_LIMIT = 600
 MAX_SUBJECTS = 50_000
-# How long Redis is not used after a failure; meanwhile each process counts separately.
+# How long Redis is not used after a failure. Meanwhile each process counts separately.
 REST_SECONDS = 1.0
-# How long a Redis that came back empty waits for what the processes granted before.
+# How long a Redis that lost its data waits for the reports of all processes before it grants requests.
 SETTLE_SECONDS = 2.0
-# How often a process without requests looks whether Redis came back empty.
+# How often a process checks whether Redis lost its data, also while it has no requests.
 WATCH_SECONDS = 0.5
-# Grains of the longest window and its lease; older ones lie in no window.
+# The grains of the longest window and its lease. Older grains are in no window.
 MAX_UNREPORTED_GRAINS = math.ceil((WINDOW_SECONDS + LEASE_SECONDS) / GRAIN_SECONDS) + 2
-# Replies of the script; a third one, 2, says that it grants nothing until the windows are settled.
+# States that the script returns. A third one, 2, means that it grants nothing until all processes have
+# reported.
 COUNTED, UNKNOWN_EPOCH = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The result of a request to the window."""
+    """The result of asking a window for requests."""
 
     granted: int
+    # Requests that the window still allows.
     left: int
+    # Seconds until the next request is allowed; 0 if one is allowed now.
     wait_seconds: float
+    # Seconds until the whole limit is free again.
     full_seconds: float
 
 
 class WindowCounts:
-    """Requests of one subject by grains of time; the rule of acquire.lua on a process's monotonic clock."""
+    """Sliding window of one subject in this process: requests by grain of the monotonic clock.
 
-    # One exists for each remembered key or address, so they are kept small.
+    It applies the same rule as acquire.lua.
+    """
+
+    # There is one for each remembered key or address, so they must be small.
     __slots__ = ("_grains", "_window")
 
     def __init__(self, window_seconds: float = WINDOW_SECONDS) -> None:
@@ -64,7 +75,7 @@ class WindowCounts:
         self._grains: dict[int, int] = {}
 
     def add(self, now: float, count: int) -> None:
-        """Count requests that were granted now; below 0 those that were not made."""
+        """Count requests at `now`; a negative count takes back requests that were granted and not made."""
         grain = math.floor(now / GRAIN_SECONDS)
         self._grains[grain] = max(0, self._grains.get(grain, 0) + count)
 
@@ -108,27 +119,39 @@ class WindowCounts:
 
 @dataclass(slots=True)
 class TokenLease:
-    """Tokens that this process holds and has granted for one subject."""
+    """The leased tokens of one subject, and the requests that this process granted to it.
 
+    A token is the permission for one request. Times are monotonic seconds.
+    """
+
+    # Tokens that are leased and not spent, when they were leased, and until when they may be spent.
     tokens: int = 0
     leased_at: float = 0.0
     good_until: float = 0.0
-    # Requests a minute that `left` and the policy refer to: the whole limit, or this process's part of it.
+    # Requests a minute that `left` and the RateLimit-Policy header refer to: the whole limit, or the share of
+    # this process while Redis is unavailable.
     limit: int = 0
     left: int = 0
     full_until: float = 0.0
-    # Requests that this process granted in the window, and those among them that Redis has not counted yet.
+    # Requests that this process granted in the window, and by grain those that Redis has not counted yet.
     counts: WindowCounts = field(default_factory=WindowCounts)
     unreported: dict[int, int] | None = None
-    # The last answer of Redis: when it came, what this process had granted by then, and what all had left.
+    # The last answer of Redis: its time, the requests that this process had granted in the window by then,
+    # and the requests that were left for all processes.
     answered_at: float = -math.inf
     own_then: int = 0
     left_then: int = 0
-    # Held while a lease is taken: of callers that come together each would take one, and all but one be lost.
+    # Held while tokens are leased. Without it, each of several concurrent callers would lease tokens, and all
+    # leases but the last would be lost.
     renewing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def note_unreported(self, at: float, count: int) -> None:
-        """Note requests that Redis must count, or subtract where below 0; the oldest are dropped first."""
+        """Record requests that Redis must still count, or take back if negative; drop the oldest if too many.
+
+        Args:
+            at: Monotonic seconds at which they were granted.
+            count: The number of requests.
+        """
         found = self.unreported = self.unreported or {}
         grain = math.floor(at / GRAIN_SECONDS)
         found[grain] = found.get(grain, 0) + count
@@ -137,14 +160,14 @@ class TokenLease:
 
 
 class Limiter:
-    """One per process.
+    """Rate limiter of all keys and addresses; one per process.
 
     Args:
-        client: Redis, which all processes share; None counts only in this process.
+        client: Redis, which all processes share; with None each process counts separately.
         clock: Its monotonic time measures windows and leases.
-        workers: Processes of this gateway, among which the limit is divided while Redis is away.
-        max_subjects: Keys and addresses remembered at most.
-        window_seconds: The window; shorter in tests.
+        workers: Processes of this gateway, among which the limit is divided while Redis is unavailable.
+        max_subjects: The number of keys and addresses that are remembered.
+        window_seconds: The length of the window; shorter in tests.
     """
 
     def __init__(
@@ -169,7 +192,7 @@ class Limiter:
         self._reporting = asyncio.Lock()
 
     async def watch(self) -> None:
-        """Report to a Redis that came back empty even without new requests; runs until cancelled."""
+        """Report to a Redis that lost its data, also while there are no requests; run until cancelled."""
         while self._client is not None:
             await asyncio.sleep(WATCH_SECONDS)
             if not self._epoch or self._clock.monotonic() < self._rest_until:
@@ -185,19 +208,31 @@ class Limiter:
         return len(self._leases)
 
     def try_acquire(self, subject: str) -> TokenLease | None:
-        """Return the lease after a token that this process already holds was spent; None: call `acquire`."""
+        """Spend a token that this process already holds.
+
+        Returns:
+            The lease, or None if it has no token; then call `acquire`.
+        """
         lease = self._leases.get(subject)
         return lease if lease is not None and self._spend(lease) else None
 
     def _spend(self, lease: TokenLease) -> bool:
-        """Spend a token of the lease; False where it has none or has ended."""
+        """Spend a token of the lease; return False if it has none or has expired."""
         if lease.tokens <= 0 or lease.good_until < self._clock.monotonic():
             return False
         lease.tokens -= 1
         return True
 
     async def acquire(self, subject: str, limit: int) -> tuple[TokenLease, float]:
-        """Return the lease, and the seconds to wait: 0 where a request was granted and counted."""
+        """Acquire permission for one request, with a call to Redis if no token is held.
+
+        Args:
+            subject: The key or address.
+            limit: Its requests in a window.
+
+        Returns:
+            The lease, and the seconds to wait: 0 if the request was granted and counted.
+        """
         lease = self._lease(subject)
         if limit < LEAST_LEASED_LIMIT:
             return await self._renew(subject, lease, limit, 1)
@@ -209,9 +244,9 @@ class Limiter:
     async def _renew(
         self, subject: str, lease: TokenLease, limit: int, wanted: int
     ) -> tuple[TokenLease, float]:
-        """Request tokens and spend one of them; see `acquire`."""
+        """Lease tokens and spend one of them; the result is that of `acquire`."""
         if lease.tokens > 0:
-            # The lease ended before it was spent.
+            # The lease expired with unspent tokens, which are given back.
             lease.counts.add(lease.leased_at, -lease.tokens)
             lease.note_unreported(lease.leased_at, -lease.tokens)
             lease.tokens = 0
@@ -227,7 +262,13 @@ class Limiter:
         if self._script is not None and self._clock.monotonic() >= self._rest_until:
             try:
                 taken = await self._from_redis(subject, lease, limit, wanted)
-            except (RedisError, OSError, TypeError, ValueError, IndexError):  # away, or answers garbage
+            except (
+                RedisError,
+                OSError,
+                TypeError,
+                ValueError,
+                IndexError,
+            ):  # unavailable, or a malformed reply
                 self._rest_until = self._clock.monotonic() + REST_SECONDS
                 metrics.LIMITS_LOCAL.inc()
             else:
@@ -237,7 +278,11 @@ class Limiter:
         return self._grant_locally(lease, limit, wanted)
 
     def _grant_locally(self, lease: TokenLease, limit: int, wanted: int) -> Grant:
-        """Grant from this process's share of the limit, and of what was left when Redis last answered."""
+        """Grant requests while Redis is unavailable.
+
+        The limit is this process's share of the whole limit. While the last answer of Redis is younger than
+        the window, it is also its share of the requests that were left then.
+        """
         now = self._clock.monotonic()
         share = lease.limit = max(1, limit // self._workers)
         since = now - lease.answered_at
@@ -251,7 +296,7 @@ class Limiter:
         return taken
 
     async def _from_redis(self, subject: str, lease: TokenLease, limit: int, wanted: int) -> Grant | None:
-        """Return what Redis grants; None where it came back empty and does not know all counts yet."""
+        """Return what Redis grants; None if it lost its data and still waits for reports."""
         reply = await self._run(subject, lease, limit, wanted)
         if reply[4] == UNKNOWN_EPOCH:
             await self._report_all()
@@ -266,7 +311,7 @@ class Limiter:
         return Grant(reply[0], reply[1], reply[2] / 1000, reply[3] / 1000)
 
     async def _report_all(self) -> None:
-        """Report to a Redis that came back empty what this process granted in the window."""
+        """Report all requests that this process granted in the window, if Redis lost its data."""
         async with self._reporting:
             probe = TokenLease()
             reply = await self._run(":", probe, 1, 0)
@@ -283,7 +328,11 @@ class Limiter:
     async def _run(
         self, subject: str, lease: TokenLease, limit: int, wanted: int
     ) -> tuple[int, int, int, int, int, str]:
-        """Run the script; what it could not count is reported the next time."""
+        """Run the script with the unreported requests; those that it could not count are reported next time.
+
+        Returns:
+            Requests granted and left, milliseconds until the next one and until all are free, state, epoch.
+        """
         if self._script is None:
             raise ValueError("no Redis")
         now = self._clock.monotonic()
@@ -320,9 +369,12 @@ def _text(value: bytes | str) -> str:
 
 
 def limit_headers(lease: TokenLease, limit: int, now: float) -> list[tuple[bytes, bytes]]:
-    """Return RateLimit and RateLimit-Policy in the form of the IETF draft.
+    """Return the headers RateLimit and RateLimit-Policy as the IETF draft defines them.
 
-    The policy names this process's part of the limit while it counts alone.
+    Args:
+        lease: The lease of the caller.
+        limit: Its requests a minute. While Redis is unavailable the share of this process is stated instead.
+        now: Monotonic seconds.
     """
     left, reset = lease.left + lease.tokens, max(0, math.ceil(lease.full_until - now))
     policy = b'"minute";q=%d;w=%d' % (lease.limit or limit, WINDOW_SECONDS)

@@ -1,7 +1,7 @@
-"""Usage by API key: calls, rows and bytes a day, and the calls of the month that a limit is held against.
+"""Usage by API key: calls, rows and bytes per day, and calls per calendar month for monthly limits.
 
-Requests are counted in memory and written to Redis every few seconds, off the path of any reply. What could
-not be written is stored and written later; without Redis the process counts for itself.
+Requests are counted in memory and written to Redis every few seconds, so no response waits for it. Counts
+that could not be written stay in memory and are written later. Without Redis each process counts separately.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from coincast_chassis.observability.logs import get_logger
 log = get_logger("coincast.gateway")
 PREFIX = "coincast:gateway:usage:"
 KEPT_DAYS = 35
-# A month's total is needed until its last day is no longer shown.
+# The total of a month is stored as long as the counts of its last day.
 MONTH_SECONDS = (31 + KEPT_DAYS) * 86_400
 FLUSH_SECONDS = 5.0
 FIELDS = ("calls", "rows", "bytes")
-# Names of keys are few; while Redis is unavailable, no more than this is stored.
+# Entries (one per day and key) that wait for Redis. There are few keys; the bound limits memory while Redis
+# is unavailable.
 MAX_PENDING = 10_000
 
 
@@ -55,20 +56,29 @@ class UsageRecorder:
     def __init__(self, client: redis.asyncio.Redis | None, clock: Clock) -> None:
         self._redis = client
         self._clock = clock
-        # (day, key): what is not in Redis yet; without Redis, everything of the stored days.
+        # Usage by (day, key) that is not in Redis yet; without Redis, the usage of the last KEPT_DAYS days.
         self._pending: dict[tuple[str, str], Usage] = defaultdict(Usage)
-        # Calls of the month by key, of all processes, as of the last flush.
+        # Calls of all processes in `_month` by key, as of the last flush.
         self._month = ""
         self._month_calls: dict[str, int] = {}
 
     def record(self, key: str, *, rows: int, size: int) -> None:
-        """Count an answered call of a key."""
+        """Count an answered call of a key.
+
+        Args:
+            key: The name of the key.
+            rows: Items in the response.
+            size: Bytes of its body as sent.
+        """
         entry = (self._today().isoformat(), key)
         if entry in self._pending or len(self._pending) < MAX_PENDING:
             self._pending[entry].add(1, rows, size)
 
     def month_calls(self, key: str) -> int:
-        """Return the calls of a key in this calendar month (UTC): of all processes, some seconds behind."""
+        """Return the calls of a key in this calendar month (UTC).
+
+        Calls of other processes are included with a delay of some seconds.
+        """
         month = self._today().isoformat()[:7]
         known = self._month_calls.get(key, 0) if month == self._month else 0
         pending = sum(
@@ -79,7 +89,7 @@ class UsageRecorder:
         return known + pending
 
     def seconds_to_next_month(self) -> float:
-        """Return how long the calendar month lasts."""
+        """Return the seconds until the next calendar month (UTC) begins."""
         now = datetime.fromtimestamp(self._clock.now(), UTC)
         first = (now.replace(day=1, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=32)).replace(
             day=1
@@ -87,7 +97,10 @@ class UsageRecorder:
         return (first - now).total_seconds()
 
     async def flush(self) -> None:
-        """Write the counts to Redis and read the month's totals; keep the counts where Redis is away."""
+        """Write the counts to Redis and read the totals of the month.
+
+        If Redis fails, the counts stay in memory until the next flush.
+        """
         if self._redis is None:
             self._forget_old_days()
             return
@@ -121,7 +134,7 @@ class UsageRecorder:
         self._month = month
 
     async def flush_forever(self) -> None:
-        """Flush every few seconds until cancelled; a failure never ends it."""
+        """Flush every few seconds until cancelled. A failure is logged and does not end the loop."""
         while True:
             try:
                 await self.flush()
@@ -130,10 +143,12 @@ class UsageRecorder:
             await asyncio.sleep(FLUSH_SECONDS)
 
     async def days(self, days: int) -> dict[str, dict[str, Usage]]:
-        """Return the usage of the last days: by key, then by day; newest days of Redis and of this process.
+        """Return the usage of the last days by key, then by day (YYYY-MM-DD).
+
+        It adds the counts in Redis and those of this process that are not written yet.
 
         Args:
-            days: How many days back, today included; at most 35.
+            days: The number of days, today included; at most 35.
         """
         wanted = [(self._today() - timedelta(days=back)).isoformat() for back in range(min(days, KEPT_DAYS))]
         found: dict[str, dict[str, Usage]] = defaultdict(lambda: defaultdict(Usage))

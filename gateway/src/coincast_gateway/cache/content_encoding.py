@@ -9,7 +9,7 @@ from functools import lru_cache
 import brotli
 import zstandard
 
-# Below this a compressed form saves nothing worth a header.
+# Smaller bodies are not compressed: the saving would be no larger than the added header.
 MIN_BYTES = 400
 IDENTITY = "identity"
 
@@ -26,13 +26,17 @@ def _gzip(body: bytes) -> bytes:
     return gzip.compress(body, compresslevel=5, mtime=0)
 
 
-# In the order that the gateway prefers: cheapest to unpack first, all about as small.
+# In the order of the gateway's preference: the cheapest to decompress first, since all compress about as
+# well.
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {"zstd": _zstd, "br": _brotli, "gzip": _gzip}
 
 
 @lru_cache(maxsize=512)
-def chosen(accept_encoding: bytes) -> str:
-    """Return the coding for an Accept-Encoding header: the client's best, the gateway's order on ties."""
+def choose_encoding(accept_encoding: bytes) -> str:
+    """Return the content coding for an Accept-Encoding header.
+
+    It is the supported coding with the highest weight; of equal ones the first in `COMPRESS`.
+    """
     weights = dict(_weights(accept_encoding[:512].decode("latin-1").lower()))
     best, best_weight = IDENTITY, 0.0
     for name in COMPRESS:

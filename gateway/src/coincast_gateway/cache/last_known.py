@@ -8,7 +8,7 @@ from cachetools import FIFOCache
 
 from coincast_chassis.clock import Clock
 
-# A forecast of yesterday's close is of use for a day; after that it answers another question.
+# A forecast from yesterday's close is useful for a day. After that its horizons describe days in the past.
 MAX_AGE_SECONDS = 24 * 3600.0
 # Bytes of an entry beside its body and its key.
 ENTRY_BYTES = 400
@@ -16,18 +16,18 @@ ENTRY_BYTES = 400
 
 @dataclass(frozen=True, slots=True)
 class LastKnown:
-    """A body, and when it was stored on the monotonic clock."""
+    """A response body, and the monotonic seconds at which it was stored."""
 
     body: bytes
     stored_at: float
 
 
 class LastKnownResponses:
-    """Bodies by question, bounded by their bytes, oldest out first.
+    """Response bodies by request, bounded by their bytes; the oldest are evicted first.
 
     Args:
-        max_bytes: The memory of all of them.
-        clock: Its monotonic time decides how old an entry is, so that a wall clock that is set makes none
+        max_bytes: The memory of all entries.
+        clock: Its monotonic time decides the age of an entry, so that setting the wall clock back makes none
             younger.
     """
 
@@ -45,15 +45,20 @@ class LastKnownResponses:
         """Return the memory of the entries."""
         return int(self._entries.currsize)
 
-    def store(self, question: str, body: bytes) -> None:
-        """Store a body as the last good one; a body that is larger than the bound is not stored."""
-        self._entries.pop(question, None)
-        if ENTRY_BYTES + len(body) <= self._entries.maxsize:
-            self._entries[question] = LastKnown(body, self._clock.monotonic())
+    def store(self, request: str, body: bytes) -> None:
+        """Store the body of a good response, unless it exceeds the memory of the cache.
 
-    def find(self, question: str) -> tuple[bytes, float] | None:
-        """Return the last good body and its age in seconds; None where there is none, or it is too old."""
-        entry = self._entries.get(question)
+        Args:
+            request: A text that identifies the request.
+            body: The body of the response.
+        """
+        self._entries.pop(request, None)
+        if ENTRY_BYTES + len(body) <= self._entries.maxsize:
+            self._entries[request] = LastKnown(body, self._clock.monotonic())
+
+    def find(self, request: str) -> tuple[bytes, float] | None:
+        """Return the last good body and its age in seconds; None if there is none younger than a day."""
+        entry = self._entries.get(request)
         if entry is None:
             return None
         age_seconds = self._clock.monotonic() - entry.stored_at

@@ -13,29 +13,30 @@ from coincast_gateway import metrics
 from coincast_gateway.rendering import RenderedResponse
 
 PREFIX = "coincast:gateway:reply:"
-# Larger replies cost Redis more than they save.
+# Larger responses are not shared: their transfer to and from Redis costs more than rendering them again.
 MAX_BYTES = 1024 * 1024
-# A key that lives longer than it was given by more than this saw the clock of Redis set back.
+# If the remaining time to live of an entry exceeds its initial one by more than this, the clock of Redis was
+# set back after the entry was stored.
 CLOCK_STEP_SECONDS = 0.5
 
 
 class RedisTier:
-    """Replies shared through Redis. Fails open: without Redis every process renders its own."""
+    """Responses shared through Redis. It fails open: without Redis each process renders its own responses."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._redis = client
 
     async def get(self, name: str) -> tuple[RenderedResponse, float] | None:
-        """Return (reply, its age in seconds), where another process stored it and it is fresh.
+        """Return a fresh response that some process stored, and its age in seconds; otherwise None.
 
-        The age comes from the time that Redis has left for the key, not from the clocks of two processes.
+        The age is computed from the remaining time to live in Redis, since clocks of two machines may differ.
         """
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.get(_key(name))
                 pipe.pttl(_key(name))
                 raw, left_ms = await pipe.execute()
-        except (RedisError, OSError, TypeError, ValueError):  # away, or not two answers
+        except (RedisError, OSError, TypeError, ValueError):  # Redis failed, or sent a malformed reply
             metrics.SHARED.labels("error").inc()
             return None
         if raw is None:
@@ -50,7 +51,7 @@ class RedisTier:
         return found
 
     async def put(self, name: str, reply: RenderedResponse) -> None:
-        """Store a reply for the other processes, for as long as it is fresh."""
+        """Store a successful response for the other processes, for as long as it is fresh."""
         if reply.status_code != 200 or reply.fresh_seconds < 0.5 or len(reply.body) > MAX_BYTES:
             return
         fields = {
@@ -69,18 +70,25 @@ class RedisTier:
 
 
 def _read(raw: Any, left: float) -> tuple[RenderedResponse, float] | None:
-    """Decode what `put` stored; None where it has expired, or has longer to live than it was given.
+    """Decode an entry that `put` stored.
 
-    The latter is so where the clock of Redis was set back: nothing says then how old the reply is.
+    Args:
+        raw: The bytes in Redis.
+        left: Its remaining time to live in seconds.
 
-    Raises an error for bytes that `put` did not write.
+    Returns:
+        The response and its age in seconds. None if the entry has expired, or if its remaining time to live
+        exceeds its initial one: then the clock of Redis was set back, and the age is unknown.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: The bytes were not written by `put`.
     """
     head, _, body = raw.partition(b"\n")
     fields = orjson.loads(head)
     age_seconds = float(fields["fresh"]) - left
     headers = tuple((name.encode(), value.encode()) for name, value in fields["headers"])
     if fields["digest"] != _digest(body):
-        raise ValueError("The body is not the one that was put there.")
+        raise ValueError("The body does not match its digest.")
     reply = RenderedResponse(
         body,
         fields["media_type"],

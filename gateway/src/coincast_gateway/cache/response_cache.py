@@ -1,11 +1,12 @@
-"""The response cache of this process: its store, the declaration of cacheable routes, and its middleware.
+"""The response cache of a process: its store, the declaration of cacheable routes, and its middleware.
 
-`@cached()` below `@router.get(...)` declares a cacheable route. `ResponseCache` stores rendered responses,
-oldest evicted first, bounded by their bytes. `CacheMiddleware` serves them, and calls the handlers of exact
-paths directly: FastAPI matches routes one after another and resolves parameters generically, which costs more
-than rendering a price. Its table is derived from the routers: of a route that is declared as `@cached()` and
-needs no more than a query model and dependencies on the request, the middleware calls the same handler with
-the same model. Every other request is passed to FastAPI.
+- `@cached()` below `@router.get(...)` declares a cacheable route.
+- `ResponseCache` stores rendered responses, bounded by their bytes. The oldest are evicted first.
+- `CacheMiddleware` serves stored responses. It also calls some handlers directly, since FastAPI matches
+  routes one after another and resolves parameters generically, which costs more than rendering a price. The
+  table of these handlers is derived from the routers. It has each `@cached()` route without path parameters
+  that needs only a query model and dependencies on the request; the middleware calls the same handler with
+  the same model. Every other request is passed to FastAPI.
 """
 
 from __future__ import annotations
@@ -47,41 +48,55 @@ Handler = Callable[..., Awaitable[Any]]
 Key = Hashable
 POLICY = "__cache_policy__"
 RawKey = tuple[str, bytes, bytes]
-# Measured memory of one remembered request beside its own bytes.
+# Memory of one remembered request beside its own bytes, as measured.
 RAW_KEY_BYTES = 3_200
 # The share of the cache's memory that remembered requests may take.
 RAW_KEY_SHARE = 0.25
-# Longer requests are parsed each time: their keys would hold more memory than their parsing costs.
+# Longer requests are not remembered but parsed each time, since their keys would take too much memory.
 MAX_RAW_KEY_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class CacheRequest:
-    """A request for a cached response: its key, and how the response is rendered on a miss."""
+    """A parsed request for a cacheable response.
+
+    Args:
+        key: The key of the response in the cache.
+        make: Renders the response on a cache miss.
+        public: Whether it is served without an API key.
+        shared_name: The name under which processes share the response in Redis; empty if they do not.
+        route: The route that answers, whose path template labels the metrics.
+    """
 
     key: Key
     make: Callable[[], Awaitable[RenderedResponse]]
-    # Served without a key, too.
     public: bool = False
-    # The name under which processes share the response in Redis; empty where they do not.
     shared_name: str = ""
-    # The route that answers, whose path template labels the metrics.
     route: Any = None
 
 
 def raw_key(scope: Scope) -> RawKey:
-    """Return what identifies a request word for word: path, query string and Accept header."""
+    """Return the unparsed key of a request: path, query string and Accept header."""
     return scope["path"], scope["query_string"], first_headers(scope).get(b"accept", b"")
 
 
 class ResponseCache:
-    """Responses by what was requested, and requests by their raw bytes, so that a repeat needs no parsing."""
+    """Responses by the key of their request, and parsed requests by their raw key.
+
+    With the latter, a request that is repeated byte by byte is not parsed again.
+
+    Args:
+        max_bytes: Memory of responses and requests together.
+        clock: Its monotonic time decides whether a response is fresh.
+        private: Whether shared HTTP caches must not store responses, since reading needs an API key.
+        shared: The cache in Redis; None if processes do not share responses.
+    """
 
     def __init__(
         self, *, max_bytes: int, clock: Clock, private: bool = False, shared: RedisTier | None = None
     ) -> None:
         responses_bytes = int(max_bytes * (1 - RAW_KEY_SHARE))
-        # A cached response grows by its compressed variants: they are counted from the start.
+        # The compressed variants are added later, so a response counts twice its size from the start.
         self._responses: FIFOCache[Key, CachedResponse] = FIFOCache(
             responses_bytes, getsizeof=lambda response: 2 * response.size_bytes
         )
@@ -108,7 +123,7 @@ class ResponseCache:
         return self._shared is not None
 
     def lookup_raw(self, raw: RawKey) -> tuple[CacheRequest, CachedResponse] | None:
-        """Return the fresh response of a request that was seen before, word for word; it counts no hit."""
+        """Return the fresh response of a remembered request, or None. It does not count a hit."""
         try:
             request: CacheRequest = self._requests[raw]
             response: CachedResponse = self._responses[request.key]
@@ -119,11 +134,11 @@ class ResponseCache:
         return request, response
 
     def known(self, raw: RawKey) -> CacheRequest | None:
-        """Return the parsed form of a request that was seen before, word for word."""
+        """Return the parsed form of a remembered request, or None."""
         return self._requests.get(raw)
 
     def remember(self, raw: RawKey, request: CacheRequest) -> None:
-        """Remember the parsed form of a request; the oldest one is evicted."""
+        """Remember the parsed form of a request; the oldest one is evicted if necessary."""
         if sum(map(len, raw)) <= MAX_RAW_KEY_BYTES and self._requests.maxsize >= RAW_KEY_BYTES:
             self._requests[raw] = request
 
@@ -157,7 +172,13 @@ class ResponseCache:
     def wrap(
         self, rendered: RenderedResponse, *, public: bool = False, age_seconds: float = 0.0
     ) -> CachedResponse:
-        """Return a response that can be sent and is not stored."""
+        """Return a rendered response in the form that can be sent, without storing it.
+
+        Args:
+            rendered: The response.
+            public: Whether it is served without an API key.
+            age_seconds: How long ago it was rendered.
+        """
         response = CachedResponse(
             rendered,
             now=self._clock.monotonic(),
@@ -174,7 +195,7 @@ class ResponseCache:
             self._responses[key] = response
 
     async def aclose(self) -> None:
-        """Cancel the renderings in progress."""
+        """Cancel the responses that are being rendered."""
         await self._flights.aclose()
 
 
@@ -183,10 +204,10 @@ class CachePolicy:
     """How the responses of a route are cached.
 
     Args:
-        seconds: How long a response may be served again, where the handler does not say so itself.
+        seconds: How long a response is fresh if the handler does not say so itself.
         shared: Whether processes share responses through Redis.
-        vary_by: Parameters that come from dependencies and are part of the key; while one of them is not
-            empty, requests are not remembered by their raw bytes, since callers differ.
+        vary_by: Parameters that come from dependencies and are part of the key. While one of them is not
+            empty, a request is not remembered by its raw key, since its response depends on the caller.
     """
 
     seconds: float
@@ -199,9 +220,13 @@ def cached(
 ) -> Callable[[Handler], Handler]:
     """Declare that a handler's responses are cached.
 
-    The key is the handler and its path and query parameters; parameters that come from `Depends` are left out
-    unless `vary_by` names them. The handler returns a `RenderedResponse` that says how long it is fresh, or a
-    model or a dictionary, which then is fresh for `seconds`.
+    The key consists of the handler's name and its path and query parameters. Parameters that come from
+    `Depends` are left out unless `vary_by` names them.
+
+    Args:
+        seconds: How long the response of a model or dictionary is fresh. A `RenderedResponse` says so itself.
+        shared: Whether processes share responses through Redis.
+        vary_by: Names of parameters from `Depends` that are part of the key.
     """
     policy = CachePolicy(seconds, shared, tuple(vary_by))
 
@@ -226,7 +251,7 @@ def cached(
                 rendered = render(await handler(**given), fresh_seconds=policy.seconds)
                 return to_format(rendered, rows, as_format)
 
-            # A text, since hashing and comparing models costs more than all else on a hit.
+            # The key is a text: hashing and comparing models would cost more than the rest of a cache hit.
             key = "|".join([name, as_format, *[_as_text(values[each]) for each in key_names]])
             entry = CacheRequest(
                 key,
@@ -248,7 +273,7 @@ def cached(
 
 
 def cache_policy(handler: Any) -> CachePolicy | None:
-    """Return the policy that a handler was declared with; None where it is not cached."""
+    """Return the cache policy that a handler was declared with, or None if it is not cached."""
     return getattr(handler, POLICY, None)
 
 
@@ -271,17 +296,25 @@ def _as_text(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ExactRoute:
-    """A cacheable route without path parameters, ready to be called."""
+    """A cacheable route without path parameters, whose handler the middleware calls directly.
+
+    Args:
+        route: The route.
+        handler: Its handler.
+        query_name: The handler's parameter that takes the query model.
+        query_model: The query model; None if the handler has none.
+        dependencies: For each dependency the handler's parameter that takes its result (or ""), the
+            dependency's parameter that takes the request (or ""), and the dependency.
+    """
 
     route: APIRoute
     handler: Callable[..., Awaitable[Response]]
     query_name: str
     query_model: type[BaseModel] | None
-    # (parameter of the handler or "", parameter that takes the request or "", dependency)
     dependencies: tuple[tuple[str, str, Callable[..., Awaitable[Any]]], ...]
 
     async def call(self, request: Request) -> Response:
-        """Return the response of the handler, as FastAPI would call it."""
+        """Call the dependencies and the handler as FastAPI would, and return the response."""
         values: dict[str, Any] = {}
         for name, request_name, dependency in self.dependencies:
             value = await (dependency(**{request_name: request}) if request_name else dependency())
@@ -294,7 +327,7 @@ class ExactRoute:
 
 
 def exact_route(route: BaseRoute) -> ExactRoute | None:
-    """Return the direct call of a route, or None where only FastAPI can call it."""
+    """Return how a route is called directly, or None if only FastAPI can call it."""
     if not isinstance(route, APIRoute) or cache_policy(route.endpoint) is None or "{" in route.path:
         return None
     dependant = route.dependant
@@ -315,7 +348,7 @@ def exact_route(route: BaseRoute) -> ExactRoute | None:
 
 
 def _is_simple(dependant: Dependant) -> bool:
-    """Return whether a dependency takes the request alone, and is awaited."""
+    """Return whether a dependency takes at most the request, and is a coroutine function."""
     parameters = (
         dependant.path_params,
         dependant.query_params,
@@ -329,15 +362,21 @@ def _is_simple(dependant: Dependant) -> bool:
     )
 
 
-def _may_have(known: CacheRequest | None, scope: Scope) -> TypeGuard[CacheRequest]:
-    """Return whether a remembered request of an API route may be answered to this caller."""
+def _is_allowed(known: CacheRequest | None, scope: Scope) -> TypeGuard[CacheRequest]:
+    """Return whether a request is a remembered one of an API route that its caller may read."""
     if known is None or not isinstance(known.route, APIRoute):
         return False
     return known.public or "read" in auth_result(scope).scopes
 
 
 class CacheMiddleware:
-    """Pure ASGI around the FastAPI application."""
+    """ASGI middleware around the FastAPI application that serves cached responses.
+
+    Args:
+        app: The FastAPI application.
+        cache: The response cache.
+        routes: All routes of the application, from which the directly called handlers are taken.
+    """
 
     def __init__(self, app: FastAPI, cache: ResponseCache, routes: Iterable[BaseRoute]) -> None:
         self._app = app
@@ -351,11 +390,11 @@ class CacheMiddleware:
         return frozenset(self._exact)
 
     def find_ready(self, scope: Scope) -> tuple[CacheRequest, CachedResponse] | None:
-        """Return the fresh response of a request that was seen before, without a check of access."""
+        """Return the fresh response of a remembered request, without checking the caller's scopes."""
         return self._cache.lookup_raw(raw_key(scope))
 
     def ready(self, scope: Scope, found: tuple[CacheRequest, CachedResponse] | None) -> CachedResponse | None:
-        """Return what was found for a request, if this caller may have it; it counts as a hit."""
+        """Return the response of `find_ready` if the caller may read it, and count a hit; otherwise None."""
         if found is None:
             return None
         request, response = found
@@ -366,7 +405,7 @@ class CacheMiddleware:
         return response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a cacheable request, or hand it to FastAPI."""
+        """Answer a cacheable request, or pass the request to FastAPI."""
         if scope["type"] != "http" or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
@@ -374,7 +413,7 @@ class CacheMiddleware:
         exact = self._exact.get(scope["path"])
         response: Response
         try:
-            if _may_have(known, scope):
+            if _is_allowed(known, scope):
                 scope["route"] = known.route
                 response = await self._cache.get(known)
             elif exact is not None:

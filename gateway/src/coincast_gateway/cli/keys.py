@@ -25,23 +25,27 @@ def arguments() -> argparse.Namespace:
         description="Create, list and revoke API keys of the gateway, in the Redis of GATEWAY_REDIS_URL.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    create = verbs.add_parser("create", help="Create a key and print it, once.")
+    create = verbs.add_parser("create", help="Create a key and print it; it cannot be shown again.")
     create.add_argument("name", help="Name of the key.")
     create.add_argument(
         "--scope",
         choices=list(SCOPE_GRANTS),
         default="read",
-        help="What the key permits; train includes read, admin includes both.",
+        help="Scope of the key; train includes read, admin includes both.",
     )
     create.add_argument(
         "--per-minute",
         type=int,
         default=0,
         metavar="N",
-        help="Requests a minute; 0 for the gateway's own limit.",
+        help="Limit of requests a minute; 0 for the gateway's default limit.",
     )
     create.add_argument(
-        "--per-month", type=int, default=0, metavar="N", help="Calls a calendar month; 0 for no limit."
+        "--per-month",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Limit of calls a calendar month; 0 for no limit.",
     )
     verbs.add_parser("list", help="List names, scopes, dates, and the calls of this month with their limit.")
     verbs.add_parser("revoke", help="Revoke a key.").add_argument("name", help="Name of the key.")
@@ -49,7 +53,7 @@ def arguments() -> argparse.Namespace:
 
 
 async def run(options: argparse.Namespace, url: str) -> None:
-    """Run the command on the store of keys."""
+    """Run the command on the keys in the Redis at `url`."""
     client = open_redis(url, timeout_seconds=2.0)
     store = KeyStore(client)
     try:
@@ -74,7 +78,7 @@ async def run(options: argparse.Namespace, url: str) -> None:
 
 
 def main() -> None:
-    """Run the command; exit with one line on stderr if it cannot be done."""
+    """Run the command; on failure exit with one line on stderr."""
     options = arguments()
     try:
         asyncio.run(run(options, load_settings(Settings).redis_url))

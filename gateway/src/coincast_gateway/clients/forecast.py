@@ -28,11 +28,11 @@ class ForecastClient:
         return await self.backend.call(self._stub.GetForecasts, request)
 
     async def touch(self, request: pb.EstimateTouchRequest) -> pb.EstimateTouchResponse:
-        """Return the chances that prices touch levels."""
+        """Fetch the probabilities that prices touch given levels."""
         return await self.backend.call(self._stub.EstimateTouch, request)
 
     async def portfolio(self, request: pb.AssessPortfolioRequest) -> pb.AssessPortfolioResponse:
-        """Return the loss distribution of holdings."""
+        """Fetch the loss distribution of holdings."""
         return await self.backend.call(self._stub.AssessPortfolio, request)
 
     def paths(self, request: pb.SimulatePathsRequest) -> AsyncIterator[pb.SimulatePathsResponse]:
@@ -46,12 +46,12 @@ class ForecastClient:
         )
 
     async def status(self, deadline_seconds: float) -> pb.GetStatusResponse:
-        """Return which models are loaded and which were refused."""
+        """Fetch the loaded models, and the refused ones with the reasons."""
         return await self.backend.probe(
             self._stub.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
         )
 
     async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
-        """Return the resource use of the service's process."""
+        """Fetch the resource use of the service's process."""
         request = process_pb2.GetProcessRequest()
         return await self.backend.probe(self._process.GetProcess, request, deadline_seconds=deadline_seconds)

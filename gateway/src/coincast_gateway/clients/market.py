@@ -1,9 +1,9 @@
 """Client of market-data-svc, which batches small price requests.
 
-A gRPC call costs the gateway more than the rest of a request. Without a call in flight a request is sent at
-once; otherwise requests that arrive at the same moment wait for the call's first answers, for a few
-milliseconds at most, and are then sent batch. Each is answered as soon as it is ready: a slow request does
-not delay the others.
+A gRPC call costs the gateway more than the rest of a price request. If no call is in flight, a request is
+sent at once. Otherwise requests wait until that call has sent its first answers, for 4 ms at most, and are
+then sent as one batch. Each request of a batch is answered as soon as its response arrives, so a slow one
+does not delay the others.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from coincast_chassis.item_errors import from_item_error
 from coincast_chassis.observability.tracing import outgoing_traceparent
 from coincast_gateway.clients.resilient import ResilientStub
 
-# Limits of a batched request, so that a full call stays far below the size limit of a message.
+# The most prices (coins times currencies) of one batched request, and the most requests of a batch. With
+# both, a full batch stays far below the size limit of a message.
 MAX_ROWS = 20
 MAX_BATCH = 64
-# The maximum time that a request waits for the first answer of an earlier call.
+# The longest time that a request waits for the first answer of an earlier call.
 WAIT_SECONDS = 0.004
 UNANSWERED = "market-data did not answer the request."
 
@@ -61,7 +62,7 @@ class GetPricesCall(Protocol):
 
 @dataclass(slots=True)
 class PendingRequest:
-    """A request that waits for its response."""
+    """A request that waits for its response, with the ids of the caller's request and trace."""
 
     request: pb.GetPricesRequest
     answer: asyncio.Future[pb.GetPricesResponse]
@@ -79,7 +80,13 @@ class PendingRequest:
 
 
 class PriceRequestBatcher:
-    """Batches price requests; one per channel. It is called like GetPrices and raises the same errors."""
+    """Batches price requests; one per channel. It is called like GetPrices and raises the same errors.
+
+    Args:
+        get_prices: GetPrices on the channel, for single requests.
+        get_prices_for_many: GetPricesForMany on the channel, for batches.
+        seconds: The deadline of a call.
+    """
 
     def __init__(
         self, get_prices: GetPricesCall, get_prices_for_many: GetPricesForManyCall, *, seconds: float
@@ -90,7 +97,7 @@ class PriceRequestBatcher:
         self._waiting: list[PendingRequest] = []
         self._scheduled: asyncio.Handle | None = None
         self._calls: set[asyncio.Task[None]] = set()
-        # The calls for whose first answer new requests wait.
+        # The calls in flight that have not answered any request yet. New requests wait for them.
         self._awaited: set[asyncio.Task[None]] = set()
 
     async def __call__(
@@ -99,7 +106,15 @@ class PriceRequestBatcher:
         *,
         timeout: float,  # noqa: ASYNC109 - gRPC's own name for it
     ) -> pb.GetPricesResponse:
-        """Fetch prices; a large request, or one with a shorter deadline, is sent in a separate call."""
+        """Fetch prices. A large request, or one with a shorter deadline, is sent as a call of its own.
+
+        Args:
+            request: The coins and currencies.
+            timeout: The deadline in seconds.
+
+        Raises:
+            CoincastError: As GetPrices raises it.
+        """
         if timeout < self._seconds or len(request.ids) * max(1, len(request.vs_currencies)) > MAX_ROWS:
             return await self._get_prices(request, timeout=timeout)
         loop = asyncio.get_running_loop()
@@ -127,7 +142,11 @@ class PriceRequestBatcher:
         loop.call_later(WAIT_SECONDS, self._stop_waiting_for, call)
 
     def _stop_waiting_for(self, call: asyncio.Task[None]) -> None:
-        """Stop delaying new requests for a call that has answered or is slow; send the waiting requests."""
+        """Stop delaying new requests for a call, and send the waiting ones unless another call delays them.
+
+        It is called when the call has answered its first request, has ended, or takes longer than
+        `WAIT_SECONDS`.
+        """
         self._awaited.discard(call)
         if self._waiting and not self._awaited:
             self._send_batch()
@@ -182,11 +201,15 @@ SERVICE = "coincast.market.v1.MarketDataService"
 
 
 class MarketClient:
-    """Each method is one call; where market-data-svc can encode JSON itself, encoded bytes are requested."""
+    """Client of market-data-svc; each method is one call.
+
+    Where market-data-svc can encode a response as JSON, its bytes are requested, so that the gateway passes
+    them through.
+    """
 
     def __init__(self, channel: grpc.aio.Channel, backend: ResilientStub) -> None:
         self._stub: rpc.MarketDataServiceAsyncStub = rpc.MarketDataServiceStub(channel)
-        self._together = PriceRequestBatcher(
+        self._price_batcher = PriceRequestBatcher(
             self._stub.GetPrices, self._stub.GetPricesForMany, seconds=backend.deadline_seconds
         )
         self._process: process_rpc.ProcessServiceAsyncStub = process_rpc.ProcessServiceStub(channel)
@@ -195,14 +218,20 @@ class MarketClient:
     async def prices(self, ids: list[str], vs_currencies: tuple[str, ...]) -> pb.GetPricesResponse:
         """Fetch spot prices as encoded JSON."""
         request = pb.GetPricesRequest(ids=ids, vs_currencies=vs_currencies, encode_json=True)
-        return await self.backend.call(self._together, request)
+        return await self.backend.call(self._price_batcher, request)
 
     async def watch_prices(
         self, ids: list[str], vs_currencies: tuple[str, ...], after_event_id: int
     ) -> AsyncIterator[pb.WatchPricesResponse]:
-        """Yield the changes of prices until the caller leaves; the stream has no deadline."""
+        """Yield changes of prices until the caller closes the generator; the stream has no deadline.
+
+        Args:
+            ids: The coins.
+            vs_currencies: The currencies.
+            after_event_id: The id of the last event that the caller has seen; 0 for none.
+        """
         request = pb.WatchPricesRequest(ids=ids, vs_currencies=vs_currencies, after_event_id=after_event_id)
-        # The chassis returns a generator that ends the call when it is closed.
+        # The channel of the chassis returns a generator, which ends the call when it is closed.
         updates: Any = self._stub.WatchPrices(request)
         async with aclosing(updates):
             async for update in updates:
@@ -235,7 +264,15 @@ class MarketClient:
         hourly: bool = False,
         known_at: datetime | None = None,
     ) -> pb.GetHistoryResponse:
-        """Return daily or hourly candles as JSON, as they were known at a moment where one is given."""
+        """Fetch daily or hourly candles as encoded JSON.
+
+        Args:
+            coin_id: The coin.
+            vs_currency: The currency.
+            days: How many days back.
+            hourly: Fetch hourly candles, not daily ones.
+            known_at: Fetch the candles as they were known at this moment; by default the current ones.
+        """
         request = pb.GetHistoryRequest(id=coin_id, vs_currency=vs_currency, days=days, encode_json=True)
         if hourly:
             request.interval = pb.CANDLE_INTERVAL_ONE_HOUR
@@ -244,34 +281,34 @@ class MarketClient:
         return await self.backend.call(self._stub.GetHistory, request)
 
     def histories(self, request: pb.StreamHistoryRequest) -> AsyncIterator[pb.StreamHistoryResponse]:
-        """Stream the histories of many coins, coin after coin, for as long as that takes."""
+        """Stream the histories of many coins, one coin after the other, without a deadline."""
         return self.backend.watch(self._stub.StreamHistory, request)
 
     async def ohlc(self, coin_id: str, vs_currency: str, days: int) -> pb.GetOhlcResponse:
-        """Fetch intraday to four-day candles."""
+        """Fetch candles of CoinGecko's intervals: 30 minutes to 4 days, depending on `days`."""
         return await self.backend.call(
             self._stub.GetOhlc, pb.GetOhlcRequest(id=coin_id, vs_currency=vs_currency, days=days)
         )
 
     async def quality(self, coin_id: str) -> pb.GetStatusResponse:
-        """Return the data quality of one coin, a report for each currency."""
+        """Fetch the status with the data-quality reports of one coin, one for each currency."""
         return await self.backend.call(self._stub.GetStatus, pb.GetStatusRequest(quality_ids=[coin_id]))
 
     async def document(self, path: str, query: dict[str, str]) -> pb.GetDocumentResponse:
-        """Fetch a CoinGecko document."""
+        """Fetch the response of a CoinGecko path, for the mirror."""
         return await self.backend.call(self._stub.GetDocument, pb.GetDocumentRequest(path=path, query=query))
 
     async def status(self, deadline_seconds: float) -> pb.GetStatusResponse:
-        """Return the state of pool, breakers, cache and quota."""
+        """Fetch the state of connection pool, breakers, cache and quota."""
         return await self.backend.probe(
             self._stub.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
         )
 
     async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
-        """Return the resource use of the service's process."""
+        """Fetch the resource use of the service's process."""
         request = process_pb2.GetProcessRequest()
         return await self.backend.probe(self._process.GetProcess, request, deadline_seconds=deadline_seconds)
 
     async def aclose(self) -> None:
         """Cancel the calls in flight."""
-        await self._together.aclose()
+        await self._price_batcher.aclose()

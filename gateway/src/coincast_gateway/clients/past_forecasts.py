@@ -1,4 +1,4 @@
-"""Forecasts of a past moment: from the forecast log where they were served, else reconstructed."""
+"""Forecasts of a past moment: from the forecast log if they were served then, otherwise reconstructed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coincast_chassis.clock import steady_clock
 from coincast_gateway.clients.forecast import ForecastClient
 from coincast_gateway.clients.training import TrainingClient
 
-# For a request of `auto`: which model's forecast is used, where several were served that day.
+# For the model `auto`: if forecasts of several models were served, that of the first model here is used.
 PREFERENCE = ("ml_ensemble", "lightgbm", "lstm", "technical", "last_price")
 DEFAULT_DAYS = 7
 
@@ -27,11 +27,20 @@ async def past_forecasts(
 ) -> pb.GetForecastsResponse:
     """Return the forecasts as of a full UTC hour, in the order of the request's ids.
 
-    A coin is answered from the log where that holds the whole answer: the model, every day (or hour) up to
-    the longest horizon, and the requested levels and quantiles. Other coins are reconstructed. Midnight is
-    the close of the day before.
+    A coin is answered from the log if the log has all that the request needs: the model, every day (or hour)
+    up to the longest horizon, and the requested levels and quantiles. forecast-svc reconstructs the forecasts
+    of the other coins.
+
+    Args:
+        request: The request, without a past moment.
+        as_of: The past moment; midnight means the close of the day before.
+        forecasts: The client of forecast-svc.
+        training: The client of training-svc, which has the forecast log.
+
+    Raises:
+        CoincastError: A service failed.
     """
-    # The log names the day of the last close, also for forecasts from an hour of the day that follows.
+    # The log stores forecasts by the day of the last close, also those made at an hour of the following day.
     day = as_of.date() - dt.timedelta(days=1)
     log_request = training_pb.StreamForecastLogRequest(
         ids=request.ids,
@@ -64,9 +73,9 @@ async def past_forecasts(
 def served_forecasts(
     entries: Iterable[training_pb.LoggedForecast], request: pb.GetForecastsRequest, as_of: dt.datetime
 ) -> list[pb.Forecast]:
-    """Return one forecast for each coin whose log entries answer the request as a whole.
+    """Return one forecast for each coin whose log entries have all that the request needs.
 
-    Of several that were served then, the preferred model's that was served first.
+    Of several forecasts of a coin, that of the preferred model is returned, and of those the first served.
     """
     grouped: dict[str, dict[str, list[training_pb.LoggedForecast]]] = defaultdict(lambda: defaultdict(list))
     for entry in entries:
@@ -93,7 +102,7 @@ def _rank(candidate: tuple[int, float, pb.Forecast]) -> tuple[int, float]:
 def _forecast_of(
     entries: Sequence[training_pb.LoggedForecast], request: pb.GetForecastsRequest
 ) -> tuple[int, float, pb.Forecast] | None:
-    """Return a forecast with its rank; None where the log does not hold all that the request asks for."""
+    """Return (rank of the model, UNIX seconds of serving, forecast); None if the entries lack something."""
     longest = request.hours or request.days or DEFAULT_DAYS
     by_horizon = {entry.horizon_hours or entry.horizon_days: entry for entry in entries}
     if any(horizon not in by_horizon for horizon in range(1, longest + 1)):
@@ -125,7 +134,7 @@ def _forecast_of(
 
 
 def _point_of(entry: training_pb.LoggedForecast, request: pb.GetForecastsRequest) -> pb.ForecastPoint | None:
-    """Return one day or hour of a logged forecast; None where a level or quantile was not logged."""
+    """Return one day or hour of a logged forecast; None if a requested level or quantile was not logged."""
     prices = {round(each.probability, 6): each.price for each in entry.quantiles}
     levels = list(request.levels_percent) or [80.0, 95.0]
     intervals = []
@@ -139,7 +148,7 @@ def _point_of(entry: training_pb.LoggedForecast, request: pb.GetForecastsRequest
         return None
     closes = dt.datetime.fromtimestamp(entry.closes_at.seconds, dt.UTC)
     point = pb.ForecastPoint(
-        # The day whose close or hour is forecast: midnight belongs to the day that ends with it.
+        # The day of the forecast close or hour. Midnight belongs to the day that ends with it.
         date=(closes - dt.timedelta(seconds=1)).date().isoformat(),
         horizon_days=entry.horizon_days,
         horizon_hours=entry.horizon_hours,

@@ -21,12 +21,15 @@ START_RETRY_SECONDS = 2.0
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Return whether a call got no answer, since only a lost connection or a timeout is a failure."""
+    """Return whether an error counts as a failure for the breaker: a lost connection or a timeout.
+
+    Other errors are answers of a working service.
+    """
     return isinstance(error, Unavailable | Timeout)
 
 
 class ResilientStub:
-    """Stub of one service with its breaker and concurrency limit.
+    """Calls one service through its breaker and concurrency limit.
 
     Args:
         name: The service, for messages.
@@ -66,7 +69,12 @@ class ResilientStub:
         *,
         deadline_seconds: float | None = None,
     ) -> Result:
-        """Make the call within the request's remaining time.
+        """Make a call within the remaining time of the request.
+
+        Args:
+            rpc: The method of a gRPC stub.
+            request: Its message.
+            deadline_seconds: The deadline, if it differs from that of the service.
 
         Raises:
             Unavailable: The breaker is open, too many calls are in flight, or the service is starting.
@@ -117,10 +125,11 @@ class ResilientStub:
     ) -> AsyncIterator[Result]:
         """Yield the messages of a stream.
 
-        The first message passes the breaker and must arrive within a call's time.
+        The breaker applies to the first message, which must arrive within the deadline of a call. The rest of
+        the stream has no deadline.
 
         Raises:
-            CoincastError: As for `call`; also where the stream breaks off.
+            CoincastError: As for `call`, or the stream broke off.
         """
         async with aclosing(aiter(rpc(request))) as stream:  # type: ignore[type-var]  # a channel's streams are generators
             yield self._unwrap(await self._guarded(lambda: self._first(anext(stream))))
@@ -140,13 +149,16 @@ class ResilientStub:
     async def probe(
         self, rpc: Callable[..., Awaitable[Result]], request: Message, *, deadline_seconds: float
     ) -> Result:
-        """Call a health probe past the breaker, so that failed probes do not open it for requests."""
+        """Call a health probe without the breaker, which failed probes would otherwise open for requests."""
         reply = await self._plain_errors(rpc(request, timeout=self._seconds(deadline_seconds)))
         self._note_answer()
         return reply
 
     async def _outcome(self, call: Awaitable[Result]) -> Result | CoincastError:
-        """Return the service's reply or the error it answered with; both are successes for the breaker."""
+        """Return the response of the service, or the error that it answered with.
+
+        The breaker counts both as successes; an error without an answer is raised.
+        """
         try:
             return await self._plain_errors(call)
         except CoincastError as error:
@@ -174,5 +186,5 @@ class ResilientStub:
         if left is not None:
             seconds = min(seconds, left)
         if seconds <= 0:
-            raise Timeout(f"No time was left to ask {self.name}.")
+            raise Timeout(f"No time was left to call {self.name}.")
         return seconds

@@ -1,4 +1,4 @@
-"""Client of training-svc: jobs, the registry, the live scores."""
+"""Client of training-svc: training jobs, model registry and live accuracy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TrainingClient:
         self.backend = backend
 
     async def status(self, deadline_seconds: float) -> pb.GetStatusResponse:
-        """Return the state of queue, schedule, drift, worker and forecast log."""
+        """Fetch the state of queue, schedule, drift, worker and forecast log."""
         return await self.backend.probe(
             self.jobs.GetStatus, pb.GetStatusRequest(), deadline_seconds=deadline_seconds
         )
@@ -34,17 +34,17 @@ class TrainingClient:
     async def forecast_log(
         self, request: pb.StreamForecastLogRequest
     ) -> AsyncIterator[pb.StreamForecastLogResponse]:
-        """Yield the forecast log in chunks."""
+        """Yield the forecast log in chunks, within the deadline of a call."""
         async for chunk in self.record.StreamForecastLog(request, timeout=self.backend.deadline_seconds):
             yield chunk
 
     def forecast_log_stream(
         self, request: pb.StreamForecastLogRequest
     ) -> AsyncIterator[pb.StreamForecastLogResponse]:
-        """Stream the forecast log for as long as that takes, for exports."""
+        """Stream the forecast log without a deadline, for exports."""
         return self.backend.watch(self.record.StreamForecastLog, request)
 
     async def process(self, deadline_seconds: float) -> process_pb2.GetProcessResponse:
-        """Return the resource use of the service's process."""
+        """Fetch the resource use of the service's process."""
         request = process_pb2.GetProcessRequest()
         return await self.backend.probe(self._process.GetProcess, request, deadline_seconds=deadline_seconds)

@@ -16,9 +16,9 @@ from coincast_gateway.coingecko_compat.routes import (
     KEY_PARAMETERS,
     PREFIX,
     PREFLIGHT_HEADERS,
-    check,
-    find,
-    query_of,
+    match_route,
+    parse_query,
+    validate_query,
 )
 from coincast_gateway.rendering import CachedResponse, RenderedResponse
 from coincast_gateway.serialization import enum_name, iso, unix_seconds
@@ -27,12 +27,12 @@ log = get_logger("coincast.gateway")
 PING = RenderedResponse(
     orjson.dumps({"gecko_says": "(V3) To the Moon!"}), fresh_seconds=3600.0, headers=CORS_HEADERS
 )
-# However long a document may count as fresh behind, here it is looked at again after this.
+# The longest time that the gateway caches a document, even if market-data-svc counts it as fresh for longer.
 MAX_FRESH_SECONDS = 60.0
 
 
 class Route:
-    """Route of a mirrored request in the metrics: the template, to bound label cardinality."""
+    """Route of a mirrored request in the metrics: its path template, to bound label cardinality."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -42,14 +42,14 @@ UNKNOWN = Route(f"{PREFIX}/(not mirrored)")
 
 
 class CompatApp:
-    """Pure ASGI, for everything below /api/v3."""
+    """ASGI application for all paths below /api/v3."""
 
     def __init__(self, market: MarketClient, cache: ResponseCache) -> None:
         self._market = market
         self._cache = cache
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Never raises for anything that a request can hold."""
+        """Answer one request. Every error becomes an error response."""
         scope["route"] = UNKNOWN
         if scope["method"] == "OPTIONS":
             await send_preflight(send)
@@ -67,22 +67,22 @@ class CompatApp:
             await entry.send(scope, send)
 
     async def _entry(self, scope: Scope) -> CachedResponse:
-        mirrored, path = find(scope["path"])
+        mirrored, path = match_route(scope["path"])
         scope["route"] = Route(f"{PREFIX}/{mirrored.template}")
         if scope["method"] not in ("GET", "HEAD"):
             raise CompatError(405, "status", "Only GET is possible here.")
-        query = query_of(mirrored, scope["query_string"])
-        check(mirrored, query)
+        query = parse_query(mirrored, scope["query_string"])
+        validate_query(mirrored, query)
         if "read" not in auth_result(scope).scopes:
             raise CompatError(401, "status", "API Key Missing", code=10002)
         key = ("mirror", path, tuple(sorted(query.items())))
-        plan = CacheRequest(
+        request = CacheRequest(
             key, lambda: self._fetch(path, query), shared_name=repr(key), route=scope["route"]
         )
         raw = scope["query_string"]
         if not any(name.encode() in raw for name in KEY_PARAMETERS):
-            self._cache.remember(raw_key(scope), plan)
-        return await self._cache.get(plan)
+            self._cache.remember(raw_key(scope), request)
+        return await self._cache.get(request)
 
     async def _fetch(self, path: str, query: dict[str, str]) -> RenderedResponse:
         if path == "ping":
@@ -91,22 +91,22 @@ class CompatApp:
         if response.error_status:
             wait = response.retry_after_seconds if response.HasField("retry_after_seconds") else None
             raise upstream_error(response.error_status, response.json, wait)
-        where = response.provenance
+        provenance = response.provenance
         headers = list(CORS_HEADERS)
         headers += [(name.encode(), value.encode()) for name, value in response.headers.items()]
-        headers += [(b"x-coincast-source", enum_name(where, "source").encode())]
-        if where.HasField("as_of"):
-            headers.append((b"x-coincast-as-of", iso(where.as_of).encode()))
+        headers += [(b"x-coincast-source", enum_name(provenance, "source").encode())]
+        if provenance.HasField("as_of"):
+            headers.append((b"x-coincast-as-of", iso(provenance.as_of).encode()))
         return RenderedResponse(
             response.json,
-            as_of=unix_seconds(where.as_of) if where.HasField("as_of") else None,
+            as_of=unix_seconds(provenance.as_of) if provenance.HasField("as_of") else None,
             fresh_seconds=min(response.fresh_for_seconds, MAX_FRESH_SECONDS),
             headers=tuple(headers),
         )
 
 
 async def send_compat_error(error: CompatError, send: Send) -> None:
-    """Send an error as CoinGecko would."""
+    """Send an error in CoinGecko's form."""
     body = error.body()
     headers = [
         (b"content-type", b"application/json"),
@@ -120,7 +120,7 @@ async def send_compat_error(error: CompatError, send: Send) -> None:
 
 
 async def send_preflight(send: Send) -> None:
-    """Answer a browser's question whether it may fetch from another origin; it carries no key."""
+    """Answer a CORS preflight, which needs no key, since browsers send none with it."""
     headers = [(b"content-length", b"0"), *PREFLIGHT_HEADERS]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

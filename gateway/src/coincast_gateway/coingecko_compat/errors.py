@@ -1,4 +1,4 @@
-"""Errors in CoinGecko's own shapes."""
+"""Errors in the forms in which CoinGecko writes them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from coincast_chassis.errors import (
 )
 from coincast_gateway.errors.problems import MAX_RETRY_AFTER_SECONDS
 
-EncodedVariant = Literal["plain", "status", "nested"]
-# Prefixes that market-data-svc puts before CoinGecko's messages; clients of the mirror expect the bare ones.
-_LEADS = (
+# The JSON forms of CoinGecko's errors: {"error": text}, {"status": {...}} and {"error": {"status": {...}}}.
+ErrorForm = Literal["plain", "status", "nested"]
+# Prefixes that market-data-svc puts before CoinGecko's messages. Clients of the mirror expect the messages
+# without them.
+_PREFIXES = (
     "CoinGecko refuses the request: ",
     "CoinGecko has no such item: ",
     "CoinGecko's rate limit is reached: ",
@@ -31,21 +33,21 @@ _PLAN = "CoinGecko's plan does not give this: "
 
 
 class CompatError(Exception):
-    """An error reply.
+    """An error response of the mirror.
 
     Args:
-        status: HTTP status.
-        form: The body's form.
-        message: The sentence.
-        code: CoinGecko's error code; the status where it has none.
-        retry_after: Seconds to wait.
-        original: CoinGecko's own body, which is passed on as it is.
+        status: The HTTP status.
+        form: The form of the body.
+        message: The message.
+        code: CoinGecko's error code; by default the HTTP status.
+        retry_after: Seconds to wait before a retry.
+        original: CoinGecko's own body, which is sent unchanged; empty if the gateway writes the body.
     """
 
     def __init__(
         self,
         status: int,
-        form: EncodedVariant,
+        form: ErrorForm,
         message: str,
         *,
         code: int | None = None,
@@ -73,7 +75,7 @@ class CompatError(Exception):
         return orjson.dumps({"error": {"status": {"timestamp": stamp, **status}}})
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return Retry-After, which the official client obeys up to 60 s only, or Allow with 405."""
+        """Return Retry-After, which CoinGecko's client obeys only up to 60 s, or Allow for a 405."""
         if self.status == 405:
             return [(b"allow", b"GET, HEAD, OPTIONS")]
         if self.status not in (429, 503):
@@ -83,27 +85,27 @@ class CompatError(Exception):
 
 
 def not_mirrored(path: str) -> CompatError:
-    """Return the error for a path that CoinGecko may have and the mirror has not."""
+    """Return the error for a path that is not mirrored, although CoinGecko may have it."""
     message = f"The path {path[:100]} is not mirrored here; /docs lists what Coincast offers."
     return CompatError(404, "nested", message, code=404)
 
 
 def upstream_error(status: int, body: bytes, retry_after: float | None) -> CompatError:
-    """Return CoinGecko's own refusal, with its status and its body."""
+    """Return CoinGecko's own error response, with its status and body."""
     return CompatError(status, "plain", "CoinGecko refused", retry_after=retry_after, original=body)
 
 
-def missing(parameter: str) -> CompatError:
-    """Return the error for a parameter that must be there."""
+def missing_parameter(parameter: str) -> CompatError:
+    """Return the error for a missing required parameter."""
     return CompatError(422, "plain", f"Missing parameter {parameter}")
 
 
-def refused(message: str) -> CompatError:
-    """Return the error for a value that is not valid."""
+def invalid_value(message: str) -> CompatError:
+    """Return the error for an invalid value."""
     return CompatError(422, "plain", message)
 
 
-# Status of the errors that CoinGecko writes as a code with a text; others take the text of HTTP.
+# The HTTP status of each kind of error that is written in the form `status`.
 _STATUSES: dict[type[CoincastError], int] = {
     Exhausted: 429,
     Timeout: 504,
@@ -116,14 +118,14 @@ _STATUSES: dict[type[CoincastError], int] = {
 def compat_error(error: CoincastError) -> CompatError:
     """Return the error of a service in CoinGecko's form; an unknown kind is a 500 without details."""
     message = error.message
-    for lead in _LEADS:
-        message = message.removeprefix(lead)
+    for prefix in _PREFIXES:
+        message = message.removeprefix(prefix)
     if isinstance(error, NotFound):
         return CompatError(404, "plain", "coin not found")
     if isinstance(error, InvalidInput):
         if message.startswith(_PLAN):
             return CompatError(401, "nested", message.removeprefix(_PLAN), code=10012)
-        return refused(message)
+        return invalid_value(message)
     for kind, status in _STATUSES.items():
         if isinstance(error, kind):
             return CompatError(status, "status", message, retry_after=error.retry_after_seconds)

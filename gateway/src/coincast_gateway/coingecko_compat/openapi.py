@@ -7,7 +7,8 @@ from typing import Any
 
 from coincast_gateway.coingecko_compat.routes import COMPAT_ROUTES, PREFIX, SEGMENT, CompatRoute
 
-# The shapes that CoinGecko says an error in: a text, a code with a text, or the latter one level down.
+# The forms of CoinGecko's errors: a text, or a code with a text, which is directly in the object or below
+# `error`.
 ERROR_SCHEMA: dict[str, Any] = {
     "description": "An error as CoinGecko writes it.",
     "type": "object",
@@ -41,9 +42,9 @@ STATUS_SCHEMA: dict[str, Any] = {
 }
 COMPONENTS = {"MirrorError": ERROR_SCHEMA, "MirrorStatus": STATUS_SCHEMA}
 ERRORS = {
-    "400": "CoinGecko refuses a value, or the key that is used for it.",
-    "401": "A key is needed, or CoinGecko's plan does not give this.",
-    "403": "CoinGecko refuses the access.",
+    "400": "CoinGecko rejects a value, or the CoinGecko key that the service uses.",
+    "401": "A key is needed, or CoinGecko's plan does not include this.",
+    "403": "CoinGecko denies access.",
     "404": "No such coin, or a path that is not mirrored.",
     "422": "A parameter is missing or wrong.",
     "429": "A limit is used up.",
@@ -57,7 +58,7 @@ RETRY_AFTER = {
         "schema": {"type": "integer", "minimum": 1, "maximum": 60},
     }
 }
-# Descriptions of required parameters; CoinGecko's own reference explains each.
+# Examples of path and required parameters; USDT is the contract address of a well-known token.
 USDT = "0xdac17f958d2ee523a2206206994597c13d831ec7"
 EXAMPLES = {"ids": "bitcoin", "vs_currencies": "usd", "vs_currency": "usd", "days": "7", "date": "30-12-2025"}
 EXAMPLES |= {"id": "bitcoin", "platform": "ethereum", "contract_addresses": USDT, "address": USDT}
@@ -65,7 +66,7 @@ EXAMPLES |= {"from": "1767225600", "to": "1767312000", "query": "bit"}
 
 
 def mirror_paths() -> dict[str, Any]:
-    """Return the path items, one operation each, and one for the CoinGecko paths that are not mirrored."""
+    """Return the OpenAPI path items of the mirrored paths, and one for CoinGecko's other paths."""
     known = {f"{PREFIX}/{mirrored.template}": {"get": _operation(mirrored)} for mirrored in COMPAT_ROUTES}
     return {**known, f"{PREFIX}/{{path}}": {"get": _others()}}
 
@@ -77,8 +78,8 @@ def _others() -> dict[str, Any]:
     names = ", ".join(mirrored.template for mirrored in COMPAT_ROUTES)
     return {
         "tags": ["mirror"],
-        "summary": "What is not mirrored says so",
-        "description": f"404 in CoinGecko's shape of an error. Mirrored are {names}. Needs no key.",
+        "summary": "Any other path of CoinGecko, which is not mirrored",
+        "description": f"404 in CoinGecko's form of an error. Mirrored are {names}. Needs no key.",
         "operationId": "mirror_others",
         "parameters": [{**parameter, "schema": schema, "example": "nfts/list"}],
         "responses": {status: _error(status) for status in ERRORS},
@@ -91,10 +92,10 @@ def _operation(mirrored: CompatRoute) -> dict[str, Any]:
         "tags": ["mirror"],
         "summary": f"As CoinGecko's /{mirrored.template}",
         "description": (
-            "Parameters, shape and errors are CoinGecko's own; its reference tells of each. Those not listed "
-            "are passed over. Keys may come as x_cg_demo_api_key or x_cg_pro_api_key, and go no "
-            "further. X-Coincast-Source and X-Coincast-As-Of say where the figures come from. Needs a "
-            "key with the scope `read`."
+            "Parameters, response and errors are CoinGecko's own; see its reference. Parameters that are not "
+            "listed are ignored. A Coincast key may be sent as x_cg_demo_api_key or x_cg_pro_api_key; it is "
+            "not forwarded to CoinGecko. The headers X-Coincast-Source and X-Coincast-As-Of state the source "
+            "and the time of the figures. Needs a key with the scope `read`."
         ),
         "operationId": f"mirror_{name}",
         "parameters": _parameters(mirrored),
@@ -114,7 +115,7 @@ def _parameters(mirrored: CompatRoute) -> list[dict[str, Any]]:
     needed = {group[0] for group in mirrored.needs}
     for name in [*sorted(needed), *sorted(mirrored.known - needed)]:
         parameter = {"name": name, "in": "query", "required": name in needed}
-        # Where one of several is enough, the first represents them: OpenAPI cannot express the choice.
+        # OpenAPI cannot express that one of several parameters is required, so the first one is marked.
         schema = {"type": "string", **({"pattern": r"\S"} if name in needed else {})}
         parameter |= {"description": f"CoinGecko's `{name}`.", "schema": schema}
         found.append(parameter | ({"example": EXAMPLES[name]} if name in needed else {}))

@@ -7,17 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from coincast_gateway.coingecko_compat.errors import CompatError, missing, not_mirrored, refused
+from coincast_gateway.coingecko_compat.errors import (
+    CompatError,
+    invalid_value,
+    missing_parameter,
+    not_mirrored,
+)
 
 PREFIX = "/api/v3"
-# Clients send their CoinGecko key in these; it may be a Coincast key here, and is not forwarded.
+# CoinGecko's parameters for an API key. A client may send a Coincast key in them; it is never forwarded.
 KEY_PARAMETERS = frozenset({"x_cg_demo_api_key", "x_cg_pro_api_key"})
-# CoinGecko's ids hold spaces, brackets and leading hyphens at times: `1move token`, `boringdao-[old]`, `-10`.
+# Some of CoinGecko's ids have spaces, brackets or a leading hyphen: `1move token`, `boringdao-[old]`, `-10`.
 SEGMENT = r"[A-Za-z0-9._\-: \[\]()]{1,128}"
 MAX_IDS = 250
-
-
-# Clients that fetch from a page of another origin need these; every reply of CoinGecko's carries them.
+# Every response of CoinGecko has these headers, which clients on a page of another origin need.
 CORS_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"link, per-page, total"),
@@ -38,13 +41,13 @@ PREFLIGHT_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 class CompatRoute:
     """A mirrored path.
 
-    CoinGecko ignores parameters that a path does not have, and so does the mirror: one reply serves all.
+    Like CoinGecko, the mirror ignores unknown parameters, so they do not multiply the cached responses.
 
     Args:
-        template: The path below the prefix; `{id}` and the like stand for one segment.
-        needs: Groups of parameters: a request needs one of each group. Their order is that in which
-            CoinGecko reports missing ones.
-        options: Further parameters that change the reply, separated by spaces.
+        template: The path below the prefix; `{id}` and the like match one segment.
+        needs: Groups of parameters, of each of which a request needs at least one. Missing ones are reported
+            in this order, as by CoinGecko.
+        options: Further parameters that affect the response, separated by spaces.
     """
 
     template: str
@@ -53,12 +56,12 @@ class CompatRoute:
 
     @property
     def known(self) -> frozenset[str]:
-        """Every parameter that affects the reply."""
+        """All parameters that affect the response."""
         return frozenset(self.options.split()).union(*self.needs)
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        """What a path must look like, without slashes at the ends."""
+        """The pattern of the path below the prefix, without slashes at its ends."""
         return re.compile(re.sub(r"\{[a-z]+\}", lambda _: SEGMENT, self.template))
 
 
@@ -115,11 +118,11 @@ _NOT_COINS = frozenset({"coins/top_gainers_losers", "coins/list/new"})
 _COIN_PATH = re.compile(r"coins/[^/]+(/(market_chart(/range)?|ohlc|history|tickers))?")
 
 
-def find(path: str) -> tuple[CompatRoute, str]:
-    """Return the route of a path, and the path below the prefix.
+def match_route(path: str) -> tuple[CompatRoute, str]:
+    """Return the route of a path, and the part of the path below the prefix.
 
     Raises:
-        CompatError: 404 for a path that is not mirrored, or that names no possible coin.
+        CompatError: 404 for a path that is not mirrored, or whose coin id is malformed.
     """
     inner = path.removeprefix(PREFIX).strip("/")
     if inner not in _NOT_COINS:
@@ -131,8 +134,10 @@ def find(path: str) -> tuple[CompatRoute, str]:
     raise not_mirrored(path)
 
 
-def query_of(route: CompatRoute, query_string: bytes) -> dict[str, str]:
-    """Return the parameters that the route has, so never a key; of repeated ones the last counts.
+def parse_query(route: CompatRoute, query_string: bytes) -> dict[str, str]:
+    """Return the parameters that the route knows, which never include an API key.
+
+    Of a repeated parameter the last value is used.
 
     Raises:
         CompatError: 422 for a query string that cannot be parsed.
@@ -142,20 +147,20 @@ def query_of(route: CompatRoute, query_string: bytes) -> dict[str, str]:
             query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50
         )
     except ValueError:
-        raise refused("invalid query string") from None
+        raise invalid_value("invalid query string") from None
     known = route.known
     return {name: value for name, value in pairs if name in known}
 
 
-def check(route: CompatRoute, query: Mapping[str, str]) -> None:
-    """Refuse what CoinGecko would refuse, to save the call.
+def validate_query(route: CompatRoute, query: Mapping[str, str]) -> None:
+    """Reject a query that CoinGecko would reject, to save the call.
 
     Raises:
-        CompatError: 422 for a missing parameter or too many subjects.
+        CompatError: 422 for a missing parameter or too many ids, names or symbols.
     """
     for group in route.needs:
         if not any(query.get(name, "").strip() for name in group):
-            raise missing(group[0])
+            raise missing_parameter(group[0])
     for name in _SUBJECT:
         if query.get(name, "").count(",") >= MAX_IDS:
-            raise refused(f"Too many {name}: at most {MAX_IDS}")
+            raise invalid_value(f"Too many {name}: at most {MAX_IDS}")

@@ -12,9 +12,9 @@ EXPOSED_HEADERS = ("age", "etag", "ratelimit", "ratelimit-policy", "retry-after"
 
 
 class CorsMiddleware:
-    """Pure ASGI: CORS for requests with an Origin header, without direct writes of replies.
+    """ASGI middleware that applies CORS to requests with an Origin header.
 
-    A direct write would skip the code that adds headers to a reply.
+    It disables the server's direct writes for them, since those would skip the CORS headers.
     """
 
     def __init__(self, app: ReadyApp, origins: list[str]) -> None:
@@ -29,7 +29,7 @@ class CorsMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Apply CORS to a request with an Origin header; CoinGecko's paths have CORS of their own."""
+        """Apply CORS to a request with an Origin header, except below /api/v3, which has its own CORS."""
         if scope["type"] == "http" and needs_cors(scope):
             scope["extensions"] = {}
             await self._cors(scope, receive, send)
@@ -37,16 +37,21 @@ class CorsMiddleware:
             await self._app(scope, receive, send)
 
     def answer_ready(self, scope: Scope) -> bool:
-        """Answer a request at once, unless CORS adds headers to its response."""
+        """Answer a request by a direct write, unless its response needs CORS headers."""
         return not needs_cors(scope) and self._app.answer_ready(scope)
 
 
 def needs_cors(scope: Scope) -> bool:
-    """Return whether a request has an Origin header and is not below CoinGecko's paths."""
+    """Return whether a request has an Origin header and is not below /api/v3."""
     return bool(header(scope, b"origin")) and not scope["path"].startswith(PREFIX)
 
 
 def with_cors(app: ReadyApp, origins: str) -> ReadyApp:
-    """Return the application with CORS where there are origins (a list with commas; * for all)."""
+    """Return the application with CORS, or unchanged without origins.
+
+    Args:
+        app: The application.
+        origins: The allowed origins, separated by commas; `*` allows all.
+    """
     allowed = [origin.strip() for origin in origins.split(",") if origin.strip()]
     return CorsMiddleware(app, allowed) if allowed else app

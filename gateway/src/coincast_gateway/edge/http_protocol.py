@@ -17,8 +17,8 @@ from coincast_gateway.asgi_types import READY, ReadyApp
 log = get_logger("coincast.gateway")
 # The kernel closes a connection whose peer acknowledges nothing for this long.
 UNREAD_SECONDS = 30
-# A refused client that still sends is read from up to these limits: closed at once, it would get a reset and
-# no answer.
+# After a refusal, data that the client still sends is read and dropped up to these limits. If the connection
+# were closed at once, the client would see a reset and not the response.
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 32 * 1024 * 1024
 
@@ -33,18 +33,19 @@ class SocketBounds:
 
 
 def write_ready(cycle: RequestResponseCycle, status: int, head: bytes, body: bytes) -> bool:
-    """Send a whole reply in one write.
+    """Send a whole response in one write.
 
-    uvicorn validates every header of every reply, which costs a cached reply more than all the rest.
+    uvicorn validates every header of every response, which takes longer than everything else about a cached
+    one.
 
     Args:
-        cycle: The request and its response.
+        cycle: uvicorn's state of the request and its response.
         status: The HTTP status.
         head: Validated header lines, each with its line end.
         body: The body.
 
     Returns:
-        Whether the reply was sent; where not, nothing was sent and the usual ASGI messages must follow.
+        Whether the response was sent. If not, nothing was sent and the usual ASGI messages must follow.
     """
     if cycle.response_started or cycle.flow.write_paused:
         return False
@@ -60,7 +61,7 @@ def write_ready(cycle: RequestResponseCycle, status: int, head: bytes, body: byt
     cycle.transport.write(b"".join(parts))
     cycle.response_complete = True
     cycle.message_event.set()
-    # The extension refers to the cycle: without it, the request is freed at once, without garbage collection.
+    # The extension and the cycle refer to each other. Without it, the request is freed by reference counting.
     del cycle.scope["extensions"]
     if not cycle.keep_alive:
         cycle.transport.close()
@@ -88,7 +89,7 @@ class IdleConnections:
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """One connection. Use `guarded` to get a class with bounds."""
+    """The protocol of one connection. Use `limited_protocol` to get a class with bounds."""
 
     bounds: SocketBounds
     waiting: IdleConnections
@@ -107,7 +108,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self._too_large = False
         self._refused = False
-        self._impatience = self.loop.call_later(self.bounds.header_seconds, self._give_up)
+        # Closes the connection if the headers are not complete in time.
+        self._head_timer = self.loop.call_later(self.bounds.header_seconds, self._give_up)
         raw = transport.get_extra_info("socket")
         if raw is not None and hasattr(socket, "TCP_USER_TIMEOUT") and raw.family != socket.AF_UNIX:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
@@ -119,13 +121,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up after the connection is closed."""
-        self._impatience.cancel()
+        self._head_timer.cancel()
         self._stop_waiting_for_body()
         self.waiting.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; bound the size of the headers and the time until they are complete."""
+        """Parse received bytes, with limits on the size of headers and the time until they are complete."""
         if self._refused:
             self._head_bytes += len(data)
             if self._head_bytes > LINGER_BYTES:
@@ -144,14 +146,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if self._head_bytes > self.bounds.max_header_bytes:
                 self._refuse_headers()
             elif not was_in_head:
-                self._impatience.cancel()
-                self._impatience = self.loop.call_later(self.bounds.header_seconds, self._give_up)
+                self._head_timer.cancel()
+                self._head_timer = self.loop.call_later(self.bounds.header_seconds, self._give_up)
 
     def _parse(self, data: bytes) -> None:
-        """Parse as uvicorn does, but go on after an Upgrade, which the gateway never honours.
+        """Parse as uvicorn does, but continue after a request with an Upgrade header.
 
-        The parser stops after a request with an Upgrade header: what follows is another protocol, if the
-        server switches. RFC 9110, 7.8, lets a server ignore the header; then the next request follows.
+        The parser stops after such a request, since another protocol follows if the server switches. The
+        gateway ignores the header, as RFC 9110, 7.8, allows; then the next HTTP request follows.
         """
         self._unset_keepalive_if_required()
         self._parsing = True
@@ -176,7 +178,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def _expect_body(self) -> None:
-        """Parse the body of a request with an Upgrade by a new parser, since the old one left it out."""
+        """Prepare a new parser for the body of a request with an Upgrade header.
+
+        The old parser stopped before the body. The new one first gets a head with the same framing headers,
+        whose events are ignored.
+        """
         framing = [pair for pair in self.headers if pair[0] in (b"content-length", b"transfer-encoding")]
         self._body_follows, self._replaying = False, True
         head = b"".join([b"%b: %b\r\n" % pair for pair in framing])
@@ -187,7 +193,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         return self.cycle is not None and self.cycle.response_complete
 
     def _limit_idle_time(self) -> None:
-        """Limit the time for the rest of an answered request's body, or of an idle connection."""
+        """Start the timer of an idle connection, or of the unread rest of an answered request's body."""
         if self._message_done:
             self._stop_waiting_for_body()
             if self.timeout_keep_alive_task is None:
@@ -203,7 +209,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._unread = None
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Reset the counters for a new request."""
         if self._replaying:
             return
         self._in_head = True
@@ -219,7 +225,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count the bytes of a header; do not store headers beyond the limit."""
+        """Count the bytes of a header; headers beyond the limit are not stored."""
         if self._replaying:
             return
         self._line_bytes += len(name) + len(value) + 4
@@ -238,7 +244,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         )
         self._in_head = False
         self._head_bytes = 0
-        self._impatience.cancel()
+        self._head_timer.cancel()
         self.waiting.leave(self)
         if self._too_large or self._line_bytes > self.bounds.max_header_bytes:
             self._refuse_headers()
@@ -259,10 +265,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Let the application answer at once or in a task, with direct writes as an ASGI extension.
+        """Call the application synchronously if it can answer so, otherwise in a task.
 
-        Of the requests that arrive together on one connection one is answered at once: the others get tasks,
-        so that many of them do not hold up other connections.
+        Direct writes are offered as an ASGI extension. Of several requests that arrive in one packet, only
+        one is answered synchronously; the others get tasks, so that they do not delay other connections.
         """
         scope: Any = cycle.scope
         scope["extensions"] = {READY: partial(write_ready, cycle)}
@@ -270,7 +276,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             try:
                 self._answered_at_once = self.ready_app.answer_ready(scope)
             except Exception:
-                # Raised here, it would pass for a request that cannot be parsed. In a task it is answered.
+                # Raised here, the error would count as a parsing error. The task answers the request instead.
                 log.exception("ready_answer_failed")
                 self._answered_at_once = cycle.response_complete
             if self._answered_at_once:
@@ -278,7 +284,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Return the connection to the idle ones."""
+        """Add the connection to the idle ones."""
         super().on_response_complete()
         if not self.transport.is_closing():
             self.waiting.join(self)
@@ -294,8 +300,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
-        self._impatience.cancel()
-        self._impatience = self.loop.call_later(LINGER_SECONDS, self._give_up)
+        self._head_timer.cancel()
+        self._head_timer = self.loop.call_later(LINGER_SECONDS, self._give_up)
         body = b'{"type":"/problems/headers-too-large","title":"Headers too large","status":431}'
         head = [
             STATUS_LINE[431],
@@ -312,7 +318,7 @@ def limited_protocol(bounds: SocketBounds, ready_app: ReadyApp | None = None) ->
 
     Args:
         bounds: The limits of its connections.
-        ready_app: The application, if it can answer requests at once.
+        ready_app: The application, if it can answer requests synchronously; otherwise None.
     """
     fields: dict[str, Any] = {"bounds": bounds, "waiting": IdleConnections(), "ready_app": ready_app}
     return type("BoundedProtocol", (LimitedHttpProtocol,), fields)

@@ -1,9 +1,11 @@
 """The edge: request ids, authentication, checks, limits and metrics around every request.
 
-An open gateway on loopback trusts everyone who can reach it. A web page in the same person's browser can: by
-a form or a script of a foreign site, or by a name that is made to resolve to 127.0.0.1 (DNS rebinding). So
-without an API key the Host must be a name of this machine, and requests that change something must not
-come from another site; `require_json` of auth/authenticator.py wants them to be JSON.
+An open gateway on loopback trusts every caller that can reach it. A web page in the user's browser can reach
+it
+too: by a form or script of another site, or by a domain that resolves to 127.0.0.1 (DNS rebinding).
+Therefore a request without an API key must have a Host that names this machine, and one that changes
+something must not come from another site. `require_json` of auth/authenticator.py also requires the latter
+to be JSON.
 """
 
 from __future__ import annotations
@@ -59,13 +61,13 @@ from coincast_gateway.errors.problems import (
 )
 from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.formats.sse import EventStreams
-from coincast_gateway.rendering import CachedResponse, lines
+from coincast_gateway.rendering import CachedResponse, encode_header_lines
 
 log = get_logger("coincast.gateway")
 INTERNAL_ERROR = 500
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
-# Headers of requests that go on after the head, with a body or another protocol.
+# Headers of requests that have more than a head: a body, or a switch to another protocol.
 BODY_OR_UPGRADE = frozenset({b"content-length", b"transfer-encoding", b"upgrade"})
 HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -76,10 +78,10 @@ class RequestChecks:
     """Checks of requests without an API key.
 
     Args:
-        open_loopback: Whether the gateway lets everyone who reaches it change things: it listens on loopback
-            and needs no keys.
-        allowed_hosts: Further names in the Host header, beside those of loopback.
-        allowed_origins: Origins whose pages may call; `*` for all.
+        open_loopback: Whether the gateway listens on loopback and needs no keys, so that every caller that
+            reaches it may change something.
+        allowed_hosts: Names that the Host header may have beside those of loopback.
+        allowed_origins: Origins whose pages may call the API; `*` for all.
     """
 
     open_loopback: bool
@@ -87,9 +89,9 @@ class RequestChecks:
     allowed_origins: frozenset[str] = frozenset()
 
     def check(self, scope: Scope, auth: AuthResult) -> Problem | None:
-        """Return the problem of a request that must not go on, or None."""
+        """Return the problem of a request that must be rejected, or None."""
         if scope["http_version"] not in HTTP_VERSIONS:
-            detail = f"HTTP/{scope['http_version'][:10]} is not spoken here."
+            detail = f"HTTP/{scope['http_version'][:10]} is not supported."
             return Problem(REFUSED, detail, field="HTTP version", allowed="HTTP/1.1")
         headers = first_headers(scope)
         host_header = headers.get(b"host")
@@ -107,7 +109,7 @@ class RequestChecks:
         return None if scope["method"] in SAFE_METHODS else self._check_change(scope, host_header or b"")
 
     def _check_change(self, scope: Scope, host: bytes) -> Problem | None:
-        """Return the problem of a request that would change something for a page of another site."""
+        """Return the problem of a request of another site that would change something, or None."""
         origin = header(scope, b"origin").decode("latin-1").lower()
         if origin and not self._is_own_origin(origin, host):
             detail = "Pages of other origins may not change anything here without an API key."
@@ -139,7 +141,7 @@ def host_name(host: bytes) -> str:
 
 @lru_cache(maxsize=64)
 def is_loopback_name(host: str) -> bool:
-    """Return whether a name can only mean this machine."""
+    """Return whether a host name always means this machine: localhost, or a loopback address."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -158,7 +160,18 @@ class Bounds:
 
 
 class EdgeMiddleware:
-    """Pure ASGI around the cache and the application; one per process."""
+    """The outermost ASGI middleware, around the cache and the application; one per process.
+
+    Args:
+        app: The cache middleware, which calls the application.
+        metrics: Where requests are counted and timed.
+        authenticator: Identifies callers and applies rate limits.
+        bounds: The limits of the edge.
+        checks: The checks of requests without an API key.
+        usage: Where the calls of API keys are counted.
+        streams: The open event streams. They have a limit of their own, since they stay open for hours and
+            cost little, so they do not count as requests in flight.
+    """
 
     def __init__(
         self,
@@ -171,7 +184,6 @@ class EdgeMiddleware:
         usage: UsageRecorder,
         streams: EventStreams,
     ) -> None:
-        # Streams of events have a limit of their own: they stay open for hours and cost little meanwhile.
         self._streams = streams
         self._app = app
         self._metrics = metrics
@@ -183,12 +195,12 @@ class EdgeMiddleware:
         self._draining = False
         self._in_flight = 0
         gateway_metrics.IN_FLIGHT.set_function(lambda: self._in_flight)
-        # A random start for the process and a count within it: cheaper than a random number each.
+        # A request id is a random prefix of the process and a counter, which costs less than a random id.
         self._prefix = secrets.token_hex(5).encode()
         self._count = itertools.count()
 
     def drain(self) -> None:
-        """Send `Connection: close` with every response from now on, so that clients connect elsewhere."""
+        """Send `Connection: close` with every response from now on, so that clients reconnect elsewhere."""
         self._draining = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -223,11 +235,14 @@ class EdgeMiddleware:
             self._record_usage(scope, auth)
 
     def answer_ready(self, scope: Scope) -> bool:
-        """Answer a request from the cache by the server's direct write; return whether it was answered.
+        """Answer a request from the cache by the server's direct write.
 
-        It spares the request a task, a context and the messages of ASGI. Where this returns False nothing was
-        sent, and the request goes on as usual; its authentication is in the scope, so that it spends one
-        token of the rate limit.
+        It saves a task, a context and the ASGI messages of the request.
+
+        Returns:
+            Whether the request was answered. If not, nothing was sent, and the server calls the middleware
+            as usual. The authentication result is then in the scope, so that the request spends only one
+            token of the rate limit.
         """
         started = time.perf_counter()
         found = self._find_ready(scope)
@@ -235,14 +250,16 @@ class EdgeMiddleware:
             return False
         auth, response = found
         own = b"x-request-id: %b\r\nx-content-type-options: nosniff\r\n" % self._request_id(scope)
-        status = response.send_ready(scope, own + lines(auth.headers) if auth.headers else own)
+        if auth.headers:
+            own += encode_header_lines(auth.headers)
+        status = response.send_ready(scope, own)
         if status:
             self._metrics.record_cached(scope, status, time.perf_counter() - started)
             self._record_usage(scope, auth)
         return bool(status)
 
     def _find_ready(self, scope: Scope) -> tuple[AuthResult, CachedResponse] | None:
-        """Return the caller and the response of a request that can be answered at once."""
+        """Return the caller and the cached response of a request that a direct write can answer, or None."""
         if scope["method"] != "GET" or self._draining:
             return None
         normalise_path(scope)
@@ -259,7 +276,7 @@ class EdgeMiddleware:
         return None if response is None else (auth, response)
 
     def _record_usage(self, scope: Scope, auth: AuthResult) -> None:
-        """Count an answered call of a key; it costs nothing where no key was sent."""
+        """Count an answered call of an API key."""
         if auth.caller != "anonymous" and not auth.wait_seconds:
             response: CachedResponse | None = scope.get(RESPONSE)
             rows = scope.get(SENT_ROWS, 0) if response is None else response.rows
@@ -267,13 +284,13 @@ class EdgeMiddleware:
             self._usage.record(auth.caller, rows=rows, size=scope.get(SENT_BYTES, 0))
 
     def _begin(self, scope: Scope, auth: AuthResult) -> str:
-        """Give a request its id and the headers of its response, and return the id."""
+        """Store the headers of the response and the caller in the scope, and return the request id."""
         request_id = self._request_id(scope)
         own: Headers = [(b"x-request-id", request_id), NOSNIFF, *auth.headers]
         if self._draining:
             own.append((b"connection", b"close"))
         if self._draining or scope["method"] != "GET":
-            # The server's direct write of encoded bytes supports neither `Connection: close` nor HEAD.
+            # The server's direct write supports neither an added `Connection: close` nor HEAD.
             scope["extensions"] = {}
         scope[OWN_HEADERS], scope[AUTH] = own, auth
         return request_id.decode()
@@ -287,7 +304,7 @@ class EdgeMiddleware:
         try:
             await self._app(scope, receive, send)
         except Exception:
-            # Starlette raises an error again once its handler has answered it.
+            # Starlette raises an error again after its handler has answered it.
             if scope.get(SENT) == INTERNAL_ERROR:
                 return
             log.exception("request_failed")
@@ -305,7 +322,7 @@ class EdgeMiddleware:
         if length > self._bounds.max_url_bytes:
             most = f"at most {self._bounds.max_url_bytes} bytes"
             return Problem(URI_TOO_LONG, f"Path and query are {length} bytes long.", allowed=most)
-        # Probes are answered under overload as well, so that an overloaded process does not count as dead.
+        # Health probes are answered under overload as well, so that an overloaded process is not restarted.
         answering = self._in_flight - self._streams.open_count
         if answering >= self._bounds.max_in_flight and not scope["path"].startswith("/health"):
             detail = f"{answering} requests are being answered already."
@@ -333,7 +350,7 @@ class EdgeMiddleware:
 
 
 def normalise_path(scope: Scope) -> None:
-    """Reduce an absolute target to its path (RFC 9112, 3.2.2), and drop a trailing slash."""
+    """Reduce a target in absolute form to its path (RFC 9112, 3.2.2), and remove a trailing slash."""
     path = scope["path"]
     if path[:1] != "/" and "://" in path:
         path = scope["path"] = "/" + path.partition("://")[2].partition("/")[2]
@@ -342,7 +359,7 @@ def normalise_path(scope: Scope) -> None:
 
 
 def with_own_headers(scope: Scope, send: Send) -> Send:
-    """Return a `send` that adds the headers of every response and notes its status in the scope."""
+    """Return a `send` that adds the response's own headers, and stores its status and size in the scope."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -351,7 +368,7 @@ def with_own_headers(scope: Scope, send: Send) -> Send:
             if any(
                 name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
             ):
-                # The latency of a stream is the time until its first byte, not how long it lasts.
+                # The latency of a stream is the time until its first byte, not its duration.
                 scope[FIRST_BYTE_AT] = time.perf_counter()
             message["headers"] = [*headers, *scope[OWN_HEADERS]]
         else:
@@ -387,16 +404,16 @@ def with_body_deadline(receive: Receive, seconds: float) -> Receive:
 
 
 def head_channels(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
-    """Return channels that let the application answer HEAD as GET: the head is sent, the body dropped.
+    """Return channels with which the application answers HEAD as GET: the head is sent, the body dropped.
 
-    A stream would never end: to the application the client disconnects once the head is sent.
+    After the head the application receives a disconnect of the client, since a stream would never end.
     """
     scope["method"] = "GET"
     started = asyncio.Event()
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            # The server looks here when it decides whether a body may follow.
+            # The server reads the method when it decides whether a body may follow.
             scope["method"] = "HEAD"
             await send(message)
             await send({"type": "http.response.body", "body": b""})
@@ -422,7 +439,7 @@ def _trace_id(scope: Scope) -> str:
 
 
 async def send_rejection(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a problem, or below /api/v3 an error as CoinGecko would send it."""
+    """Send a problem document; below /api/v3 send an error in CoinGecko's form."""
     if not scope["path"].startswith(PREFIX):
         await ProblemResponse(problem)(scope, receive, send)
         return

@@ -1,6 +1,7 @@
 """Record request metrics by route template, to bound label cardinality.
 
-Prometheus gets counters and histograms; `LatencyWindow` has the latest durations and errors for `/health`.
+`RequestMetrics` updates the Prometheus counters and histograms; `LatencyWindow` holds the latest durations
+and errors for `/health`.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from coincast_gateway.asgi_types import Scope, first_headers
 
 PERCENTILES = (50, 90, 95, 99)
 SERVER_ERROR = 500
-# Errors are counted over five minutes, in steps.
+# Errors are counted over five minutes: 30 steps of 10 s.
 STEP_SECONDS = 10.0
 WINDOW_STEPS = 30
 
 
 def percentile(ordered: list[float], percent: float) -> float:
-    """Return the smallest value that at least `percent` of the values do not exceed (nearest rank)."""
+    """Return a percentile of sorted values by the nearest-rank method."""
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def percentiles_ms(seconds: Iterable[float]) -> dict[str, float | None]:
-    """Return milliseconds by percentile; null where nothing was measured."""
+    """Return the percentiles of durations in milliseconds; None without durations."""
     ordered = sorted(seconds)
     return {
         f"p{percent}_ms": round(percentile(ordered, percent) * 1000, 3) if ordered else None
@@ -38,13 +39,13 @@ def percentiles_ms(seconds: Iterable[float]) -> dict[str, float | None]:
 
 
 class LatencyWindow:
-    """The latest durations, of all requests and of each route, and the errors of the last minutes.
+    """The latest durations of all requests and of each route, and the errors of the last five minutes.
 
-    Probes of health are left out of the counts of errors: a 503 of /health/ready is an answer, not a failure.
+    Requests below /health do not count as errors, since a 503 of /health/ready is a valid answer.
 
     Args:
-        each: Durations stored for each route.
-        overall: Durations stored in all.
+        each: The number of durations stored for each route.
+        overall: The number of durations stored for all routes together.
         clock: Its monotonic time dates the errors.
     """
 
@@ -54,11 +55,17 @@ class LatencyWindow:
         self.seconds: deque[float] = deque(maxlen=overall)
         self.by_route: dict[str, deque[float]] = {}
         self.requests = self.failures = 0
-        # Counts by step of time: (step, requests, failures), oldest first.
+        # Lists of (number of the step, requests, failures), oldest first.
         self._steps: deque[list[int]] = deque(maxlen=WINDOW_STEPS)
 
     def add(self, route: str, status: int, seconds: float) -> None:
-        """Record an answered request. Routes are templates, so their number is bounded."""
+        """Record an answered request.
+
+        Args:
+            route: The template of its path; there is a bounded number of them.
+            status: The HTTP status.
+            seconds: The duration.
+        """
         if not route.startswith("/health"):
             self._count(failed=status >= SERVER_ERROR)
         self.seconds.append(seconds)
@@ -79,7 +86,7 @@ class LatencyWindow:
         counts[2] += failed
 
     def recent_errors(self) -> tuple[float, float]:
-        """Return the share of server errors in the last minutes, and the age of the first one in seconds."""
+        """Return the share of server errors in the last five minutes, and the age of the first in seconds."""
         now = self._clock.monotonic()
         oldest = int(now // STEP_SECONDS) - WINDOW_STEPS
         steps = [each for each in self._steps if each[0] > oldest]
@@ -95,22 +102,22 @@ UNMATCHED = "unmatched"
 
 
 class RequestMetrics:
-    """The request metrics of one process; the handles of a label set are looked up once."""
+    """Records the request metrics of one process."""
 
     def __init__(self, recent: LatencyWindow) -> None:
-        # The counter and the histogram of each label set.
+        # The counter and the histogram of each label set, so that prometheus_client looks them up only once.
         self._series: dict[tuple[str, str, int, str], tuple[Any, Any]] = {}
         self.recent = recent
 
     def record_cached(self, scope: Scope, status: int, seconds: float) -> None:
-        """Record a request answered from the cache; it has a trace only where its caller began one."""
+        """Record a request that was answered from the cache; it has a trace only if its caller began one."""
         route = getattr(scope.get("route"), "path", UNMATCHED)
         given = first_headers(scope).get(b"traceparent")
         trace_id = context.parse_traceparent(given.decode("latin-1")) if given else ""
         self._record(route, "GET", status, seconds, served="hot", trace_id=trace_id)
 
     def record_app(self, scope: Scope, status: int, seconds: float) -> None:
-        """Record a request that the application answered, while its trace is bound."""
+        """Record a request that the application answered. Call it while the trace of the request is bound."""
         route = getattr(scope.get("route"), "path", UNMATCHED)
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._record(route, method, status, seconds, served="app", trace_id=context.trace_id())

@@ -31,7 +31,7 @@ from coincast_gateway.errors.validation import ProblemException, explain_request
 
 log = get_logger("coincast.gateway")
 JSON = "application/json"
-# Comparing costs time with the product of the lengths.
+# The time to compare two paths grows with the product of their lengths.
 MAX_COMPARED_PATH = 100
 
 
@@ -59,7 +59,7 @@ class ProblemResponse(Response):
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the problem of any error: of a refused request, of a service, or of the gateway itself."""
+    """Return the problem of any error; an unexpected one is logged and becomes a generic 500."""
     if isinstance(error, ProblemException):
         return error.problem
     if isinstance(error, CoincastError):
@@ -86,7 +86,7 @@ async def handle_validation_error(request: Request, error: Exception) -> Respons
 
 
 async def handle_http_exception(request: Request, error: Exception) -> Response:
-    """Answer what routing or body parsing refused: unknown paths, wrong methods, unreadable bodies."""
+    """Answer a request that routing or body parsing rejected: unknown path, wrong method, unreadable body."""
     if not isinstance(error, HTTPException):
         return await handle_error(request, error)
     if error.status_code == METHOD.status:
@@ -118,7 +118,7 @@ def near_paths(request: Request) -> tuple[str, ...]:
     for template in templates:
         parts = template.split("/")
         if len(parts) == len(given):
-            # A segment that the template leaves open is taken from the request.
+            # A parameter of the template is replaced by the segment of the request.
             pairs = zip(parts, given, strict=True)
             candidates.add("/".join(word if part.startswith("{") else part for part, word in pairs))
         elif "{" not in template:
@@ -127,7 +127,7 @@ def near_paths(request: Request) -> tuple[str, ...]:
 
 
 def allowed_methods(request: Request) -> set[str]:
-    """Return the methods of the path of a request."""
+    """Return the methods that the path of a request supports."""
     routes: list[BaseRoute] = request.app.state.routes
     methods: set[str] = set()
     for route in routes:

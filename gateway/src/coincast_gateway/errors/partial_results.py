@@ -15,34 +15,38 @@ from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.rendering import RenderedResponse
 from coincast_gateway.serialization import unix_seconds
 
-# A retry of an item with one of these errors fails again.
+# Kinds of item errors that a retry does not fix.
 _LASTING = frozenset({"not_found", "invalid_input"})
-# How long a reply is cached that may soon be more complete.
+# How long a reply with stale, degraded or truncated items is cached, since a later one may be better.
 SOON_SECONDS = 1.0
-# Quotes inside JSON strings are escaped, so the pattern matches fields only.
+# In JSON strings quotes are escaped, so the pattern only matches fields.
 _FROM_COINGECKO = re.compile(rb'"source":"(?:live|fresh|stale|archive)"')
-# RFC 8574: the link to cite a resource by.
+# The link relation for citing a resource (RFC 8574).
 ATTRIBUTION = (b"link", b'<https://www.coingecko.com>; rel="cite-as"; title="Data provided by CoinGecko"')
-_MAKESHIFT = (b'"stale":true', b'"degraded":true', b'"truncated":true')
+_PROVISIONAL = (b'"stale":true', b'"degraded":true', b'"truncated":true')
 
 
 def kept_seconds(body: bytes, seconds: float) -> float:
-    """Return how long a reply may be cached: `seconds` if it is complete.
+    """Return how long a reply may be cached.
 
-    A reply with an item that a retry may fix is not cached; one with a stale, degraded or truncated item is
-    cached briefly. Quotes inside JSON strings are escaped, so the patterns match fields only.
-    """
-    if b'"errors":[{' in body and not all(each["kind"] in _LASTING for each in orjson.loads(body)["errors"]):
-        return 0.0
-    return min(seconds, SOON_SECONDS) if any(mark in body for mark in _MAKESHIFT) else seconds
-
-
-def render_cacheable(body: bytes, seconds: float, as_of: float | None = None) -> RenderedResponse:
-    """Return a response that is cached for as long as it is complete, with the attribution of its data.
+    A reply with an item error that a retry may fix is not cached, and one with a stale, degraded or truncated
+    item only for `SOON_SECONDS`. In JSON strings quotes are escaped, so the patterns only match fields.
 
     Args:
         body: The JSON body.
-        seconds: How long a complete body may be served again.
+        seconds: How long a complete reply may be cached.
+    """
+    if b'"errors":[{' in body and not all(each["kind"] in _LASTING for each in orjson.loads(body)["errors"]):
+        return 0.0
+    return min(seconds, SOON_SECONDS) if any(mark in body for mark in _PROVISIONAL) else seconds
+
+
+def render_cacheable(body: bytes, seconds: float, as_of: float | None = None) -> RenderedResponse:
+    """Return a response with the attribution of its data, and cached according to its completeness.
+
+    Args:
+        body: The JSON body.
+        seconds: How long a complete reply may be cached; see `kept_seconds`.
         as_of: UNIX seconds of the moment that the data describes.
     """
     return RenderedResponse(
@@ -53,13 +57,13 @@ def render_cacheable(body: bytes, seconds: float, as_of: float | None = None) ->
 def attribution(body: bytes) -> tuple[tuple[bytes, bytes], ...]:
     """Return the Link header that names CoinGecko as the source of a body's data.
 
-    Data of the sandbox has no such source, and neither has a body without data.
+    It is empty for data of the sandbox and for a body without data.
     """
     return (ATTRIBUTION,) if _FROM_COINGECKO.search(body) else ()
 
 
-def malformed(ids: list[str]) -> list[dict[str, Any]]:
-    """Return an item error for each id that no coin can have."""
+def malformed_id_errors(ids: list[str]) -> list[dict[str, Any]]:
+    """Return an item error for each malformed id."""
     message = "Not a coin id: lower-case letters, digits, dots, hyphens and underscores, at most 128 of them."
     return [
         {
@@ -75,7 +79,7 @@ def malformed(ids: list[str]) -> list[dict[str, Any]]:
 
 
 def problem_from_item(item: dict[str, Any]) -> Problem:
-    """Return the problem of an item error, equal to that of the same error of a whole request."""
+    """Return the problem of an item error: the same as if the whole request had failed with this error."""
     error = KINDS.get(item["kind"], CoincastError)(
         item["message"],
         field=item["field"] or "ids",
@@ -84,16 +88,21 @@ def problem_from_item(item: dict[str, Any]) -> Problem:
     )
     problem = problem_from_error(error)
     if isinstance(error, InvalidInput) and error.field in ("id", "ids"):
-        # A malformed id is reported like a coin that does not exist.
+        # A malformed id is answered with 404, as a coin that does not exist.
         return replace(problem, kind=NOT_FOUND)
     return problem
 
 
 def refuse_if_all_failed(served: int, errors: list[dict[str, Any]]) -> None:
-    """Raise the first error's problem, listing all errors, if no item could be served.
+    """Raise a problem if no item could be served.
+
+    Args:
+        served: The number of items that were served.
+        errors: The errors of the other items.
 
     Raises:
-        ProblemException: No item was served and there are errors.
+        ProblemException: No item was served and there are errors. It is the problem of the first error that
+            is not about a malformed id, with the list of all errors.
     """
     if served or not errors:
         return
@@ -102,15 +111,24 @@ def refuse_if_all_failed(served: int, errors: list[dict[str, Any]]) -> None:
 
 
 def with_errors(body: bytes, name: str, bad: list[str]) -> bytes:
-    """Return a body with the errors of malformed ids added, or raise the problem where no item was served."""
+    """Return a body with the errors of malformed ids added.
+
+    Args:
+        body: A JSON object with a list of items and a list `errors`.
+        name: The name of the list of items.
+        bad: The malformed ids of the request.
+
+    Raises:
+        ProblemException: No item was served.
+    """
     if not bad and not body.startswith(b'{"%s":[]' % name.encode()):
         return body
     document = orjson.loads(body)
-    document["errors"] = [*document["errors"], *malformed(bad)]
+    document["errors"] = [*document["errors"], *malformed_id_errors(bad)]
     refuse_if_all_failed(len(document[name]), document["errors"])
     return orjson.dumps(document)
 
 
 def as_of(provenance: Provenance) -> float | None:
-    """Return UNIX seconds of the moment that a reply describes."""
+    """Return the UNIX seconds of `as_of` in a provenance, or None if it is not set."""
     return unix_seconds(provenance.as_of) if provenance.HasField("as_of") else None

@@ -1,4 +1,4 @@
-"""The one table from errors to `application/problem+json` (RFC 9457)."""
+"""Problem documents (RFC 9457), and the table that maps errors to them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from coincast_chassis.errors import (
 from coincast_gateway.serialization import in_rest_names, rest_name
 
 PROBLEM_JSON = "application/problem+json"
-# Clients obey Retry-After up to a minute only, so nothing longer is ever sent.
+# Clients obey a Retry-After of at most a minute, so a longer one is never sent.
 MAX_RETRY_AFTER_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of problem: the last part of its `type`, its HTTP status, and its title."""
+    """A kind of problem: the last part of its `type`, its HTTP status and title, and its meaning."""
 
     name: str
     status: int
@@ -50,17 +50,20 @@ METHOD = Kind(
 NOT_ACCEPTABLE = Kind(
     "not-acceptable", 406, "Not acceptable", "None of the media types in Accept can be served."
 )
-CONFLICT = Kind("conflict", 409, "Conflict", "The state moved since the caller looked.")
+CONFLICT = Kind("conflict", 409, "Conflict", "The state has changed since the caller read it.")
 NOT_READY = Kind(
-    "not-ready", 409, "Not ready", "Something must happen first: a model be trained, a history be fetched."
+    "not-ready",
+    409,
+    "Not ready",
+    "The request needs something that does not exist yet, as a trained model or a fetched history.",
 )
 STARTING = Kind(
-    "starting", 503, "Starting", "What this needs is still being made ready; retry after a moment."
+    "starting", 503, "Starting", "The service that the request needs is still starting; retry after a moment."
 )
 UNAUTHORIZED = Kind(
     "unauthorized", 401, "A key is needed", "No API key was given, or it is unknown or revoked."
 )
-FORBIDDEN = Kind("forbidden", 403, "Not allowed", "The API key lacks the scope that this needs.")
+FORBIDDEN = Kind("forbidden", 403, "Not allowed", "The API key lacks the scope that the request needs.")
 TOO_LARGE = Kind("too-large", 413, "Too large", "The body is larger than the gateway reads.")
 URI_TOO_LONG = Kind("uri-too-long", 414, "URI too long", "Path and query are longer than the gateway reads.")
 UNSUPPORTED = Kind(
@@ -68,16 +71,18 @@ UNSUPPORTED = Kind(
 )
 SLOW_BODY = Kind("request-timeout", 408, "Request timeout", "The body did not arrive in time.")
 EXHAUSTED = Kind(
-    "rate-limited", 429, "Too many requests", "A limit is used up. Retry-After says when it is not."
+    "rate-limited", 429, "Too many requests", "A limit is used up. Retry-After says how long to wait."
 )
 UNAVAILABLE = Kind(
     "unavailable", 503, "Unavailable", "A service behind the gateway does not answer; a retry may help."
 )
 OVERLOADED = Kind(
-    "overloaded", 503, "Overloaded", "The gateway has more to do than it can; retry after a moment."
+    "overloaded", 503, "Overloaded", "The gateway is answering too many requests; retry after a moment."
 )
 TIMEOUT = Kind("timeout", 504, "Timeout", "A service behind the gateway did not answer in time.")
-INTERNAL = Kind("internal", 500, "Internal error", "The gateway failed. The request id finds it in the logs.")
+INTERNAL = Kind(
+    "internal", 500, "Internal error", "The gateway failed. The logs have the cause by request id."
+)
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in list(globals().values()) if isinstance(kind, Kind)}
 
@@ -106,7 +111,7 @@ class Problem:
 
     @property
     def retry_after(self) -> int | None:
-        """Whole seconds for Retry-After, 1 to 60; None where a retry is of no use."""
+        """Whole seconds for Retry-After, 1 to 60; None for a status that a retry does not change."""
         if self.kind.status not in (429, 503):
             return None
         wanted = self.retry_after_seconds if self.retry_after_seconds is not None else 1.0
@@ -133,7 +138,7 @@ class Problem:
         return orjson.dumps(document)
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return Retry-After where there is one."""
+        """Return the Retry-After header, if the problem has one."""
         after = self.retry_after
         return [] if after is None else [(b"retry-after", str(after).encode())]
 
@@ -155,11 +160,11 @@ def problem_from_error(error: CoincastError) -> Problem:
 
 
 def internal() -> Problem:
-    """Return the problem of an internal failure; its cause is in the logs, under the request id."""
-    return Problem(INTERNAL, "Something failed that should not have. It was logged under this request id.")
+    """Return the problem of an internal failure; the logs have its cause by request id."""
+    return Problem(INTERNAL, "An internal error occurred. It was logged with this request id.")
 
 
-# What every endpoint can answer with, and what those with a service behind them can.
+# The problems that every endpoint can answer with, and those of endpoints that call a service.
 ALWAYS: tuple[Kind, ...] = (INVALID, UNAUTHORIZED, FORBIDDEN, NOT_ACCEPTABLE, EXHAUSTED, INTERNAL, OVERLOADED)
 BEHIND: tuple[Kind, ...] = (*ALWAYS, REFUSED, UNAVAILABLE, TIMEOUT)
 PROBLEM_SCHEMA = {"$ref": "#/components/schemas/ProblemDocument"}
@@ -185,5 +190,5 @@ def problem_responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
 
 
 def service_responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a path operation with a service behind it: the usual kinds and these."""
+    """Return the `responses` of a path operation that calls a service: the usual kinds and the given ones."""
     return problem_responses(*BEHIND, *kinds)

@@ -17,12 +17,12 @@ from coincast_gateway.errors.problems import INVALID, Kind, Problem
 Model = TypeVar("Model", bound=BaseModel)
 MAX_PARAMETERS = 50
 Fields = dict[str, tuple[str, dict[str, Any]]]
-# The attribute of a route that keeps its fields once they are read.
+# The attribute of a route in which its fields are cached.
 FIELDS = "coincast_parameter_fields"
 
 
 class ProblemException(Exception):  # noqa: N818 - it is an answer to the client, not a failure
-    """The request is answered with this problem."""
+    """Raised to answer a request with a problem."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
@@ -30,7 +30,7 @@ class ProblemException(Exception):  # noqa: N818 - it is an answer to the client
 
 
 def reject(kind: Kind, detail: str, **more: Any) -> ProblemException:
-    """Return a problem of a kind, to be raised."""
+    """Return an exception with a problem of a kind; `more` are further fields of the problem."""
     return ProblemException(Problem(kind, detail, **more))
 
 
@@ -76,21 +76,26 @@ async def strict_query(request: Request) -> None:
 
 
 def old_names(route: APIRoute) -> dict[str, str]:
-    """Return the earlier names of a route's query parameters that go on working."""
+    """Return the deprecated names of a route's query parameters, each with its current name."""
     models = [param.field_info.annotation for param in route.dependant.query_params]
     return {old: new for each in models for old, new in getattr(each, "old_names", {}).items()}
 
 
 def unknown_parameter(name: str) -> dict[str, Any]:
-    """Return the error of a parameter that the route does not have, in pydantic's form."""
+    """Return the error of an unknown query parameter, in the form of pydantic's errors."""
     return {"type": "extra_forbidden", "loc": ("query", name), "msg": "Unknown parameter"}
 
 
 def validate(route: APIRoute, model: type[Model], values: dict[str, Any]) -> Model:
-    """Return the query model of the values.
+    """Return the query parameters as an instance of their model.
+
+    Args:
+        route: The route, whose parameters the problem describes.
+        model: The query model.
+        values: The parameters by name.
 
     Raises:
-        ProblemException: If a value is missing, unknown or out of range.
+        ProblemException: A value is missing, unknown or out of range.
     """
     try:
         return model.model_validate(values)
@@ -100,7 +105,13 @@ def validate(route: APIRoute, model: type[Model], values: dict[str, Any]) -> Mod
 
 
 def explain_request(route: Any, errors: Sequence[Any]) -> Problem:
-    """Return one problem for all errors: the first one as its text, each of them in `errors`."""
+    """Return one problem for all validation errors.
+
+    Args:
+        route: The route of the request; None if no route matched.
+        errors: Errors in pydantic's form. The first one becomes the text of the problem, and all are listed
+            in its `errors`.
+    """
     fields = parameter_fields(route) if isinstance(route, APIRoute) else {}
     found = [_explain(fields, each) for each in errors]
     first = found[0]
@@ -147,7 +158,7 @@ def _read_fields(route: APIRoute) -> Fields:
 
 
 def _with_dependencies(dependant: Dependant) -> Iterator[Dependant]:
-    """Yield a dependant and everything that it depends on, whose parameters are the route's as well."""
+    """Yield a dependant and, recursively, its dependencies, whose parameters the route takes as well."""
     yield dependant
     for each in dependant.dependencies:
         yield from _with_dependencies(each)

@@ -1,6 +1,6 @@
 """Tables as Arrow, Parquet and CSV, written part by part so that memory stays bounded.
 
-Imported with the first export, since pyarrow uses forty megabytes.
+The module is imported at the first export, since pyarrow uses 40 MB of memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pyarrow import csv as pa_csv
 from coincast_gateway.formats.negotiation import Format
 
 Metadata = Mapping[str, str]
-# Rows of a Parquet row group: large enough to compress well, small enough to hold.
+# Rows of a Parquet row group: enough to compress well, and few enough to hold in memory.
 ROW_GROUP_ROWS = 50_000
 LICENCES = {
     "sandbox": "Simulated, or replayed from a folder whose own terms hold.",
@@ -32,12 +32,12 @@ def licence_of(source: str) -> str:
 
 
 def own_version() -> str:
-    """Return the version of the gateway that writes a file."""
+    """Return the version of the installed package."""
     return metadata.version("coincast-gateway")
 
 
 class _Sink(io.RawIOBase):
-    """Collects what a writer writes until it is taken."""
+    """A file that buffers written bytes until `take` returns them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class _Sink(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Return how many bytes were written in all."""
+        """Return the number of bytes written so far."""
         return self._position
 
     def write(self, data: Any) -> int:
@@ -60,25 +60,25 @@ class _Sink(io.RawIOBase):
         return len(part)
 
     def take(self) -> bytes:
-        """Return what was written since the last time."""
+        """Return the bytes written since the last call."""
         taken, self._parts = b"".join(self._parts), []
         return taken
 
 
 class TableWriter(Protocol):
-    """Writes one table; each method returns the bytes that are ready to send."""
+    """Writer of one table. Each method returns the bytes that are ready to send, which may be none."""
 
     def write(self, batch: pa.RecordBatch) -> bytes:
         """Add rows."""
         ...
 
     def finish(self, closing: Metadata) -> bytes:
-        """End the table, with metadata that became known while it was written."""
+        """End the table, with metadata that is only known after the last row."""
         ...
 
 
 class ArrowWriter:
-    """An Arrow IPC stream; metadata known only at the end is sent with an empty last batch."""
+    """Writer of an Arrow IPC stream; the closing metadata is sent with an empty last batch."""
 
     def __init__(self, schema: pa.Schema, opening: Metadata) -> None:
         self._sink = _Sink()
@@ -99,7 +99,7 @@ class ArrowWriter:
 
 
 class ParquetWriter:
-    """A Parquet file; metadata known only at the end is in the footer, which is written last."""
+    """Writer of a Parquet file; the closing metadata is in the footer, which is written last."""
 
     def __init__(self, schema: pa.Schema, opening: Metadata) -> None:
         self._sink = _Sink()
@@ -130,11 +130,11 @@ class ParquetWriter:
 
 
 class CsvWriter:
-    """CSV with the metadata in one comment line before the header, and errors in comment lines at the end."""
+    """Writer of CSV, with the metadata in a first comment line and the errors in comment lines at the end."""
 
     def __init__(self, schema: pa.Schema, opening: Metadata) -> None:
         self._sink = _Sink()
-        # With a separator in the comment, readers would parse it as the header.
+        # Some readers would take a first line with commas or semicolons for the header, so it has none.
         said = " | ".join(f"{name}={_one_line(value)}" for name, value in opening.items())
         self._sink.write(f"# {said}\n".encode())
         options = pa_csv.WriteOptions(quoting_style="needed")
@@ -146,7 +146,7 @@ class CsvWriter:
         return self._sink.take()
 
     def finish(self, closing: Metadata) -> bytes:
-        """Write what failed."""
+        """Write the errors as comment lines."""
         self._writer.close()
         for error in json.loads(closing.get("errors", "[]")):
             self._sink.write(f"# error: {_one_line(error['id'])}: {_one_line(error['message'])}\n".encode())
@@ -165,17 +165,29 @@ WRITERS: Mapping[Format, Callable[[pa.Schema, Metadata], TableWriter]] = {
 
 
 def open_table(wanted: Format, schema: pa.Schema, opening: Metadata) -> TableWriter:
-    """Return the writer of a table, whose metadata begins with the version of the gateway."""
+    """Return a writer for a table.
+
+    Args:
+        wanted: The format.
+        schema: The Arrow schema of its rows.
+        opening: Metadata for the beginning of the table; the version of the gateway is added.
+    """
     return WRITERS[wanted](schema, {"version": f"coincast {own_version()}", **opening})
 
 
 def read_batches(stream: bytes) -> list[pa.RecordBatch]:
-    """Return the record batches of an Arrow IPC stream, without a copy."""
+    """Return the record batches of an Arrow IPC stream; their data is not copied."""
     return list(pa.ipc.open_stream(stream))
 
 
 def encode_rows(rows: Sequence[Mapping[str, Any]], described: Metadata, wanted: Format) -> bytes:
-    """Return rows as a whole table; types are taken from the values."""
+    """Return rows as one table, with the column types inferred from the values.
+
+    Args:
+        rows: The rows, each from column to value.
+        described: Metadata of the table.
+        wanted: The format.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: pa.array([row.get(name) for row in rows]) for name in names}
     table = pa.table(columns)
@@ -185,7 +197,7 @@ def encode_rows(rows: Sequence[Mapping[str, Any]], described: Metadata, wanted: 
 
 
 def document_metadata(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a JSON reply says of itself beside its rows, for the metadata of a file."""
+    """Return the source, `as_of`, licence and errors of a JSON reply, as metadata of a file."""
     basis = document.get("basis") or {}
     provenance = basis.get("provenance") or {}
     lists = [value for value in document.values() if isinstance(value, list)]

@@ -1,4 +1,4 @@
-"""Rows of a JSON document and their CSV; `columnar` writes the same rows as Arrow and Parquet."""
+"""Convert JSON documents to rows, and rows to CSV; `columnar` writes the same rows as Arrow and Parquet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Rows = Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
 
 
 def rows_of(name: str) -> Rows:
-    """Return how the items of one list become rows; nested values are left out."""
+    """Return a function that converts the items of the list `name` to rows, without their nested values."""
 
     def rows(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
         return [_flat(row) for row in document[name]]
@@ -58,7 +58,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_csv(rows: Iterable[dict[str, Any]]) -> bytes:
-    """Return rows as CSV (RFC 4180): a header line, absent figures empty."""
+    """Return rows as CSV (RFC 4180) with a header line; absent values are empty."""
     found = list(rows)
     columns = list(dict.fromkeys(name for row in found for name in row))
     text = io.StringIO()
@@ -69,7 +69,7 @@ def to_csv(rows: Iterable[dict[str, Any]]) -> bytes:
 
 
 def _cell(value: Any) -> Any:
-    # A spreadsheet evaluates a cell that begins like a formula.
+    # A quote keeps a spreadsheet from evaluating a text that begins like a formula.
     if isinstance(value, str) and value[:1] in "=+-@\t\r" and value:
         return "'" + value
     return "" if value is None else str(value).lower() if isinstance(value, bool) else value

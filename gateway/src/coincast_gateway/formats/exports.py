@@ -17,13 +17,13 @@ from coincast_gateway.errors.problems import OVERLOADED, Problem
 from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.formats.negotiation import MEDIA_TYPES, Format
 
-# Each uses a thread at times, and some megabytes.
+# Concurrent exports; each uses some megabytes of memory, and a thread while it compresses.
 MAX_EXPORTS = 8
 SUFFIXES = {Format.CSV: "csv", Format.ARROW: "arrow", Format.PARQUET: "parquet"}
 
 
 class ExportSlots:
-    """Limit of the exports that run in this process at the same time."""
+    """Limiter of the concurrent exports of this process."""
 
     def __init__(self, most: int = MAX_EXPORTS) -> None:
         self._most = most
@@ -48,7 +48,7 @@ class ExportSlots:
 
 @dataclass(slots=True)
 class Part:
-    """Some rows of an export, as an Arrow record batch."""
+    """Rows of an export, as an Arrow record batch."""
 
     batch: Any
 
@@ -56,7 +56,8 @@ class Part:
 class Source(Protocol):
     """Source of the rows of an export.
 
-    `opening` describes the table before its first row, `closing` once all rows were given.
+    `opening` is the metadata that is known before the first row; `closing` returns the metadata that is only
+    known after the last row.
     """
 
     schema: Any
@@ -73,7 +74,15 @@ class Source(Protocol):
 
 @dataclass(slots=True)
 class Export:
-    """One running export: the first part is ready before the head of the reply is sent."""
+    """One export.
+
+    Args:
+        source: Where the rows come from.
+        wanted: The format of the file.
+        name: The name of the file, without its suffix.
+        slots: The limiter of concurrent exports.
+        headers: Further headers of the response.
+    """
 
     source: Source
     wanted: Format
@@ -82,7 +91,7 @@ class Export:
     headers: dict[str, str] = field(default_factory=dict)
 
     async def respond(self, scope: Scope) -> StreamingResponse:
-        """Return the response once the first rows are there, so that an early error has its own status.
+        """Return the response once the first rows have arrived, so that an error before them sets its status.
 
         The rows that were written are counted in the scope of the request, for the usage of its key.
 
@@ -118,11 +127,11 @@ class Export:
                     yield await asyncio.to_thread(writer.write, first.batch)
                 async for part in parts:
                     scope[SENT_ROWS] += part.batch.num_rows
-                    # Compression takes milliseconds: other requests run meanwhile.
+                    # Compression takes milliseconds, so it runs in a thread while the loop serves others.
                     yield await asyncio.to_thread(writer.write, part.batch)
                 yield await asyncio.to_thread(writer.finish, self.source.closing())
 
 
 def errors_text(errors: list[dict[str, Any]]) -> str:
-    """Return item errors for the metadata of a file."""
+    """Return item errors as JSON, for the metadata of a file."""
     return json.dumps([{key: each[key] for key in ("id", "kind", "message")} for each in errors])

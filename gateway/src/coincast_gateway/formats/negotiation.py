@@ -1,4 +1,4 @@
-"""Content negotiation: JSON, CSV, Arrow or Parquet, by `format=` or by Accept."""
+"""Content negotiation: JSON, CSV, Arrow or Parquet, chosen by `format=` or the Accept header."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MEDIA_TYPES = {
     Format.PARQUET: "application/vnd.apache.parquet",
 }
 TABLES = (Format.CSV, Format.ARROW, Format.PARQUET)
-# What an Accept header may name.
+# The media types that an Accept header may name.
 ACCEPTED = {
     "application/json": Format.JSON,
     "application/*": Format.JSON,
@@ -57,16 +57,16 @@ ACCEPTED = {
 def choose_format(
     accept: bytes, *, wanted: str = "", offered: Collection[Format], default: Format = Format.JSON
 ) -> Format:
-    """Return the format of a reply: that of `format=` where it is given, else the first one in Accept.
+    """Return the format of a reply: that of `format=`, otherwise the first offered one in Accept.
 
     Args:
         accept: The Accept header.
-        wanted: The value of `format=`; empty where it was not given.
-        offered: What the route can answer with.
+        wanted: The value of `format=`; empty if it was not given.
+        offered: The formats that the route supports.
         default: The format for a client that accepts anything.
 
     Raises:
-        ProblemException: 406 where Accept names nothing that is offered.
+        ProblemException: 406 if Accept names none of the offered formats.
     """
     if wanted:
         return Format(wanted)
@@ -87,9 +87,12 @@ def choose_format(
 
 
 def csv_rows(rows: Rows) -> Callable[[Handler], Handler]:
-    """Declare that a handler also answers in CSV, Arrow and Parquet; `rows` finds the rows in the JSON.
+    """Declare that a handler also answers in CSV, Arrow and Parquet.
 
-    Stands below `@cached()` where both are declared, so that each format is cached by itself.
+    Write it below `@cached()`, so that each format is cached separately.
+
+    Args:
+        rows: Returns the rows of the JSON document.
     """
 
     def decorate(handler: Handler) -> Handler:
@@ -130,15 +133,20 @@ def with_request(handler: Handler) -> inspect.Signature:
 
 
 def offered_formats(rows: Rows | None) -> tuple[Format, ...]:
-    """Return what a route can answer with: JSON, and tables where its rows are declared."""
+    """Return the formats that a route supports: JSON, and tables if it declares rows."""
     return (Format.JSON, *TABLES) if rows is not None else (Format.JSON,)
 
 
 def requested_format(accept: bytes, rows: Rows | None, values: Mapping[str, Any]) -> Format:
-    """Return the format that a request wants: by the `format` of its query, else by Accept.
+    """Return the format that a request wants, by `format` of its query model or by Accept.
+
+    Args:
+        accept: The Accept header.
+        rows: The declared rows of the route, or None.
+        values: The arguments of its handler.
 
     Raises:
-        ProblemException: 406 where it accepts nothing that can be served.
+        ProblemException: 406 if Accept names none of the route's formats.
     """
     wanted = getattr(values.get("query"), "format", None) or ""
     return choose_format(accept, wanted=wanted, offered=offered_formats(rows))
@@ -153,7 +161,7 @@ def to_format(response: RenderedResponse, rows: Rows | None, wanted: Format) -> 
     if wanted is Format.CSV:
         body = to_csv(found)
     else:
-        # Imported with the first such request: pyarrow uses forty megabytes.
+        # Imported at the first such request, since pyarrow uses 40 MB of memory.
         columnar = importlib.import_module("coincast_gateway.formats.columnar")
         body = columnar.encode_rows(found, columnar.document_metadata(document), wanted)
     return RenderedResponse(
@@ -172,9 +180,13 @@ def answers_json(route: Any) -> TypeGuard[APIRoute]:
 
 
 async def acceptable(request: Request) -> None:
-    """Reject requests whose Accept header the route cannot satisfy; a dependency of the whole application."""
+    """Reject requests whose Accept header the route cannot satisfy; a dependency of the whole application.
+
+    Raises:
+        ProblemException: 406 if Accept names none of the route's formats.
+    """
     route = request.scope.get("route")
-    # `format` replaces Accept, and is validated with the other parameters.
+    # `format` takes precedence over Accept, and is validated with the other parameters.
     if answers_json(route) and "format" not in request.query_params:
         offered = offered_formats(declared_rows(route.endpoint))
         choose_format(header(request.scope, b"accept"), offered=offered)

@@ -1,7 +1,7 @@
 """Server-sent events: streams that end with their source, at shutdown, or when the client disconnects.
 
-A path operation declares `response_class=EventSourceResponse` and yields what `EventStreams.open` gives;
-FastAPI encodes the events, keeps silent connections open and notices when the client disconnects.
+A path operation declares `response_class=EventSourceResponse` and yields the events of `EventStreams.open`.
+FastAPI encodes them, sends keep-alive comments and detects when the client disconnects.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def json_event(name: str, data: Any, *, event_id: str | None = None) -> ServerSe
 
 
 class EventStreams:
-    """The open streams of this process: how many there may be, and when they end.
+    """Limits the open streams of this process, and ends them at shutdown.
 
     Args:
-        draining: Is set when the gateway begins to shut down; every stream ends then.
-        most: Streams at once; a further one is answered with 503.
+        draining: Set when the gateway begins to shut down; every stream ends then.
+        most: The number of concurrent streams; a further one is answered with 503.
     """
 
     def __init__(self, draining: asyncio.Event, *, most: int = 128) -> None:
@@ -45,10 +45,14 @@ class EventStreams:
 
     @asynccontextmanager
     async def open(self, source: Events, *, path: str) -> AsyncIterator[Events]:
-        """Yield the events of a source, numbered, once its first one is there.
+        """Yield the numbered events of a source, once its first event has arrived.
 
-        An error before the first event is raised, so that the reply has its status; a later one becomes the
-        last event, named `problem`.
+        An error before the first event is raised, so that it sets the status of the response. A later one
+        becomes the last event, named `problem`.
+
+        Args:
+            source: An async generator of events.
+            path: The path of the request, which problem events name as their `instance`.
 
         Raises:
             ProblemException: Too many streams are open.

@@ -1,4 +1,4 @@
-"""Collects the status of all components concurrently, within a bound that holds even where each hangs."""
+"""Collects the status of all components concurrently, within a time limit that holds even if all hang."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from coincast_gateway.health.summaries import (
     training_component,
 )
 
-# A service gets this long to answer, and this much more until the call is given up from outside.
+# The deadline of a call to a service, and the time after the deadline until the call is cancelled.
 ASK_SECONDS = 0.6
 GRACE_SECONDS = 0.15
 LOW_DISK_PERCENT = 5.0
@@ -33,7 +33,7 @@ Status = TypeVar("Status")
 
 
 class MonitoredService(Protocol):
-    """A service that reports its status and the resource use of its process."""
+    """Client of a service that reports its status and the resource use of its process."""
 
     backend: ResilientStub
 
@@ -47,7 +47,17 @@ class MonitoredService(Protocol):
 
 
 class Collector:
-    """Collects the components of the health page; one per process."""
+    """Collects the components of the health page; one per process.
+
+    Args:
+        market: The client of market-data-svc.
+        forecasting: The client of forecast-svc.
+        training: The client of training-svc.
+        redis: The client of Redis; None if none is configured.
+        hot: The response cache of this process.
+        recent: The latest response times and errors of this process.
+        workers: The worker processes of this gateway.
+    """
 
     def __init__(
         self,
@@ -72,12 +82,12 @@ class Collector:
         self._watch = ProcessWatch()
 
     async def components(self) -> list[Component]:
-        """Return every component; one that does not answer in time is down, the others are still reported."""
+        """Return every component; one that does not answer in time is reported as down."""
         calls = [self._service(service, read) for service, read in self._services]
         return [self._own(), *await asyncio.gather(*calls, self._redis_component())]
 
     async def document(self) -> dict[str, Any]:
-        """Return the health of all components."""
+        """Return the overall status and all components, as a JSON document."""
         components = await self.components()
         status = worst(components)
         unwell = [each for each in components if each.status != "ok"]
@@ -140,18 +150,18 @@ class Collector:
         complaints = []
         if error_share > 0.05:
             complaints.append(
-                f"{error_share:.0%} of its replies of the last 5 minutes were server errors, "
+                f"{error_share:.0%} of its responses in the last 5 minutes were server errors, "
                 f"the first one {since_seconds:.0f} s ago."
             )
         if process["disk_free_percent"] < LOW_DISK_PERCENT:
             complaints.append(f"Only {process['disk_free_percent']} % of the disk is free.")
         p95 = figures["response_times"]["p95_ms"]  # type: ignore[index]  # a dictionary by construction
-        fine = "Answers." if p95 is None else f"95 % of the latest replies took at most {p95:.0f} ms."
+        fine = "Answers." if p95 is None else f"95 % of the latest responses took at most {p95:.0f} ms."
         own = assess("gateway", complaints, fine, figures)
         if self._workers == 1:
             return own
-        whose = f"These are the figures of one of {self._workers} workers; /metrics has those of all."
-        return replace(own, sentence=f"{own.sentence} {whose}")
+        note = f"These are the figures of one of {self._workers} workers; /metrics has those of all."
+        return replace(own, sentence=f"{own.sentence} {note}")
 
     async def _redis_component(self) -> Component:
         if self._redis is None:

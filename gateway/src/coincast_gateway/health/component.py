@@ -1,4 +1,4 @@
-"""One component of the system as the health page shows it."""
+"""A component of the system on the health page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ORDER: tuple[Status, ...] = ("ok", "degraded", "down")
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A status, a sentence that a person understands, and the figures behind it."""
+    """A component with its status, a sentence for people, and the figures that the status is based on."""
 
     name: str
     status: Status
@@ -24,7 +24,10 @@ class Component:
 
 
 def worst(components: list[Component]) -> Status:
-    """Return the overall status: degraded by a component that is down, down with no data service up."""
+    """Return the overall status.
+
+    It is `down` if market-data and forecast are both down, and `degraded` if any component is not `ok`.
+    """
     statuses = {component.name: component.status for component in components}
     if statuses.get("market-data") == statuses.get("forecast") == "down":
         return "down"
@@ -32,7 +35,14 @@ def worst(components: list[Component]) -> Status:
 
 
 def assess(name: str, complaints: list[str], fine: str, figures: dict[str, Any]) -> Component:
-    """Return a component that answers: degraded where there are complaints."""
+    """Return the status of a component that answers.
+
+    Args:
+        name: The name of the component.
+        complaints: Sentences about problems; with any of them the component is degraded.
+        fine: The sentence without problems.
+        figures: The figures of the component.
+    """
     if complaints:
         return Component(name, "degraded", " ".join(complaints), figures)
     return Component(name, "ok", fine, figures)

@@ -1,4 +1,4 @@
-"""Samples the system's health from the current components."""
+"""Takes samples of the system's health for the trends."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from coincast_gateway.health.trends import Sample
 
 
 class Sampler:
-    """Turns running totals into rates between two samples."""
+    """Takes samples; their rates are computed from the totals of the previous sample."""
 
     def __init__(self, collector: Collector, recent: LatencyWindow, clock: Clock) -> None:
         self._collector = collector
         self._recent = recent
         self._clock = clock
-        # Monotonic seconds, requests and failures of the sample before.
+        # Monotonic seconds, requests and failures at the previous sample.
         self._before: tuple[float, int, int] | None = None
 
     async def take(self) -> Sample:
-        """Take a sample. Rates are null in the first."""
+        """Return a sample of the current state. The first one has no rates."""
         components = await self._collector.components()
         now = self._clock.monotonic()
         requests, failures = self._recent.requests, self._recent.failures

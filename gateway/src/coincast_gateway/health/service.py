@@ -18,23 +18,24 @@ from coincast_gateway.health.collector import Collector
 from coincast_gateway.health.summaries import upstream_problem
 from coincast_gateway.health.trends import TrendStore
 
+# The deadline of the calls for a readiness check.
 CHECK_SECONDS = 0.8
-# Liveness must answer quickly: what it says of the upstream is looked up seldom, and not waited for long.
+# Liveness must answer quickly, so the state of the upstream is fetched with a short deadline and cached.
 UPSTREAM_SECONDS = 0.2
 UPSTREAM_FRESH_SECONDS = 2.0
 
 
 @dataclass(slots=True)
 class _UpstreamProblem:
-    """What was last known, and when that was looked up, by the monotonic clock."""
+    """The last known problem of the upstream (empty: none), and the monotonic seconds of its look-up."""
 
     sentence: str = ""
-    looked_at: float = float("-inf")
+    fetched_at: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthService:
-    """Backend of the health routes; one per process."""
+    """Answers the health routes; one per process."""
 
     market: MarketClient
     forecasts: ForecastClient
@@ -46,21 +47,22 @@ class HealthService:
     _upstream: _UpstreamProblem = field(default_factory=_UpstreamProblem, init=False)
 
     async def upstream_problem(self) -> str | None:
-        """Return why the upstream cannot be had, with the remedy; None where it can, or nothing is known."""
+        """Return why the upstream is unavailable, with the remedy; None if it is available or not known."""
         known = self._upstream
-        if self.clock.monotonic() - known.looked_at >= UPSTREAM_FRESH_SECONDS:
-            known.looked_at = self.clock.monotonic()
+        if self.clock.monotonic() - known.fetched_at >= UPSTREAM_FRESH_SECONDS:
+            known.fetched_at = self.clock.monotonic()
             with suppress(CoincastError):
-                self._learn(await self.market.status(UPSTREAM_SECONDS))
+                self._update_upstream(await self.market.status(UPSTREAM_SECONDS))
         return known.sentence or None
 
     async def ready(self) -> list[dict[str, Any]]:
-        """Return the checks of readiness.
+        """Return the readiness checks.
 
-        Forecasts continue without market-data once there are histories: its check is shown but not decisive.
+        A failed check of market-data does not make the gateway unready, since forecasts can be served from
+        stored histories.
 
         Raises:
-            ProblemException: 503 where no forecast can be served yet, and while the gateway shuts down.
+            ProblemException: 503 if no forecast can be served yet, and while the gateway shuts down.
         """
         market, forecast = await asyncio.gather(self._check_market(), self._check_forecast())
         checks, able = [market, forecast], forecast["ready"]
@@ -69,21 +71,21 @@ class HealthService:
             able = False
         if not able:
             reasons = [check["reason"] for check in checks if not check["ready"]]
-            # The forecast service quotes why there is no history.
-            missing = " ".join(r for r in reasons if not any(r in other for other in reasons if other != r))
-            raise ProblemException(Problem(STARTING, missing, errors=tuple(checks)))
+            # The reason of forecast-svc may quote that of market-data; a quoted reason is not repeated.
+            detail = " ".join(r for r in reasons if not any(r in other for other in reasons if other != r))
+            raise ProblemException(Problem(STARTING, detail, errors=tuple(checks)))
         return checks
 
-    def _learn(self, status: market_pb2.GetStatusResponse) -> None:
+    def _update_upstream(self, status: market_pb2.GetStatusResponse) -> None:
         self._upstream.sentence = upstream_problem(status)
-        self._upstream.looked_at = self.clock.monotonic()
+        self._upstream.fetched_at = self.clock.monotonic()
 
     async def _check_market(self) -> dict[str, Any]:
         try:
             status = await self.market.status(CHECK_SECONDS)
         except CoincastError as error:
             return {"name": "market-data", "ready": False, "reason": error.message}
-        self._learn(status)
+        self._update_upstream(status)
         if problem := upstream_problem(status):
             return {"name": "market-data", "ready": False, "reason": problem}
         if not status.upstream_status.tried and status.HasField("upstream_status"):
@@ -100,6 +102,6 @@ class HealthService:
         ready = [model.name for model in response.models if model.ready]
         if ready:
             return {"name": "forecast", "ready": True, "reason": f"Serves {', '.join(ready)}."}
-        # In one order, so that the same state is the same sentence at every look.
+        # Sorted, so that the same state always gives the same sentence.
         reasons = sorted({model.reason.rstrip(".") for model in response.models if model.reason})
         return {"name": "forecast", "ready": False, "reason": f"No model can answer: {'; '.join(reasons)}."}

@@ -1,4 +1,4 @@
-"""Summaries of the services behind the gateway, one sentence each."""
+"""Summarise the services behind the gateway: status, one sentence, and figures of each."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from coincast_chassis.clock import steady_clock
 from coincast_gateway.health.component import Component, assess
 from coincast_gateway.serialization import to_dict, unix_seconds
 
+# Beyond these a service is degraded: the lag of the forecast log, and the age of a model version.
 LEDGER_LAG_SECONDS = 300
 MODEL_AGE_DAYS = 45
 
 
 def upstream_problem(status: market_pb2.GetStatusResponse) -> str:
-    """Return why the upstream cannot be had, with the remedy; empty where it can, or was not called yet."""
+    """Return why the upstream is unavailable, with the remedy; empty if it is available or not called yet."""
     upstream = status.upstream_status
     return upstream.sentence if upstream.tried and not upstream.available else ""
 
@@ -47,13 +48,13 @@ def market_component(status: market_pb2.GetStatusResponse, process: dict[str, An
 
 
 def hit_rates(status: market_pb2.GetStatusResponse) -> dict[str, float | None]:
-    """Return the share of look-ups that each cache layer answered; null before the first."""
+    """Return the share of look-ups that each cache layer answered; None before the first look-up."""
     layers = {layer.layer: (layer.hits, layer.hits + layer.misses) for layer in status.cache_layers}
     return {name: round(hits / lookups, 4) if lookups else None for name, (hits, lookups) in layers.items()}
 
 
 def forecast_component(status: forecast_pb2.GetStatusResponse, process: dict[str, Any]) -> Component:
-    """Summarise forecast-svc: what is loaded and how old it is, what was refused."""
+    """Summarise forecast-svc: loaded versions with their ages, and refused versions with the reasons."""
     now = steady_clock().now()
     ages = {
         f"{each.model}/{each.version}": round((now - unix_seconds(each.created_at)) / 86400, 2)
@@ -89,7 +90,7 @@ def training_component(status: training_pb2.GetStatusResponse, process: dict[str
 
 
 def process_figures(process: process_pb2.GetProcessResponse) -> dict[str, Any]:
-    """Return CPU, memory and disk, rounded for reading."""
+    """Return CPU, memory and disk of a process, rounded for display."""
     return {
         "cpu_percent": round(process.cpu_percent, 1),
         "memory_mb": round(process.memory_bytes / 1e6, 1),

@@ -1,4 +1,7 @@
-"""Trends: samples of the system's health, stored for seven days and thinned with age; gaps stay gaps."""
+"""Trends: samples of the system's health over seven days, at a resolution that decreases with age.
+
+A span without a sample is reported as a gap; it is not interpolated.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +32,17 @@ class Tier:
 
     @property
     def key(self) -> str:
-        """The Redis key of its sorted set by time."""
+        """The Redis key of its sorted set, whose scores are UNIX seconds."""
         return f"{KEY}:{self.step_seconds}"
 
 
 TIERS = (Tier(30, 2 * 3600), Tier(300, 24 * 3600), Tier(1800, 7 * 24 * 3600))
-# The worst of a span says more than its mean.
+# Figures whose merged value is the highest of the span; other figures are averaged.
 WORST = frozenset({"p95_ms", "p99_ms", "server_error_share", "cpu_percent", "memory_mb"})
 
 
-def merged(samples: list[Sample]) -> Sample:
-    """Merge the samples of a span: means, the worst value where that is what counts, the worst statuses."""
+def merge_samples(samples: list[Sample]) -> Sample:
+    """Merge the samples of a span: means, or the highest value of the figures in `WORST`; worst statuses."""
     result: Sample = {"at": samples[-1]["at"], "samples": len(samples)}
     for name in sorted({name for sample in samples for name in sample} - {"at", "samples", "statuses"}):
         values = [sample[name] for sample in samples if sample.get(name) is not None]
@@ -57,7 +60,7 @@ def merged(samples: list[Sample]) -> Sample:
 
 
 class TrendStore:
-    """Stores samples in Redis, or in memory where Redis is unavailable."""
+    """Stores samples in Redis and in memory, and reads them from both, so that it works without Redis."""
 
     def __init__(self, redis: redis.asyncio.Redis | None, clock: Clock) -> None:
         self._redis = redis
@@ -68,11 +71,11 @@ class TrendStore:
         }
 
     async def add(self, sample: Sample) -> None:
-        """Take a sample; each tier writes one merged sample a step."""
+        """Add a sample. Each tier writes one merged sample per step."""
         for tier in TIERS:
             pending = self._open[tier.step_seconds]
             if pending and _bucket(tier, pending[0]) != _bucket(tier, sample):
-                await self._write(tier, merged(pending))
+                await self._write(tier, merge_samples(pending))
                 pending.clear()
             pending.append(sample)
 
@@ -84,7 +87,7 @@ class TrendStore:
         oldest = self._clock.now() - tier.kept_seconds
         try:
             async with self._redis.pipeline(transaction=True) as pipe:
-                # One sample a bucket, whichever process writes it: the later replaces the earlier.
+                # There is one sample per bucket: if several processes write one, the last one remains.
                 pipe.zremrangebyscore(tier.key, bucket, bucket)
                 pipe.zadd(tier.key, {orjson.dumps(sample): bucket})
                 pipe.zremrangebyscore(tier.key, "-inf", oldest)
@@ -94,7 +97,15 @@ class TrendStore:
             log.debug("health_sample_not_shared", reason=str(error))
 
     async def read(self, hours: float) -> dict[str, Any]:
-        """Return a regular grid over the last hours: a sample a step, null where there was none."""
+        """Return the samples of the last hours on a regular grid of the finest tier that reaches back so far.
+
+        Args:
+            hours: How many hours back.
+
+        Returns:
+            `hours`, `step_seconds`, `points` (each with `at` in UNIX seconds and a `sample`, which may be
+            None) and `gaps`.
+        """
         tier = next((t for t in TIERS if hours * 3600 <= t.kept_seconds), TIERS[-1])
         step = tier.step_seconds
         last = math.floor(self._clock.now() / step) * step - step
@@ -103,19 +114,22 @@ class TrendStore:
         for finer in reversed([each for each in TIERS if each.step_seconds < step]):
             await self._fill(found, tier, finer, first)
         if self._open[step]:
-            found.setdefault(last + step, merged(self._open[step]))
+            found.setdefault(last + step, merge_samples(self._open[step]))
             last += step
         grid = range(first, last + 1, step)
         points = [{"at": at, "sample": found.get(at)} for at in grid]
         return {"hours": hours, "step_seconds": step, "points": points, "gaps": gaps(points, step)}
 
     async def _fill(self, found: dict[int, Sample], tier: Tier, finer: Tier, first: float) -> None:
-        """Fill spans that a process began and ended before writing from the samples of the finer tier."""
-        lacking: dict[int, dict[int, Sample]] = {}
+        """Fill missing samples of a tier with merged samples of a finer one.
+
+        They are missing if the process that collected them ended before it wrote the step of the tier.
+        """
+        missing: dict[int, dict[int, Sample]] = {}
         for sample in await self._load(finer, first):
             if _bucket(tier, sample) not in found:
-                lacking.setdefault(_bucket(tier, sample), {})[_bucket(finer, sample)] = sample
-        found.update({at: merged(list(samples.values())) for at, samples in lacking.items()})
+                missing.setdefault(_bucket(tier, sample), {})[_bucket(finer, sample)] = sample
+        found.update({at: merge_samples(list(samples.values())) for at, samples in missing.items()})
 
     async def _load(self, tier: Tier, first: float) -> list[Sample]:
         kept = list(self._memory[tier.step_seconds])
@@ -123,13 +137,13 @@ class TrendStore:
             try:
                 rows = await self._redis.zrangebyscore(tier.key, first, "+inf")
                 kept = [*(sample for row in rows if (sample := _sample(row))), *kept]
-            except (RedisError, OSError, TypeError):  # away, or not a list
+            except (RedisError, OSError, TypeError):  # Redis failed, or did not reply with a list
                 return kept
         return kept
 
 
 def gaps(points: list[dict[str, Any]], step: int) -> list[dict[str, int]]:
-    """Return spans without a sample, as [from, to) in UNIX seconds."""
+    """Return the spans without a sample, as half-open intervals [from, to) in UNIX seconds."""
     found: list[dict[str, int]] = []
     for point in points:
         if point["sample"] is not None:
@@ -142,7 +156,7 @@ def gaps(points: list[dict[str, Any]], step: int) -> list[dict[str, int]]:
 
 
 def _sample(row: object) -> Sample | None:
-    """Decode a stored sample; None for anything else."""
+    """Decode a stored sample; return None if the row is not one."""
     try:
         found = orjson.loads(row) if isinstance(row, bytes) else None
     except orjson.JSONDecodeError:
@@ -155,7 +169,13 @@ def _bucket(tier: Tier, sample: Sample) -> int:
 
 
 async def sample_forever(store: TrendStore, take: Any, *, interval_seconds: float = 10.0) -> None:
-    """Take a sample every few seconds until cancelled; one that fails is a gap, not an end."""
+    """Take a sample every few seconds until cancelled. A failed one is logged and leaves a gap.
+
+    Args:
+        store: Where the samples are stored.
+        take: Returns a sample; a coroutine function.
+        interval_seconds: The time between samples.
+    """
     while True:
         try:
             await store.add(await take())

@@ -21,7 +21,8 @@ from coincast_gateway.routers import (
     usage,
 )
 
-# In the order in which OpenAPI lists them and FastAPI matches them: what is requested often comes first.
+# OpenAPI lists the routes and FastAPI matches them in this order, so routers with frequent requests come
+# first.
 ROUTERS: tuple[APIRouter, ...] = (
     prices.router,
     forecasts.router,

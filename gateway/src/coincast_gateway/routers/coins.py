@@ -34,7 +34,7 @@ router = APIRouter(tags=["market"], dependencies=[READ])
 @router.get(
     "/coins",
     operation_id="coins",
-    summary="The catalogue, whole or searched",
+    summary="List or search the catalogue of coins",
     response_model=Coins,
     responses=service_responses(),
 )
@@ -43,7 +43,7 @@ router = APIRouter(tags=["market"], dependencies=[READ])
 async def list_coins(
     query: Annotated[CoinsQuery, Query()], market: Market, settings: Config
 ) -> RenderedResponse:
-    """Return a page of the catalogue; `next_page_token` leads to the next one."""
+    """Return a page of the catalogue; pass its `next_page_token` to get the next page."""
     response = await market.coins(query.query, query.limit, query.page_token)
     document: dict[str, Any] = {
         "coins": [{"id": coin.id, "symbol": coin.symbol, "name": coin.name} for coin in response.coins],
@@ -71,7 +71,7 @@ async def get_history(
     *,
     clock: ServiceClock,
 ) -> RenderedResponse:
-    """Return candles of closed UTC days or hours, oldest first; a history that was cut short says so."""
+    """Return candles of closed UTC days or hours, oldest first; `truncated` says whether some are missing."""
     first = first_moment(query.from_, query.to, days=query.days)
     days = query.days if first is None else days_since(first, query.as_of, clock)
     hourly = query.interval == "1h"
@@ -83,13 +83,19 @@ async def get_history(
 
 
 def days_since(first: dt.datetime, known_at: dt.datetime | None, clock: Clock) -> int:
-    """Return how many days a history has to reach back to hold a moment, at most 10,000."""
+    """Return how many days back a history must reach to include a moment, at most 10,000.
+
+    Args:
+        first: The moment.
+        known_at: The end of the history; None means now.
+        clock: The current time.
+    """
     now = known_at or dt.datetime.fromtimestamp(clock.now(), dt.UTC)
     return max(1, min(10_000, (now.date() - first.date()).days + 1))
 
 
 def cut_span(document: dict[str, Any], query: HistoryQuery) -> bytes:
-    """Return a history cut to the span of a request, with the moment of `as_of` named."""
+    """Return a history as JSON, with the candles of the requested span and `as_of` as `known_at`."""
     first = first_moment(query.from_, query.to, days=query.days)
     length = dt.timedelta(hours=1) if query.interval == "1h" else dt.timedelta(days=1)
 
@@ -107,14 +113,14 @@ def cut_span(document: dict[str, Any], query: HistoryQuery) -> bytes:
 
 
 def iso_of(moment: dt.datetime) -> str:
-    """Return a moment in RFC 3339 form, in UTC."""
+    """Return a moment as RFC 3339 in UTC."""
     return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 @router.get(
     "/coins/{id}/quality",
     operation_id="quality",
-    summary="What is known to be wrong with the history of one coin",
+    summary="Known defects in the history of one coin",
     response_model=Quality,
     responses=service_responses(NOT_FOUND),
 )
@@ -125,7 +131,7 @@ async def get_quality(
     market: Market,
     settings: Config,
 ) -> RenderedResponse:
-    """Return missing days, points that were quarantined, and notes, newest first."""
+    """Return the number of missing days and quarantined points, and notes on the data, newest first."""
     reports = (await market.quality(id)).quality
     found = next((each for each in reports if each.id == id and each.vs_currency == query.vs_currency), None)
     document = {
@@ -155,7 +161,7 @@ async def get_ohlc(
     market: Market,
     settings: Config,
 ) -> RenderedResponse:
-    """Return candles as CoinGecko gives them, with named fields."""
+    """Return CoinGecko's candles with named fields."""
     response = await market.ohlc(id, query.vs_currency, int(query.days))
     candles = [
         {"closed_at": iso(c.closed_at), "open": c.open, "high": c.high, "low": c.low, "close": c.close}

@@ -22,7 +22,7 @@ from coincast_gateway.auth.authenticator import READ
 from coincast_gateway.clients.market import MarketClient
 from coincast_gateway.clients.training import TrainingClient
 from coincast_gateway.dependencies import Exports, Market, Training
-from coincast_gateway.errors.partial_results import malformed, refuse_if_all_failed
+from coincast_gateway.errors.partial_results import malformed_id_errors, refuse_if_all_failed
 from coincast_gateway.errors.problems import NOT_FOUND, NOT_READY, service_responses
 from coincast_gateway.formats.exports import Export, Part, errors_text
 from coincast_gateway.formats.negotiation import MEDIA_TYPES, TABLES, Format, choose_format
@@ -48,7 +48,11 @@ LOGGED_LEVELS = (80, 95)
 
 
 def format_of(request: Request, wanted: str | None) -> Format:
-    """Return the format of an export: `format=`, else Accept, else Parquet."""
+    """Return the format of an export: that of `format=`, otherwise of Accept, otherwise Parquet.
+
+    Raises:
+        ProblemException: 406 if Accept names no format of a table.
+    """
     return choose_format(
         header(request.scope, b"accept"), wanted=wanted or "", offered=TABLES, default=Format.PARQUET
     )
@@ -66,12 +70,12 @@ async def export_histories(
 ) -> StreamingResponse:
     """Return candles of closed UTC days or hours, coin by coin, oldest first.
 
-    Source, moment, version and licence of the data are in the file's metadata, as are the coins that could
-    not be served.
+    The metadata of the file has the source, time and licence of the data, the version of the gateway, and the
+    coins that could not be served.
     """
     good, bad = split_ids(query.ids)
     if not good:
-        refuse_if_all_failed(0, malformed(bad))
+        refuse_if_all_failed(0, malformed_id_errors(bad))
     source = HistoriesSource(market, query, good, bad)
     await source.start()
     export = Export(source, format_of(request, query.format), "histories", exports)
@@ -88,10 +92,10 @@ async def export_histories(
 async def export_ledger(
     query: Annotated[LedgerExportQuery, Query()], training: Training, exports: Exports, request: Request
 ) -> StreamingResponse:
-    """Return one row for each forecast and horizon, oldest first; nothing in it was changed afterwards."""
+    """Return one row for each forecast and horizon, oldest first; logged forecasts are never changed."""
     good, bad = split_ids(query.ids or ())
     if query.ids and not good:
-        refuse_if_all_failed(0, malformed(bad))
+        refuse_if_all_failed(0, malformed_id_errors(bad))
     source = LedgerSource(training, query, good, bad)
     await source.start()
     return await Export(source, format_of(request, query.format), "forecast-log", exports).respond(
@@ -100,13 +104,20 @@ async def export_ledger(
 
 
 class HistoriesSource:
-    """Candles of many coins, streamed by market-data as record batches."""
+    """Source of the candles of many coins, which market-data-svc streams as record batches.
+
+    Args:
+        market: The client of market-data-svc.
+        query: The request.
+        ids: Its valid coin ids.
+        bad: Its malformed coin ids.
+    """
 
     def __init__(
         self, market: MarketClient, query: HistoriesExportQuery, ids: list[str], bad: list[str]
     ) -> None:
         self._query = query
-        self._errors = malformed(bad)
+        self._errors = malformed_id_errors(bad)
         self._coins: dict[str, dict[str, Any]] = {}
         self._columnar: Any = None
         self.schema: Any = None
@@ -124,11 +135,11 @@ class HistoriesSource:
         self._first: Part | None = None
 
     async def start(self) -> None:
-        """Wait for the first candles.
+        """Request the histories and wait for the first candles.
 
         Raises:
             ProblemException: No coin could be served.
-            CoincastError: market-data does not answer.
+            CoincastError: market-data-svc does not answer.
         """
         self._columnar = await asyncio.to_thread(importlib.import_module, "coincast_gateway.formats.columnar")
         self._first = await self._next()
@@ -165,7 +176,8 @@ class HistoriesSource:
             history = message.history
             self._coins.setdefault(history.id, history_metadata(history))
             (batch,) = self._columnar.read_batches(history.arrow)
-            # A table without a row has columns as well: no candle may lie in the span of the request.
+            # The schema is taken before the cut, since a table without candles in the span needs columns,
+            # too.
             self.schema = batch.schema
             batch = cut_batch(batch, self._query)
             if batch.num_rows:
@@ -187,7 +199,7 @@ def history_metadata(history: market_pb.History) -> dict[str, Any]:
 
 
 def cut_batch(batch: Any, query: HistoriesExportQuery) -> Any:
-    """Return the candles within the span of a request."""
+    """Return the candles whose start lies within the requested span."""
     if query.from_ is None and query.to is None:
         return batch
     column = batch.column(1)
@@ -203,12 +215,19 @@ def _midnight(day: dt.date) -> dt.datetime:
 
 
 class LedgerSource:
-    """The forecast log, streamed by the training service."""
+    """Source of the forecast log, which training-svc streams.
+
+    Args:
+        training: The client of training-svc.
+        query: The request.
+        ids: Its valid coin ids.
+        bad: Its malformed coin ids.
+    """
 
     def __init__(
         self, training: TrainingClient, query: LedgerExportQuery, ids: list[str], bad: list[str]
     ) -> None:
-        self._errors = malformed(bad)
+        self._errors = malformed_id_errors(bad)
         self._stream = training.forecast_log_stream(
             training_pb.StreamForecastLogRequest(
                 ids=ids,
@@ -225,7 +244,11 @@ class LedgerSource:
         self.opening: Mapping[str, str] = {}
 
     async def start(self) -> None:
-        """Wait for the first entries. Raises CoincastError where the training service does not answer."""
+        """Wait for the first entries.
+
+        Raises:
+            CoincastError: training-svc does not answer.
+        """
         columnar = await asyncio.to_thread(importlib.import_module, "coincast_gateway.formats.columnar")
         self._pa = columnar.pa
         self.schema = ledger_schema(self._pa)
@@ -246,7 +269,7 @@ class LedgerSource:
                 chunk = await anext(self._stream, None)
 
     def closing(self) -> Mapping[str, str]:
-        """Return the ids that no coin can have."""
+        """Return the errors of malformed ids."""
         return {"errors": errors_text(self._errors)}
 
     def _batch(self, chunk: training_pb.StreamForecastLogResponse) -> Any:
@@ -255,7 +278,11 @@ class LedgerSource:
 
 
 def ledger_schema(pa: Any) -> Any:
-    """Return the columns of an exported forecast log."""
+    """Return the Arrow schema of an exported forecast log.
+
+    Args:
+        pa: The module pyarrow, which is imported at the first export.
+    """
     moment = pa.timestamp("ms", "UTC")
     texts = ("forecast_id", "id", "vs_currency", "model", "version", "variant", "served_by")
     numbers = ("last_price", "median", *(f"{side}_{n}" for n in LOGGED_LEVELS for side in ("lower", "upper")))

@@ -16,7 +16,7 @@ from coincast_gateway.cache.response_cache import cached
 from coincast_gateway.clients.past_forecasts import past_forecasts
 from coincast_gateway.dependencies import Bucket, Config, Forecasts, LastForecasts, Training
 from coincast_gateway.errors.partial_results import (
-    malformed,
+    malformed_id_errors,
     refuse_if_all_failed,
     render_cacheable,
 )
@@ -54,10 +54,11 @@ async def get_forecasts(
 ) -> RenderedResponse:
     """Return a forecast of each coin; coins that cannot be served are in `errors`.
 
-    With `as_of`, forecasts as they were served then, and reconstructed ones for coins that had none.
+    With `as_of` the forecasts that were served at that moment are returned, and reconstructed ones for coins
+    without a served forecast.
 
-    While the forecast service is down, the last forecast given for the same question is served for up to a
-    day, with `stale: true` and the reason.
+    While the forecast service is down, the last forecast for the same request is served for up to a day, with
+    `stale: true` and the reason.
     """
     good, bad = split_ids(query.ids)
     document: dict[str, list[dict[str, Any]]] = {"forecasts": [], "errors": []}
@@ -73,33 +74,39 @@ async def get_forecasts(
             quantile_probabilities=query.quantiles,
             client_key=bucket,
         )
-        question = query.model_dump_json()
+        key = query.model_dump_json()
         try:
             if query.as_of is not None:
                 response = await past_forecasts(request, query.as_of, forecasts=forecasts, training=training)
             else:
                 response = await forecasts.forecasts(request)
         except (Unavailable, Timeout) as error:
-            return last_forecasts(last_known, question, error, settings.forecasts_fresh_seconds)
+            return render_last_known(last_known, key, error, settings.forecasts_fresh_seconds)
         document, as_of = forecasts_document(response), oldest_as_of(response)
-    errors = [*document["errors"], *malformed(bad)]
+    errors = [*document["errors"], *malformed_id_errors(bad)]
     refuse_if_all_failed(len(document["forecasts"]), errors)
     body = encode_json({**document, "errors": errors})
     rendered = render_cacheable(body, settings.forecasts_fresh_seconds, as_of)
     if good and not any(forecast["degraded"] for forecast in document["forecasts"]):
-        last_known.store(question, body)
+        last_known.store(key, body)
     return rendered
 
 
-def last_forecasts(
-    known: LastKnownResponses, question: str, error: CoincastError, fresh_seconds: float
+def render_last_known(
+    known: LastKnownResponses, key: str, error: CoincastError, fresh_seconds: float
 ) -> RenderedResponse:
-    """Return the last forecasts that were given for a question, marked as stale with the reason.
+    """Return the last forecasts that were served for a request, marked as stale with the reason.
+
+    Args:
+        known: The last good responses.
+        key: The text that identifies the request.
+        error: Why there is no current forecast.
+        fresh_seconds: How long the response is cached.
 
     Raises:
-        CoincastError: The error itself, where no forecast of the last day is known.
+        CoincastError: `error`, if no forecast of the last day is known.
     """
-    found = known.find(question)
+    found = known.find(key)
     if found is None:
         raise error
     document, age_seconds = orjson.loads(found[0]), found[1]
@@ -113,7 +120,7 @@ def last_forecasts(
 @router.get(
     "/forecasts/explain",
     operation_id="explain",
-    summary="What moved one coin's forecast",
+    summary="Which features contributed most to one coin's forecast",
     response_model=schemas.Explanation,
     responses=service_responses(NOT_FOUND, NOT_READY, STARTING),
 )
@@ -140,14 +147,14 @@ async def explain_forecast(
 @router.get(
     "/forecasts/models",
     operation_id="forecast_models",
-    summary="The models, and how well each did out of sample",
+    summary="The models, with the out-of-sample accuracy of each",
     response_model=schemas.Models,
     responses=service_responses(),
 )
 @cached()
 @csv_rows(rows_of("models"))
 async def list_forecast_models(forecasts: Forecasts) -> RenderedResponse:
-    """Return the models that can be requested, with the record of the version that serves."""
+    """Return the models that can be requested, each with the accuracy of its serving version."""
     return render_json(to_dict(await forecasts.models()), fresh_seconds=5.0)
 
 
@@ -161,10 +168,10 @@ async def list_forecast_models(forecasts: Forecasts) -> RenderedResponse:
 @cached()
 @csv_rows(rows_of("forecasts"))
 async def get_ledger(query: Annotated[LedgerQuery, Query()], training: Training) -> RenderedResponse:
-    """Return one entry for each forecast and horizon, oldest first; nothing in it was changed afterwards."""
+    """Return one entry for each forecast and horizon, oldest first; logged forecasts are never changed."""
     good, bad = split_ids(query.ids or ())
     if query.ids and not good:
-        refuse_if_all_failed(0, malformed(bad))
+        refuse_if_all_failed(0, malformed_id_errors(bad))
     request = training_pb.StreamForecastLogRequest(
         ids=good,
         model=query.model,
@@ -172,18 +179,18 @@ async def get_ledger(query: Annotated[LedgerQuery, Query()], training: Training)
         to_date=query.to.isoformat() if query.to else "",
         horizon_days=0 if query.hours else query.horizon,
         horizon_hours=query.hours,
-        # One more than requested shows whether there are more.
+        # One more than requested, to know whether the log has more.
         limit=query.limit + 1,
     )
     entries = [to_dict(entry) async for chunk in training.forecast_log(request) for entry in chunk.forecasts]
     document = {"forecasts": entries[: query.limit], "truncated": len(entries) > query.limit}
-    return render_json({**document, "errors": malformed(bad)}, fresh_seconds=5.0)
+    return render_json({**document, "errors": malformed_id_errors(bad)}, fresh_seconds=5.0)
 
 
 @router.get(
     "/forecasts/accuracy",
     operation_id="accuracy",
-    summary="How served forecasts did once their day had come, beside the evaluated record",
+    summary="Accuracy of served forecasts with known outcomes, beside the out-of-sample accuracy",
     response_model=response_model_for(training_pb.GetAccuracyResponse),
     responses=service_responses(NOT_FOUND, NOT_READY),
 )

@@ -22,7 +22,7 @@ router = APIRouter(tags=["health"], responses=problem_responses(*ALWAYS))
 
 
 @router.get(
-    "/health", operation_id="health", summary="Whether the gateway lives", response_model=schemas.Live
+    "/health", operation_id="health", summary="Whether the gateway is alive", response_model=schemas.Live
 )
 async def get_liveness(health: Health) -> RenderedResponse:
     """Return 200 as long as the process answers."""
@@ -45,20 +45,20 @@ async def get_readiness(health: Health) -> RenderedResponse:
 @router.get(
     "/health/detailed",
     operation_id="health_detailed",
-    summary="Every part with a status, a sentence and its figures",
+    summary="Status, sentence and figures of every component",
     response_model=schemas.Detailed,
     dependencies=[READ],
 )
 @cached(seconds=1.0)
 async def get_details(health: Health) -> RenderedResponse:
-    """Return the status of every part; within a second even where all of them hang."""
+    """Return the status of every component, within a second even if all of them hang."""
     return render_json(await health.collector.document(), fresh_seconds=1.0)
 
 
 @router.get(
     "/health/trends",
     operation_id="health_trends",
-    summary="How it went over the last hours, gaps shown as gaps",
+    summary="Health over the last hours, with gaps where nothing was recorded",
     response_model=schemas.Trends,
     dependencies=[READ],
 )
@@ -69,7 +69,7 @@ async def get_trends(query: Annotated[TrendsQuery, Query()], health: Health) -> 
 
 
 def trends_document(trends: dict[str, Any]) -> dict[str, Any]:
-    """Return trends with their moments in RFC 3339 form; inside the gateway they are UNIX seconds."""
+    """Return trends with their times as RFC 3339; inside the gateway they are UNIX seconds."""
     points = [
         {"at": iso_seconds(each["at"]), "sample": each["sample"] and _with_iso_time(each["sample"])}
         for each in trends["points"]
@@ -85,13 +85,13 @@ def _with_iso_time(sample: dict[str, Any]) -> dict[str, Any]:
 @router.get(
     "/health/components/{name}",
     operation_id="health_component",
-    summary="One part of the system",
+    summary="One component of the system",
     response_model=schemas.Component,
     dependencies=[READ],
 )
 @cached(seconds=1.0)
 async def get_component(name: Annotated[ComponentName, Path()], health: Health) -> RenderedResponse:
-    """Return the status of one part."""
+    """Return the status of one component."""
     components = await health.collector.components()
     found = next(each for each in components if each.name == name)
     return render_json(found.document(), fresh_seconds=1.0)

@@ -11,7 +11,7 @@ from coincast_gateway.cache.response_cache import cached
 from coincast_gateway.dependencies import Config, Market
 from coincast_gateway.errors.partial_results import (
     as_of,
-    malformed,
+    malformed_id_errors,
     refuse_if_all_failed,
     render_cacheable,
     with_errors,
@@ -42,7 +42,7 @@ async def list_markets(
     """Return a page of coins by market value, or the named coins."""
     good, bad = split_ids(query.ids or ())
     if query.ids and not good:
-        refuse_if_all_failed(0, malformed(bad))
+        refuse_if_all_failed(0, malformed_id_errors(bad))
     response = await market.markets(query.vs_currency, good, query.page, query.per_page)
     body = with_errors(response.json, "markets", bad)
     return render_cacheable(body, settings.markets_fresh_seconds, as_of(response.provenance))

@@ -1,7 +1,7 @@
 """The registry of model versions.
 
-Callers with the scope `read` may list and compare versions: what that says of the versions that serve is in
-/forecasts/models as well. What moves an alias, removes a version or names people takes the scope `admin`.
+Callers with the scope `read` may list and compare versions, whose accuracy is also in /forecasts/models.
+Routes that move an alias, remove a version or name people need the scope `admin`.
 """
 
 from __future__ import annotations
@@ -39,12 +39,21 @@ from coincast_gateway.schemas.requests.training import (
 from coincast_gateway.serialization import to_dict
 
 router = APIRouter(tags=["models"])
-MOVING = service_responses(NOT_FOUND, NOT_READY, CONFLICT, UNSUPPORTED)
+CHANGE_RESPONSES = service_responses(NOT_FOUND, NOT_READY, CONFLICT, UNSUPPORTED)
 ModelName = Annotated[Model, Path()]
 
 
 async def call_registry(training: TrainingClient, method: str, request: Message) -> RenderedResponse:
-    """Return the reply of a method of the registry as JSON."""
+    """Call a method of the registry and return its response as JSON.
+
+    Args:
+        training: The client of training-svc.
+        method: The name of the method of RegistryService.
+        request: Its message.
+
+    Raises:
+        CoincastError: The call failed.
+    """
     rpc = getattr(training.registry, method)
     return render_json(to_dict(await training.backend.call(rpc, request)))
 
@@ -66,14 +75,14 @@ async def list_versions(query: Annotated[VersionsQuery, Query()], training: Trai
 @router.get(
     "/models/audit",
     operation_id="audit",
-    summary="Who moved what, when and why",
+    summary="Changes of the registry: who moved which alias, when and why",
     response_model=response_model_for(pb.ListAuditResponse),
     responses=service_responses(),
     dependencies=[ADMIN],
 )
 @csv_rows(rows_of("entries"))
 async def list_audit(query: Annotated[AuditQuery, Query()], training: Training) -> RenderedResponse:
-    """Return the audit of the registry, newest first."""
+    """Return the audit log of the registry, newest first."""
     request = pb.ListAuditRequest(model=query.model, limit=query.limit)
     return await call_registry(training, "ListAudit", request)
 
@@ -97,9 +106,9 @@ async def compare_versions(
 @router.post(
     "/models/{model}/promote",
     operation_id="promote",
-    summary="Let an alias name a version; production is guarded by the promotion gate",
+    summary="Set an alias to a version; for production the version must pass the promotion gate",
     response_model=response_model_for(pb.PromoteVersionResponse),
-    responses=MOVING,
+    responses=CHANGE_RESPONSES,
     dependencies=[ADMIN],
 )
 async def promote_version(
@@ -114,9 +123,9 @@ async def promote_version(
 @router.post(
     "/models/{model}/rollback",
     operation_id="rollback",
-    summary="Let production name the version before",
+    summary="Set production back to its previous version",
     response_model=response_model_for(pb.RollbackModelResponse),
-    responses=MOVING,
+    responses=CHANGE_RESPONSES,
     dependencies=[ADMIN],
 )
 async def roll_back(
@@ -131,9 +140,9 @@ async def roll_back(
 @router.post(
     "/models/{model}/retire",
     operation_id="retire",
-    summary="Take a version out of use; one that an alias names is refused",
+    summary="Take a version out of use, unless an alias names it",
     response_model=response_model_for(pb.RetireVersionResponse),
-    responses=MOVING,
+    responses=CHANGE_RESPONSES,
     dependencies=[ADMIN],
 )
 async def retire_version(
@@ -147,9 +156,9 @@ async def retire_version(
 @router.post(
     "/models/{model}/clean",
     operation_id="clean",
-    summary="Remove old versions; what an alias names, or a rollback needs, stays",
+    summary="Remove old versions, except those that an alias names or a rollback needs",
     response_model=response_model_for(pb.CleanVersionsResponse),
-    responses=MOVING,
+    responses=CHANGE_RESPONSES,
     dependencies=[ADMIN],
 )
 async def clean_versions(

@@ -1,4 +1,4 @@
-"""The pages for people, their files, and the machine-readable description."""
+"""The web pages, their files, and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coincast_gateway.rendering import RenderedResponse, render_json
 from coincast_gateway.web.assets import HERE, YEAR_SECONDS, Assets
 
 HTML = "text/html; charset=utf-8"
-# Nothing is loaded from elsewhere, and nothing is inline.
+# The pages load nothing from other sites and have no inline scripts or styles.
 POLICY = (
     b"default-src 'self'; img-src 'self' data:; object-src 'none'; "
     b"frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -25,8 +25,8 @@ POLICY = (
 SWAGGER_POLICY = POLICY.replace(b"img-src 'self' data:", b"img-src 'self' data: blob:") + (
     b"; worker-src 'self' blob:"
 )
-# Redoc adds two style elements: an empty one, whose rules it sets by script, and that of its scroll bar.
-# The browser names the hash of a style that it blocks, should a newer Redoc have another.
+# Redoc adds two style elements: an empty one, whose rules it sets by script, and that of its scroll bar. If a
+# newer Redoc has another style, the browser's error message names the hash that is missing here.
 REDOC_STYLES = (
     b"'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' "
     b"'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc='"
@@ -41,8 +41,14 @@ router = APIRouter(tags=["pages"], responses=problem_responses(*ALWAYS))
 
 
 def render_page(assets: Assets, file: str, policy: bytes = POLICY) -> RenderedResponse:
-    """Return a page with the paths of its files filled in, under a Content-Security-Policy."""
-    page = assets.filled((HERE / file).read_text(encoding="utf-8"))
+    """Return a page with the paths of its files filled in.
+
+    Args:
+        assets: The files of the pages.
+        file: The name of the HTML file.
+        policy: The Content-Security-Policy.
+    """
+    page = assets.fill((HERE / file).read_text(encoding="utf-8"))
     headers = ((b"content-security-policy", policy), (b"referrer-policy", b"no-referrer"))
     return RenderedResponse(page.encode(), HTML, fresh_seconds=60.0, headers=headers)
 
@@ -50,7 +56,7 @@ def render_page(assets: Assets, file: str, policy: bytes = POLICY) -> RenderedRe
 @router.get(
     "/",
     operation_id="home",
-    summary="Prices, forecasts and health, to look at",
+    summary="The web page with prices, forecasts and health",
     response_class=HTMLResponse,
 )
 @cached(seconds=60.0)
@@ -77,7 +83,7 @@ async def get_redoc(assets: StaticFiles) -> RenderedResponse:
 @cached(seconds=60.0)
 async def get_openapi(request: Request) -> RenderedResponse:
     """Return the OpenAPI document."""
-    # Its ages are those of examples.
+    # The ages in the document belong to examples, so they must not grow.
     return RenderedResponse(orjson.dumps(request.app.openapi()), fresh_seconds=60.0, has_ages=False)
 
 
@@ -89,7 +95,7 @@ async def get_openapi(request: Request) -> RenderedResponse:
 )
 @cached(seconds=3600.0)
 async def get_problem(name: Name) -> RenderedResponse:
-    """Return what a `type` of a problem document means."""
+    """Return the meaning of a problem document's `type`."""
     kind = KINDS.get(name)
     if kind is None:
         raise NotFound(f"There is no problem {name!r}.", field="name", suggestions=sorted(KINDS))
@@ -111,7 +117,7 @@ async def get_problem(name: Name) -> RenderedResponse:
 )
 @cached(seconds=YEAR_SECONDS)
 async def get_asset(name: Name, assets: StaticFiles) -> RenderedResponse:
-    """Return a file under a name that changes with its content."""
+    """Return a file of the pages. Its name contains a hash of its content, so it is cached for a year."""
     asset = assets.by_name.get(name)
     if asset is None:
         raise NotFound("There is no such file.", field="name")

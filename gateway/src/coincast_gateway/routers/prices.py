@@ -14,7 +14,7 @@ from coincast_gateway.cache.response_cache import cached
 from coincast_gateway.dependencies import Config, Market, Streams
 from coincast_gateway.errors.partial_results import (
     as_of,
-    malformed,
+    malformed_id_errors,
     refuse_if_all_failed,
     render_cacheable,
     with_errors,
@@ -47,15 +47,15 @@ async def get_prices(
     """Return the latest price of each coin in each currency; coins that cannot be served are in `errors`."""
     good, bad = split_ids(query.ids)
     if not good:
-        refuse_if_all_failed(0, malformed(bad))
+        refuse_if_all_failed(0, malformed_id_errors(bad))
     response = await market.prices(good, query.vs_currencies)
-    # market-data-svc sends the rows as JSON, which is passed through.
+    # The response of market-data-svc is JSON already, which is passed through.
     body = with_errors(response.json, "prices", bad)
     return render_cacheable(body, settings.prices_fresh_seconds, as_of(response.provenance))
 
 
 def price_row(price: pb.Price) -> dict[str, Any]:
-    """Return a price in the shape that `/prices` gives it."""
+    """Return a price as a row of `/prices`."""
     row = to_dict(price)
     del row["provenance"]
     return {**row, **provenance_fields(price.provenance)}
@@ -64,7 +64,10 @@ def price_row(price: pb.Price) -> dict[str, Any]:
 async def watch_prices(
     market: Market, ids: list[str], query: PricesQuery, after_event_id: int
 ) -> AsyncIterator[ServerSentEvent]:
-    """Yield an event for each change of a watched price; heartbeats of the service are FastAPI's matter."""
+    """Yield an event for each change of a watched price.
+
+    Heartbeats of market-data-svc are dropped, since FastAPI sends keep-alive comments itself.
+    """
     async for update in market.watch_prices(ids, query.vs_currencies, after_event_id):
         if update.heartbeat:
             continue
@@ -87,7 +90,7 @@ async def price_event_stream(
     """Open the stream of price changes, or raise the problem that prevents it."""
     good, bad = split_ids(query.ids)
     if not good:
-        refuse_if_all_failed(0, malformed(bad))
+        refuse_if_all_failed(0, malformed_id_errors(bad))
     after = int(last_event_id) if last_event_id.isdecimal() else 0
     source = watch_prices(market, good, query, min(after, 2**63))
     async with streams.open(source, path=request.url.path) as events:

@@ -1,4 +1,4 @@
-"""Joint scenarios, the chance of touching a price, and the risk of a portfolio."""
+"""Joint scenarios, touch probabilities, and the risk of a portfolio."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast_gateway.auth.authenticator import READ
 from coincast_gateway.cache.response_cache import cached
 from coincast_gateway.dependencies import Config, Forecasts
-from coincast_gateway.errors.partial_results import malformed, refuse_if_all_failed, render_cacheable
+from coincast_gateway.errors.partial_results import (
+    malformed_id_errors,
+    refuse_if_all_failed,
+    render_cacheable,
+)
 from coincast_gateway.errors.problems import (
     INVALID,
     NOT_FOUND,
@@ -70,7 +74,7 @@ def scenario_rows(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 async def get_touch(
     query: Annotated[TouchQuery, Query()], forecasts: Forecasts, settings: Config
 ) -> RenderedResponse:
-    """Return the chance to touch each level up to each day, and that of closing beyond it on the day."""
+    """Return, for each level and day, the probabilities of a touch by that day and of a close beyond it."""
     good, bad = split_ids(query.ids)
     refuse_malformed(good, bad)
     request = pb.EstimateTouchRequest(
@@ -89,7 +93,7 @@ async def get_touch(
 @router.get(
     "/forecasts/scenarios",
     operation_id="scenarios",
-    summary="Joint price paths of several coins, as the past days fell",
+    summary="Joint price paths of several coins, built from past days",
     response_model=schemas.Scenarios,
     responses=RESPONSES,
 )
@@ -98,7 +102,7 @@ async def get_touch(
 async def get_scenarios(
     query: Annotated[ScenariosQuery, Query()], forecasts: Forecasts, settings: Config
 ) -> RenderedResponse:
-    """Return paths that are distributed as forecast at each day and move jointly as the past did."""
+    """Return paths whose prices on each day follow the forecast and whose joint moves follow past days."""
     good, bad = split_ids(query.ids)
     refuse_malformed(good, bad)
     values = len(good) * query.days * query.paths
@@ -160,18 +164,22 @@ async def assess_portfolio(body: Annotated[PortfolioBody, Body()], forecasts: Fo
 
 
 def refuse_malformed(good: list[str], bad: list[str]) -> None:
-    """Raise the problem of the first id where none can be a coin's."""
+    """Raise the problem of malformed ids if the request has no other.
+
+    Raises:
+        ProblemException: All ids are malformed.
+    """
     if not good:
-        refuse_if_all_failed(0, malformed(bad))
+        refuse_if_all_failed(0, malformed_id_errors(bad))
 
 
 def errors_of(errors: Iterable[ItemError], bad: list[str]) -> list[dict[str, Any]]:
-    """Return the errors of coins, and of ids that no coin can have."""
-    return [*[item_error(each) for each in errors], *malformed(bad)]
+    """Return the errors of coins and of malformed ids."""
+    return [*[item_error(each) for each in errors], *malformed_id_errors(bad)]
 
 
 def coin_document(coin: pb.CoinPaths) -> dict[str, Any]:
-    """Return one coin's paths, a list per path."""
+    """Return the paths of one coin; `closes`, `highs` and `lows` are lists of shape (paths, days)."""
 
     def by_path(values: Any) -> list[list[float]]:
         flat = list(values)

@@ -1,4 +1,4 @@
-"""Training jobs: submit, follow, cancel."""
+"""Training jobs: submit, watch, cancel."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from coincast_gateway.serialization import to_dict
 router = APIRouter(tags=["training"])
 ONE_JOB = service_responses(NOT_FOUND)
 RUNNING = (pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING)
-# What can be done next with a job that was queued, as OpenAPI links.
+# OpenAPI links from a submitted job to the operations on it.
 LINKS = {
     name: {"operationId": name, "parameters": {"job_id": "$response.body#/job/job_id"}}
     for name in ("job", "cancel_job", "job_logs")
@@ -47,15 +47,24 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         max_length=128,
         pattern=r"^[\x20-\x7e]*$",
-        description="At most 128 printable ASCII characters; the same key gives the same job, and is refused "
-        "with another body.",
+        description="At most 128 printable ASCII characters. A repeated key returns the same job; with "
+        "another body it is refused.",
     ),
 ]
 JobInPath = Annotated[JobId, Path()]
 
 
 async def call_jobs(training: TrainingClient, method: str, request: Message) -> RenderedResponse:
-    """Return the reply of a method of the job queue as JSON."""
+    """Call a method of the job queue and return its response as JSON.
+
+    Args:
+        training: The client of training-svc.
+        method: The name of the method of TrainingService.
+        request: Its message.
+
+    Raises:
+        CoincastError: The call failed.
+    """
     return render_json(to_dict(await training.backend.call(getattr(training.jobs, method), request)))
 
 
@@ -77,7 +86,7 @@ async def list_jobs(query: Annotated[JobsQuery, Query()], training: Training) ->
     "/training/jobs",
     operation_id="submit_job",
     status_code=202,
-    summary="Queue a training job; the same Idempotency-Key gives the same job",
+    summary="Queue a training job; a repeated Idempotency-Key returns the same job",
     response_model=response_model_for(pb.SubmitJobResponse),
     responses=SUBMIT_RESPONSES,
     dependencies=[TRAIN],
@@ -89,14 +98,14 @@ async def submit_job(
     request = pb.SubmitJobRequest(
         spec=pb.TrainingSpec(**body.model_dump()),
         requested_by=caller,
-        # gRPC may send a call again whose reply was lost; without a key that would be a second job.
+        # gRPC retries a call whose response was lost. Without a key, the retry would queue a second job.
         idempotency_key=idempotency_key or uuid.uuid4().hex,
     )
     try:
         response = await training.backend.call(training.jobs.SubmitJob, request)
     except InvalidInput as error:
         if error.field == "idempotency_key":
-            # The header and the body do not go together: the request does not validate.
+            # The key was used with another body. It is a header here, so the problem names the header.
             raise reject(INVALID, error.message, field="Idempotency-Key", allowed="a new key") from None
         raise
     return render_json(to_dict(response), status=202)
@@ -144,12 +153,12 @@ async def get_job_logs(
 
 
 async def watch_job(training: TrainingClient, job_id: str) -> Events:
-    """Yield a job at each change; the event `ended` is the last."""
+    """Yield an event at each change of a job; the last one is `ended`."""
     stream = training.backend.watch(training.jobs.WatchJob, pb.WatchJobRequest(job_id=job_id))
     seen: pb.Job | None = None
     async for reply in stream:
         if reply.job == seen:
-            continue  # only a line was logged
+            continue  # the job only logged a line
         seen = reply.job
         name = "progress" if seen.state in RUNNING else "ended"
         yield json_event(name, to_dict(pb.GetJobResponse(job=seen)))
@@ -174,9 +183,9 @@ async def job_event_stream(
 async def get_job_events(
     events: Annotated[Events, Depends(job_event_stream)],
 ) -> AsyncIterator[ServerSentEvent]:
-    """Send `progress` at each change, with the job as JSON; `ended` is the last event and says how it ended.
+    """Send `progress` with the job as JSON at each change, and `ended` with its final state.
 
-    A `problem` ends the stream early; a client that connects again continues.
+    A `problem` event ends the stream early; the client can connect again.
     """
     async for event in events:
         yield event

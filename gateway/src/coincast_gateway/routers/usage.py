@@ -29,13 +29,13 @@ class UsageQuery(RequestQuery):
 @router.get(
     "/usage",
     operation_id="usage",
-    summary="Calls, rows and bytes a day, of the caller's key; of all keys for an administrator",
+    summary="Daily calls, rows and bytes of the caller's key; an administrator gets those of all keys",
     response_model=UsageReport,
 )
 async def get_usage(
     query: Annotated[UsageQuery, Query()], usage: UsageOfKeys, api_keys: ApiKeys, request: Request
 ) -> RenderedResponse:
-    """Return the usage of the last days, newest day first; the newest seconds may be missing.
+    """Return the usage of the last days, newest day first; calls of the last seconds may be missing.
 
     An administrator sees every key that exists or was used in these days.
     """

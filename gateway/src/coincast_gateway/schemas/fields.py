@@ -1,4 +1,4 @@
-"""The kinds of parameter that endpoints share."""
+"""Parameter types and base classes that the request schemas share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from pydantic_core import PydanticCustomError
 
 MAX_IDS = 250
 MAX_CURRENCIES = 20
-# CoinGecko's own ids: lower-case letters, digits, a few marks; nothing that could leave a path or a log line.
+# A coin id: lower-case letters, digits and a few other characters. None of them can escape a path or a log
+# line.
 COIN_ID = re.compile(r"[a-z0-9][a-z0-9._\-]{0,127}\Z")
 CURRENCY = r"^[A-Za-z]{2,10}$"
 # From 1 to 99.9, with at most one decimal.
@@ -28,15 +29,15 @@ TEXT_ID = r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,127}$"
 
 
 class RequestQuery(BaseModel):
-    """The base of every request's parameters: unknown names are refused, values never change."""
+    """Base of all query models: unknown parameters are rejected, and instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class RenamedQuery(RequestQuery):
-    """A query with parameters that had another name once; the old names go on working.
+    """Base of query models with renamed parameters, whose old names are still accepted.
 
-    `old_names` maps an old name to the parameter of today. OpenAPI describes only the new name.
+    `old_names` maps an old name to the current one. OpenAPI describes only the current name.
     """
 
     old_names: ClassVar[dict[str, str]] = {}
@@ -50,7 +51,7 @@ class RenamedQuery(RequestQuery):
         for old, new in cls.old_names.items():
             if old not in renamed:
                 continue
-            # FastAPI fills in defaults before validation.
+            # FastAPI fills in defaults before validation, so an empty value does not count as given.
             if renamed.get(new) not in (None, ""):
                 raise PydanticCustomError("given_twice", "Give {new} without {old}", {"new": new, "old": old})
             renamed[new] = renamed.pop(old)
@@ -58,7 +59,7 @@ class RenamedQuery(RequestQuery):
 
 
 class TableQuery(RequestQuery):
-    """The base of requests whose reply is a table."""
+    """Base of query models of routes that also answer with tables."""
 
     format: Annotated[
         Literal["json", "csv", "arrow", "parquet"] | None,
@@ -66,7 +67,9 @@ class TableQuery(RequestQuery):
     ] = None
 
 
-def _split(limit: int, what: str) -> Callable[[Any], tuple[str, ...]]:
+def _list_parser(limit: int, what: str) -> Callable[[Any], tuple[str, ...]]:
+    """Return a validator that splits comma-separated text into at most `limit` distinct lower-case items."""
+
     def split(value: Any) -> tuple[str, ...]:
         text = value if isinstance(value, str) else ",".join(value)
         items = tuple(
@@ -88,13 +91,13 @@ def _split(limit: int, what: str) -> Callable[[Any], tuple[str, ...]]:
 
 
 def join_repeated(value: Any) -> Any:
-    """Return the values of a repeated parameter as one comma-separated text, as FastAPI hands over a list."""
+    """Join the values of a parameter, which FastAPI passes as a list, to one comma-separated text."""
     if isinstance(value, list | tuple) and value and all(isinstance(each, str) for each in value):
         return ",".join(value)
     return value
 
 
-def _numbers(value: Any) -> Any:
+def _parse_numbers(value: Any) -> Any:
     value = join_repeated(value)
     if not isinstance(value, str):
         return value
@@ -109,23 +112,23 @@ def _numbers(value: Any) -> Any:
 
 
 def _plain_integer(value: Any) -> Any:
-    # int() accepts digits of every script, signs, underscores and blanks; a URL needs none of them.
+    # int() would also accept digits of other scripts, plus signs, underscores and blanks.
     if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,12}", value):
         raise PydanticCustomError("integer", "Give a whole number in the digits 0 to 9")
     return value
 
 
 def _whole(value: Any) -> Any:
-    # JSON has one kind of number: 7.0 is the integer 7 there.
+    # JSON does not distinguish integers from other numbers, so 7.0 means the integer 7.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-# What people call the models.
+# Short names of models that are accepted.
 MODEL_ALIASES = {"ensemble": "ml_ensemble", "ml-ensemble": "ml_ensemble", "lgbm": "lightgbm"}
 
 
 def _model_name(value: Any) -> Any:
-    """Return the name of a model: in lower case, with the usual short names resolved."""
+    """Return the name of a model in lower case, with short names resolved."""
     name = value.strip().lower() if isinstance(value, str) else value
     return MODEL_ALIASES.get(name, name) if isinstance(name, str) else name
 
@@ -136,7 +139,7 @@ WholeNumber = BeforeValidator(_whole)
 
 CoinIds = Annotated[
     tuple[str, ...],
-    BeforeValidator(_split(MAX_IDS, "coin id")),
+    BeforeValidator(_list_parser(MAX_IDS, "coin id")),
     WithJsonSchema({"type": "string", "minLength": 1}),
     Field(
         description="CoinGecko ids, 1 to 250, separated by commas; case and duplicates make no difference."
@@ -145,7 +148,7 @@ CoinIds = Annotated[
 
 Currencies = Annotated[
     tuple[Annotated[str, StringConstraints(pattern=CURRENCY)], ...],
-    BeforeValidator(_split(MAX_CURRENCIES, "currency")),
+    BeforeValidator(_list_parser(MAX_CURRENCIES, "currency")),
     WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z]{2,10}(,[A-Za-z]{2,10}){0,19}$"}),
     Field(description="Currencies to quote in, 1 to 20, separated by commas."),
 ]
@@ -164,7 +167,7 @@ CoinId = Annotated[
 
 Levels = Annotated[
     tuple[Annotated[float, Field(ge=1, le=99.9)], ...],
-    BeforeValidator(_numbers),
+    BeforeValidator(_parse_numbers),
     Field(min_length=1, max_length=10),
     WithJsonSchema({"type": "string", "pattern": rf"^{LEVEL}(,{LEVEL}){{0,9}}$"}),
     Field(description="Interval levels in percent, 1 to 99.9, at most 10, separated by commas."),
@@ -172,7 +175,7 @@ Levels = Annotated[
 
 Probabilities = Annotated[
     tuple[Annotated[float, Field(gt=0, lt=1)], ...],
-    BeforeValidator(_numbers),
+    BeforeValidator(_parse_numbers),
     Field(max_length=20),
     WithJsonSchema({"type": "string", "pattern": r"^0\.[0-9]{0,3}[1-9](,0\.[0-9]{0,3}[1-9]){0,19}$"}),
     Field(description="Probabilities in (0, 1) whose quantiles are wanted, at most 20, separated by commas."),
@@ -180,7 +183,7 @@ Probabilities = Annotated[
 
 
 def split_ids(ids: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Return the ids that can be requested, and those that no coin can have."""
+    """Return (well-formed ids, malformed ids)."""
     good = [each for each in ids if COIN_ID.match(each)]
     bad = [] if len(good) == len(ids) else [each for each in ids if not COIN_ID.match(each)]
     return good, bad

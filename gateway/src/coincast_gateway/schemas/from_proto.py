@@ -1,4 +1,4 @@
-"""Response models derived from the contract's messages, so that they cannot differ."""
+"""Response models derived from the messages of the contracts, so that both always agree."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _STAMP = "google.protobuf.Timestamp"
 _SCALARS: dict[int, Any] = {
     FieldDescriptor.CPPTYPE_BOOL: bool,
     FieldDescriptor.CPPTYPE_STRING: str,
-    # A figure that is not a number becomes null in JSON.
+    # NaN and infinities become null in JSON.
     FieldDescriptor.CPPTYPE_DOUBLE: float | None,
     FieldDescriptor.CPPTYPE_FLOAT: float | None,
 }
 
 
 def response_model_for(message: type[Message]) -> type[BaseModel]:
-    """Return the response model of what `serialization.to_dict` makes of a message."""
-    return _shape(message.DESCRIPTOR)
+    """Return the model of the dictionary that `serialization.to_dict` makes of a message."""
+    return _model_for(message.DESCRIPTOR)
 
 
 @cache
-def _shape(descriptor: Descriptor) -> type[BaseModel]:
+def _model_for(descriptor: Descriptor) -> type[BaseModel]:
     fields: dict[str, Any] = {field.name: (_type(field), ...) for field in descriptor.fields}
-    # coincast.training.v1.Job is TrainingJob: names must differ between packages.
+    # The model of coincast.training.v1.Job is TrainingJob, since names must be unique across packages.
     package = descriptor.full_name.split(".")[1].title()
     return create_model(
         f"{package}{descriptor.name}", __base__=ResponseModel, __doc__=_doc(descriptor), **fields
@@ -42,17 +42,17 @@ def _doc(descriptor: Descriptor) -> str:
 
 
 def _type(field: Any) -> Any:
-    kind: Any = _single(field)
+    kind: Any = _item_type(field)
     if field.is_repeated:
         return list[kind]
     return kind | None if field.has_presence else kind
 
 
-def _single(field: Any) -> Any:
+def _item_type(field: Any) -> Any:
     if field.enum_type is not None:
         return Literal[tuple(enum_names(field.enum_type).values())]
     if field.name in ID_LISTS:
         return list[str]
     if field.message_type is not None:
-        return str if field.message_type.full_name == _STAMP else _shape(field.message_type)
+        return str if field.message_type.full_name == _STAMP else _model_for(field.message_type)
     return _SCALARS.get(field.cpp_type, int)

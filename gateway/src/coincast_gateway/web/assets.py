@@ -1,4 +1,4 @@
-"""Packaged static files under names that change with their content, so that clients can cache them."""
+"""Static files of the pages, under names with a hash of their content, so that clients can cache them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import fastapi_offline
 
-# Redoc shows a logo from its maker's site and has no option against it.
-ELSEWHERE = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
+# Redoc loads a logo from another site and has no option to turn it off.
+REDOC_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 YEAR_SECONDS = 365 * 24 * 3600
 TYPES = {
     ".js": "text/javascript; charset=utf-8",
@@ -30,12 +30,12 @@ class Asset:
 
     @cached_property
     def body(self) -> bytes:
-        """The file's bytes, without references that browsers would fetch from elsewhere."""
-        return self.file.read_bytes().replace(ELSEWHERE, b"data:,")
+        """The file's bytes, without the reference to Redoc's logo on another site."""
+        return self.file.read_bytes().replace(REDOC_LOGO, b"data:,")
 
     @cached_property
     def name(self) -> str:
-        """File name with a digest of the content in it."""
+        """The file name with a digest of the content."""
         digest = hashlib.blake2b(self.body, digest_size=6).hexdigest()
         return f"{self.file.stem}-{digest}{self.file.suffix}"
 
@@ -51,7 +51,7 @@ class Asset:
 
 
 class Assets:
-    """Every file that pages refer to."""
+    """All files that the pages refer to."""
 
     def __init__(self) -> None:
         files = [
@@ -65,8 +65,8 @@ class Assets:
         """Return the path under which a file is served."""
         return self._by_file[file].path
 
-    def filled(self, template: str) -> str:
-        """Return a page with `{{name}}` replaced by the path of each file."""
+    def fill(self, template: str) -> str:
+        """Return a page with each `{{name}}` replaced by the path of that file."""
         for name, asset in self._by_file.items():
             template = template.replace("{{" + name + "}}", asset.path)
         return template

@@ -19,7 +19,7 @@ class Attribution(Reply):
     """
     value: float | None
     """
-    The feature's value at as_of; null where it is missing.
+    The feature's value at as_of; null if it is missing.
     """
     contribution: float
     """
@@ -27,7 +27,7 @@ class Attribution(Reply):
     """
     output: str
     """
-    What is explained: volatility or mean.
+    The output that is explained: volatility or mean.
     """
     horizon_days: int
     """
@@ -49,7 +49,7 @@ class Bounds(Reply):
 
 
 class Candle(Reply):
-    """One closed UTC day."""
+    """The candle of one closed UTC day."""
 
     date: date_aliased
     """
@@ -94,7 +94,7 @@ class Check(Reply):
     """
     reason: str
     """
-    Why, in a sentence; empty or null where there is nothing to explain.
+    The reason, in a sentence; empty or null if there is none to give.
     """
 
 
@@ -116,7 +116,7 @@ class Coin(Reply):
 
 
 class CoinPaths(Reply):
-    """The paths of one coin; path n of every coin begins on the same past day."""
+    """The paths of one coin; path n of each coin repeats the moves of the same past days."""
 
     id: str
     """
@@ -161,7 +161,7 @@ class Coins(Reply):
     """
     reason: str | None
     """
-    Why it is stale or substituted; null where it is neither.
+    Why it is stale or substituted; null if it is neither.
     """
     coins: list[Coin]
     """
@@ -173,7 +173,7 @@ class Coins(Reply):
     """
     next_page_token: str
     """
-    Give it as page_token; empty at the end.
+    The page_token of the next page; empty if this is the last one.
     """
 
 
@@ -198,7 +198,7 @@ class CommonProvenance(Reply):
     """
     reason: str
     """
-    Why, in a sentence; empty or null where there is nothing to explain.
+    The reason, in a sentence; empty or null if there is none to give.
     """
 
 
@@ -215,16 +215,16 @@ class Component(Reply):
     """
     sentence: str
     """
-    What a person needs to know.
+    The status in words.
     """
     figures: dict[str, Any]
     """
-    The figures behind it; empty where the part does not answer.
+    The figures of the component; empty if it does not answer.
     """
 
 
 class Detailed(Reply):
-    """The whole picture."""
+    """The status of the whole system and of its components."""
 
     status: Literal["ok", "degraded", "down"]
     """
@@ -236,11 +236,11 @@ class Detailed(Reply):
     """
     checked_at: AwareDatetime
     """
-    When the parts were checked, RFC 3339, UTC.
+    When the components were checked, RFC 3339, UTC.
     """
     components: list[Component]
     """
-    The parts, one entry each.
+    The components, one entry each.
     """
 
 
@@ -270,7 +270,7 @@ class Forecast(Reply):
     """
     as_of: AwareDatetime
     """
-    What the forecast starts from: the close of the newest hour, or of the last whole day.
+    The start of the forecast: the close of the newest hour, or of the last whole day.
     """
     age_seconds: float
     """
@@ -286,11 +286,11 @@ class Forecast(Reply):
     """
     version: str
     """
-    The version; empty where there is none.
+    The version; empty if there is none.
     """
     served_by: str
     """
-    Who answered; last_price where no model could.
+    The model that made the forecast; last_price if no model could.
     """
     variant: str
     """
@@ -302,7 +302,7 @@ class Forecast(Reply):
     """
     reason: str | None
     """
-    Why it is degraded; null where it is not.
+    Why it is degraded; null if it is not.
     """
     source: Literal["unspecified", "live", "fresh", "stale", "archive", "sandbox"]
     """
@@ -318,11 +318,11 @@ class Forecast(Reply):
     """
     record: Record | None
     """
-    What was measured out of sample before the version was served.
+    The out-of-sample accuracy, measured before the version was served.
     """
     attributions: list[Attribution]
     """
-    What moved the forecast, where it was requested.
+    The contribution of each feature to the forecast, if requested.
     """
     attributions_reason: str | None = None
     """
@@ -334,15 +334,15 @@ class Forecast(Reply):
     """
     reconstructed: bool | None = False
     """
-    Whether this was made afterwards from what was known at as_of, and was not served then.
+    Whether this forecast was not served at as_of, but made later from what was known then.
     """
     hourly_version: str | None = None
     """
-    The hourly version that moved a forecast of days to the newest hour; else null.
+    The hourly version that moved a forecast of days to the newest hour; otherwise null.
     """
     as_of_reason: str | None = None
     """
-    Why a forecast of days starts from the last close and not from a later hour; else null.
+    Why a forecast of days starts from the last close and not from a later hour, or null.
     """
 
 
@@ -389,11 +389,11 @@ class ForecastHorizonRecord(Reply):
     """
     forecasts: int
     """
-    Forecasts: each of them, or how many were compared.
+    The forecasts, or the number of scored ones.
     """
     mase: float | None
     """
-    Absolute error over the coin's mean daily step before the test; null without random_walk_mase.
+    Mean absolute error over the coin's mean daily step before the test; see random_walk_mase.
     """
     mape_percent: float | None
     """
@@ -433,7 +433,7 @@ class ForecastHorizonRecord(Reply):
     """
     random_walk_mase: float | None
     """
-    The mase of the last price on the same days: the scale of mase.
+    The mase of the last price on the same days; mase is null without it.
     """
 
 
@@ -476,7 +476,7 @@ class ForecastLiveRiskRecord(Reply):
 
     kind: str
     """
-    touch, close_beyond or exceedance.
+    The kind of statement: touch, close_beyond or exceedance.
     """
     horizon_days: int
     """
@@ -500,7 +500,7 @@ class ForecastLiveRiskRecord(Reply):
     """
     promised_percent: float | None
     """
-    The share of the statements that was promised to come true, in percent.
+    The share of the statements that should come true as stated, in percent.
     """
     observed_percent: float | None
     """
@@ -516,15 +516,15 @@ class ForecastLiveRiskRecord(Reply):
     """
     brier: float | None
     """
-    Mean squared distance of stated probability and outcome; null where not scored.
+    Brier score: mean squared distance of stated probability and outcome; null if not scored.
     """
     brier_skill_percent: float | None
     """
-    How much smaller brier is than with the observed share stated, in percent.
+    How much smaller brier is than if the observed share were stated, in percent.
     """
     loss_over_shortfall: float | None
     """
-    Mean loss beyond the value at risk over the expected shortfall; null where none.
+    Mean loss beyond the value at risk over the expected shortfall; null if none.
     """
     from_date: Day
     """
@@ -549,11 +549,11 @@ class ForecastLog(Reply):
     """
     truncated: bool
     """
-    Whether there are more than the limit.
+    Whether the log has more entries than the limit.
     """
     errors: list[ItemError]
     """
-    Ids that no coin can have.
+    Errors of malformed ids.
     """
 
 
@@ -600,7 +600,7 @@ class ForecastRecord(Reply):
 
     measured_at: AwareDatetime | None
     """
-    When the record was measured, RFC 3339, UTC.
+    When the accuracy was measured, RFC 3339, UTC.
     """
     test_coins: list[str]
     """
@@ -616,7 +616,7 @@ class ForecastRecord(Reply):
     """
     horizons: list[ForecastHorizonRecord]
     """
-    The record of each horizon.
+    The accuracy at each horizon.
     """
 
 
@@ -646,7 +646,7 @@ class ForecastRiskLevel(Reply):
     """
     value_at_risk: float | None
     """
-    The loss that is exceeded with the level's remaining probability; null where refused.
+    The loss that is exceeded with the level's remaining probability; null if refused.
     """
     expected_shortfall: float | None
     """
@@ -654,11 +654,11 @@ class ForecastRiskLevel(Reply):
     """
     components: list[ForecastRiskComponent]
     """
-    The parts, one entry each.
+    The components, one entry each.
     """
     refused: str
     """
-    Why the level cannot be stated, and what can be; empty where it can.
+    Why the level cannot be estimated, and which one can; empty if it can.
     """
     tail_scenarios: int
     """
@@ -670,7 +670,7 @@ class ForecastRiskLevel(Reply):
     """
     indicative: bool
     """
-    Whether the tail holds too few scenarios for more than an indication.
+    Whether the tail has so few scenarios that the figure is only an indication.
     """
     relative_error_percent: float | None
     """
@@ -687,11 +687,11 @@ class ForecastScenarioBasis(Reply):
     """
     version: str
     """
-    The version; empty where there is none.
+    The version; empty if there is none.
     """
     served_by: str
     """
-    What answered: a model, or last_price where no model could.
+    The model that made the forecast; last_price if no model could.
     """
     degraded: bool
     """
@@ -699,7 +699,7 @@ class ForecastScenarioBasis(Reply):
     """
     reason: str
     """
-    Why, in a sentence; empty or null where there is nothing to explain.
+    The reason, in a sentence; empty or null if there is none to give.
     """
     as_of: AwareDatetime | None
     """
@@ -707,7 +707,7 @@ class ForecastScenarioBasis(Reply):
     """
     provenance: CommonProvenance | None
     """
-    Where the history comes from.
+    The source and age of the history.
     """
     scenarios: int
     """
@@ -715,11 +715,11 @@ class ForecastScenarioBasis(Reply):
     """
     first_origin_date: Day
     """
-    The first past day from which a scenario takes its moves.
+    The first past day whose moves a scenario repeats.
     """
     last_origin_date: Day
     """
-    The last past day from which a scenario takes its moves.
+    The last past day whose moves a scenario repeats.
     """
     borrowed_ids: list[str]
     """
@@ -727,15 +727,15 @@ class ForecastScenarioBasis(Reply):
     """
     record_sentence: str
     """
-    How such answers did, in a sentence; empty where nothing was measured.
+    The accuracy of such answers on past days, in a sentence; empty if not measured.
     """
     live_records: list[ForecastLiveRiskRecord]
     """
-    How answers of this kind did since they were served; empty where none has been scored.
+    Accuracy of served answers of this kind; empty if none has been scored.
     """
     live_sentence: str
     """
-    The same in a sentence; empty where the answer states no chance.
+    live_records in a sentence; empty if the answer states no probability.
     """
     recorded: bool
     """
@@ -756,11 +756,11 @@ class ForecastTouchDay(Reply):
     """
     touch_probability: float | None
     """
-    The chance that the price touches the level by this day's close, 0 to 1.
+    The probability that the price touches the level by this day's close, 0 to 1.
     """
     close_beyond_probability: float | None
     """
-    The chance that this day's close lies beyond the level, 0 to 1.
+    The probability that this day's close lies beyond the level, 0 to 1.
     """
 
 
@@ -769,7 +769,7 @@ class ForecastWorstScenario(Reply):
 
     origin_date: date_aliased
     """
-    The past day on which the scenario begins.
+    The past day whose moves, and those of the following days, the scenario repeats.
     """
     change: float | None
     """
@@ -786,7 +786,7 @@ class Forecasts(Reply):
 
     forecasts: list[Forecast]
     """
-    Forecasts: each of them, or how many were compared.
+    The forecasts, or the number of scored ones.
     """
     errors: list[ItemError]
     """
@@ -828,7 +828,7 @@ class History(Reply):
     """
     reason: str | None
     """
-    Why it is stale or substituted; null where it is neither.
+    Why it is stale or substituted; null if it is neither.
     """
     id: str
     """
@@ -852,7 +852,7 @@ class History(Reply):
     """
     truncated_reason: str | None
     """
-    Why it is truncated; null where it is not.
+    Why it is truncated; null if it is not.
     """
     missing_dates: list[date_aliased]
     """
@@ -860,15 +860,15 @@ class History(Reply):
     """
     completeness: Literal["unspecified", "whole", "cut_by_plan", "partial"]
     """
-    Whether this is all that the source has, cut by the plan's reach, or partial for now.
+    whole: all that the source has; cut_by_plan: older days are not in the plan; partial: more days may be available later.
     """
     partial_reason: str | None
     """
-    Why it is partial for now; null where it is not.
+    Why it is partial for now; null if it is not.
     """
     retry_after_seconds: float | None
     """
-    When asking again may give more; null otherwise.
+    Seconds after which a retry may return more; null otherwise.
     """
     quality_notes: list[str]
     """
@@ -880,7 +880,7 @@ class History(Reply):
     """
     known_at: AwareDatetime | None = None
     """
-    The moment of `as_of`, where the request had one.
+    The `as_of` of the request; null if it had none.
     """
 
 
@@ -893,11 +893,11 @@ class HorizonRecord(Reply):
     """
     forecasts: int
     """
-    Forecasts: each of them, or how many were compared.
+    The forecasts, or the number of scored ones.
     """
     mase: float | None
     """
-    Absolute error over the coin's mean daily step before the test; null without random_walk_mase.
+    Mean absolute error over the coin's mean daily step before the test; see random_walk_mase.
     """
     mape_percent: float | None
     """
@@ -937,12 +937,12 @@ class HorizonRecord(Reply):
     """
     random_walk_mase: float | None = None
     """
-    The mase of the last price on the same days: the scale of mase.
+    The mase of the last price on the same days; mase is null without it.
     """
 
 
 class HourlyCandle(Reply):
-    """One closed hour."""
+    """The candle of one closed hour."""
 
     time: AwareDatetime
     """
@@ -971,7 +971,7 @@ class HourlyCandle(Reply):
 
 
 class ItemError(Reply):
-    """One item of a list that could not be served; the others are."""
+    """One item of a list that could not be served."""
 
     id: str
     """
@@ -997,7 +997,7 @@ class ItemError(Reply):
     """
     field: str | None
     """
-    The field at fault; null where there is none.
+    The invalid field; null if the error is about none.
     """
     suggestions: list[str]
     """
@@ -1005,7 +1005,7 @@ class ItemError(Reply):
     """
     retry_after_seconds: float | None
     """
-    When a retry may help; null where it does not.
+    Seconds after which a retry may succeed; null if it will not.
     """
 
 
@@ -1022,7 +1022,7 @@ class KeyUsage(Reply):
     """
     month_limit: int | None
     """
-    The limit of a month; null where there is none.
+    The limit of calls in a month; null if there is none, or for the keys of other callers.
     """
     days: list[UsageDay]
     """
@@ -1043,12 +1043,12 @@ class Live(Reply):
     """
     upstream: str | None = None
     """
-    Why CoinGecko cannot be had, as last known, with the remedy; null where it can.
+    Why CoinGecko is unavailable, as last known, with the remedy; null if it is available.
     """
 
 
 class Market(Reply):
-    """One coin of the list."""
+    """One coin of the market table."""
 
     as_of: Annotated[AwareDatetime | None, Field(examples=["2026-11-21T00:00:00Z"])]
     """
@@ -1068,7 +1068,7 @@ class Market(Reply):
     """
     reason: str | None
     """
-    Why it is stale or substituted; null where it is neither.
+    Why it is stale or substituted; null if it is neither.
     """
     id: str
     """
@@ -1096,7 +1096,7 @@ class Market(Reply):
     """
     market_cap_rank: int | None
     """
-    The rank by market value, from 1; null where there is none.
+    The rank by market value, from 1; null if there is none.
     """
     volume_24h: float | None
     """
@@ -1124,7 +1124,7 @@ class Market(Reply):
     """
     max_supply_coins: float | None
     """
-    The most coins that can ever exist; null where there is no such limit.
+    The most coins that can ever exist; null if there is no limit.
     """
     all_time_high: float | None
     """
@@ -1166,19 +1166,19 @@ class Model(Reply):
     """
     reason: str
     """
-    Why, in a sentence; empty or null where there is nothing to explain.
+    The reason, in a sentence; empty or null if there is none to give.
     """
     version: str
     """
-    The version; empty where there is none.
+    The version; empty if there is none.
     """
     created_at: AwareDatetime | None
     """
-    When the version was trained, RFC 3339, UTC; null where there is none.
+    When the version was trained, RFC 3339, UTC; null if there is none.
     """
     max_horizon_days: int
     """
-    The longest horizon in days; 0 where the model has none.
+    The longest horizon in days; 0 if the model has none.
     """
     min_history_days: int
     """
@@ -1190,7 +1190,7 @@ class Model(Reply):
     """
     record: Record | None
     """
-    What was measured out of sample before the version was served.
+    The out-of-sample accuracy, measured before the version was served.
     """
     variants: list[Variant]
     """
@@ -1198,7 +1198,7 @@ class Model(Reply):
     """
     max_horizon_hours: int | None = 0
     """
-    The longest horizon in hours; 0 where it has none.
+    The longest horizon in hours; 0 if it has none.
     """
 
 
@@ -1232,7 +1232,7 @@ class Ohlc(Reply):
     """
     reason: str | None
     """
-    Why it is stale or substituted; null where it is neither.
+    Why it is stale or substituted; null if it is neither.
     """
     id: str
     """
@@ -1294,7 +1294,7 @@ class Point(Reply):
     """
     price: float
     """
-    The median.
+    The median of the price, in vs_currency.
     """
     intervals: dict[str, Bounds]
     """
@@ -1302,28 +1302,28 @@ class Point(Reply):
     """
     quantiles: dict[str, float]
     """
-    By probability.
+    Quantiles of the price by probability.
     """
     probability_of_rise: float | None
     """
-    The chance that the close is above last_price.
+    The probability that the close is above last_price.
     """
     volatility: Volatility | None
     """
-    The forecast of volatility; null where there is none.
+    The forecast of volatility; null if there is none.
     """
 
 
 class Portfolio(Reply):
-    """The loss distribution of holdings that do not change."""
+    """The loss distribution of holdings that stay constant over the horizon."""
 
     basis: ForecastScenarioBasis | None
     """
-    Where the scenarios come from.
+    The model, the past days and the accuracy that the answer is based on.
     """
     errors: list[ItemError]
     """
-    Coins that are part of no figure, and why.
+    Coins that are not included in any figure, and why.
     """
     vs_currency: str
     """
@@ -1351,7 +1351,7 @@ class Portfolio(Reply):
     """
     diversification_percent: float | None
     """
-    How far the expected shortfall lies below the sum of the coins' own.
+    How far the expected shortfall lies below the sum of the coins' own, in %.
     """
     worst: list[ForecastWorstScenario]
     """
@@ -1359,12 +1359,12 @@ class Portfolio(Reply):
     """
     holdings: list[ForecastPricedHolding]
     """
-    The holdings that are part of the figures, with their prices.
+    The holdings that are included in the figures, with their prices.
     """
 
 
 class Price(Reply):
-    """One coin in one currency."""
+    """The price of one coin in one currency."""
 
     as_of: Annotated[AwareDatetime | None, Field(examples=["2026-11-21T00:00:00Z"])]
     """
@@ -1384,7 +1384,7 @@ class Price(Reply):
     """
     reason: str | None
     """
-    Why it is stale or substituted; null where it is neither.
+    Why it is stale or substituted; null if it is neither.
     """
     id: str
     """
@@ -1458,11 +1458,11 @@ class ProblemDocument(Reply):
     """
     field: str | None = None
     """
-    The parameter at fault.
+    The invalid parameter.
     """
     allowed: str | None = None
     """
-    What may be given instead.
+    The allowed values.
     """
     suggestions: list[str] | None = None
     """
@@ -1470,11 +1470,11 @@ class ProblemDocument(Reply):
     """
     retry_after_seconds: int | None = None
     """
-    As Retry-After.
+    The value of Retry-After.
     """
     errors: list[dict[str, Any]] | None = None
     """
-    Everything that is wrong, one entry each.
+    All errors, one entry each.
     """
 
 
@@ -1495,7 +1495,7 @@ class Quality(Reply):
     """
     duplicate_points: int
     """
-    Points that came more than once.
+    Points that the source sent more than once.
     """
     quarantined_points: int
     """
@@ -1503,16 +1503,16 @@ class Quality(Reply):
     """
     last_good_date: date_aliased | None
     """
-    The newest day that is in order; null where unknown.
+    The newest day without defects; null if unknown.
     """
     notes: list[str]
     """
-    What was found, in plain sentences, newest first.
+    Findings in sentences, newest first.
     """
 
 
 class Ready(Reply):
-    """Readiness: everything that a forecast needs is available."""
+    """The gateway is ready: forecasts can be served."""
 
     status: Literal["ready"]
     """
@@ -1520,16 +1520,16 @@ class Ready(Reply):
     """
     checks: list[Check]
     """
-    What must hold, one entry each.
+    The conditions of readiness, one entry each.
     """
 
 
 class Record(Reply):
-    """Evaluation of the version before it was served."""
+    """Out-of-sample accuracy of the version, measured before it was served."""
 
     measured_at: AwareDatetime | None
     """
-    When the record was measured, RFC 3339, UTC.
+    When the accuracy was measured, RFC 3339, UTC.
     """
     test_coins: list[str]
     """
@@ -1545,23 +1545,23 @@ class Record(Reply):
     """
     horizons: list[HorizonRecord]
     """
-    The record of each horizon.
+    The accuracy at each horizon.
     """
 
 
 class Sample(Reply):
-    """Means over one span of time, and the worst value where the extreme matters.
+    """Means over one span of time; for latencies, errors, CPU and memory the highest value.
 
     With several workers the gateway's own figures are those of the worker that wrote last.
     """
 
     at: AwareDatetime
     """
-    The last reading, RFC 3339, UTC.
+    The time of the last reading in the span, RFC 3339, UTC.
     """
     samples: int
     """
-    Readings in this span.
+    Readings in the span.
     """
     requests_per_second: float | None
     """
@@ -1597,16 +1597,16 @@ class Sample(Reply):
     """
     statuses: dict[str, Literal["ok", "degraded", "down"]]
     """
-    The worst status of each part within the span.
+    The worst status of each component within the span.
     """
 
 
 class Scenarios(Reply):
-    """Joint price paths whose distributions are the forecasts."""
+    """Joint price paths, distributed on each day as the forecasts."""
 
     basis: ForecastScenarioBasis
     """
-    Where the scenarios come from.
+    The model, the past days and the accuracy that the paths are based on.
     """
     days: int
     """
@@ -1618,7 +1618,7 @@ class Scenarios(Reply):
     """
     origin_dates: list[date_aliased]
     """
-    The past day from which each path takes its moves.
+    The past day whose moves, and those of the following days, each path repeats.
     """
     coins: list[CoinPaths]
     """
@@ -1626,20 +1626,20 @@ class Scenarios(Reply):
     """
     errors: list[ItemError]
     """
-    Coins that are part of no figure, and why.
+    Coins that are not included in any figure, and why.
     """
 
 
 class Touch(Reply):
-    """The chance that each coin touches each level, by day."""
+    """The probability that each coin touches each level, by day."""
 
     basis: ForecastScenarioBasis | None
     """
-    Where the scenarios come from.
+    The model, the past days and the accuracy that the answer is based on.
     """
     errors: list[ItemError]
     """
-    Coins that are part of no figure, and why.
+    Coins that are not included in any figure, and why.
     """
     coins: list[ForecastCoinTouch]
     """
@@ -1660,11 +1660,11 @@ class TrainingAliasTable(Reply):
     """
     production_version: str
     """
-    The version that the alias production names; empty where there is none.
+    The version that the alias production names; empty if there is none.
     """
     challenger_version: str
     """
-    The version that the alias challenger names; empty where there is none.
+    The version that the alias challenger names; empty if there is none.
     """
     challenger_share: float | None
     """
@@ -1672,7 +1672,7 @@ class TrainingAliasTable(Reply):
     """
     shadow_version: str
     """
-    The version that the alias shadow names; empty where there is none.
+    The version that the alias shadow names; empty if there is none.
     """
 
 
@@ -1685,7 +1685,7 @@ class TrainingAuditEntry(Reply):
     """
     requested_by: str
     """
-    Who requested it: the name of the API key, cli, schedule or drift.
+    The origin of the request: the name of an API key, cli, schedule or drift.
     """
     model: str
     """
@@ -1701,15 +1701,15 @@ class TrainingAuditEntry(Reply):
     """
     from_version: str
     """
-    The version before, or the one whose lineage is retrained; may be empty.
+    The previous version, or the one whose training is repeated; may be empty.
     """
     to_version: str
     """
-    The version after the change; empty where there is none.
+    The version after the change; empty if there is none.
     """
     reason: str
     """
-    Why, in a sentence; empty or null where there is nothing to explain.
+    The reason, in a sentence; empty or null if there is none to give.
     """
     revision: int
     """
@@ -1717,7 +1717,7 @@ class TrainingAuditEntry(Reply):
     """
     forced: bool
     """
-    Whether the promotion gate was overruled.
+    Whether the version was promoted although it failed the promotion gate.
     """
 
 
@@ -1773,11 +1773,11 @@ class TrainingEvaluatedRecord(Reply):
     """
     version: str
     """
-    The version; empty where there is none.
+    The version; empty if there is none.
     """
     record: ForecastRecord | None
     """
-    What was measured out of sample before the version was served.
+    The out-of-sample accuracy, measured before the version was served.
     """
 
 
@@ -1786,11 +1786,11 @@ class TrainingGetAccuracyResponse(Reply):
 
     live: list[TrainingLiveRecord]
     """
-    The record of forecasts that were served, once their day had come.
+    The accuracy of served forecasts whose outcome is known.
     """
     evaluated: list[TrainingEvaluatedRecord]
     """
-    The evaluation's record of the production versions.
+    The out-of-sample accuracy of the production versions.
     """
     tests: list[TrainingVariantTest]
     """
@@ -1802,7 +1802,7 @@ class TrainingGetAccuracyResponse(Reply):
     """
     by_origin_hour: list[TrainingLiveRecord]
     """
-    The same record by the hour of the day that the forecasts start from.
+    The accuracy by the hour of the day that the forecasts start from.
     """
     risk: list[ForecastLiveRiskRecord]
     """
@@ -1837,7 +1837,7 @@ class TrainingJob(Reply):
     """
     spec: TrainingTrainingSpec | None
     """
-    What the job trains.
+    The specification of the job.
     """
     state: Literal["unspecified", "queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
     """
@@ -1845,11 +1845,11 @@ class TrainingJob(Reply):
     """
     progress: float | None
     """
-    How much is done, 0 to 1.
+    The share that is done, 0 to 1.
     """
     stage: str
     """
-    What the job does now, in a few words.
+    The current step of the job, in a few words.
     """
     submitted_at: AwareDatetime | None
     """
@@ -1857,11 +1857,11 @@ class TrainingJob(Reply):
     """
     started_at: AwareDatetime | None
     """
-    When the job was started, RFC 3339, UTC; null while it waits.
+    When the job was started, RFC 3339, UTC; null while it is queued.
     """
     finished_at: AwareDatetime | None
     """
-    When the job ended, RFC 3339, UTC; null while it has not.
+    When the job ended, RFC 3339, UTC; null until then.
     """
     remaining_seconds: float | None
     """
@@ -1869,23 +1869,23 @@ class TrainingJob(Reply):
     """
     version: str
     """
-    The version; empty where there is none.
+    The version; empty if there is none.
     """
     error: str
     """
-    Why it failed, in a sentence; empty where it did not.
+    Why it failed, in a sentence; empty if it did not.
     """
     requested_by: str
     """
-    Who requested it: the name of the API key, cli, schedule or drift.
+    The origin of the request: the name of an API key, cli, schedule or drift.
     """
     promotion: str
     """
-    Whether production was moved, and why or why not.
+    Whether production was set to the version, and why or why not.
     """
     attempt: int
     """
-    How many restarts of the worker the job has outlived.
+    How often the job was started again after a restart of the worker.
     """
 
 
@@ -1906,7 +1906,7 @@ class TrainingLedgerStatus(Reply):
     """
     lag_seconds: float | None
     """
-    Age of the oldest entry that waits, in seconds.
+    Age of the oldest entry that waits to be written, in seconds.
     """
     open_risk_statements: int
     """
@@ -1966,7 +1966,7 @@ class TrainingLiveRecord(Reply):
     """
     version: str
     """
-    The version; empty where there is none.
+    The version; empty if there is none.
     """
     id: str
     """
@@ -1978,7 +1978,7 @@ class TrainingLiveRecord(Reply):
     """
     horizon: ForecastHorizonRecord | None
     """
-    The record of one horizon.
+    The accuracy at one horizon.
     """
     origin_hour: int | None
     """
@@ -2007,7 +2007,7 @@ class TrainingLoggedForecast(Reply):
     """
     version: str
     """
-    The version; empty where there is none.
+    The version; empty if there is none.
     """
     variant: str
     """
@@ -2051,7 +2051,7 @@ class TrainingLoggedForecast(Reply):
     """
     outcome: float | None
     """
-    The price that came, in vs_currency; null while it is unknown.
+    The actual price, in vs_currency; null until it is known.
     """
     crps: float | None
     """
@@ -2063,7 +2063,7 @@ class TrainingLoggedForecast(Reply):
     """
     served_by: str
     """
-    What answered: a model, or last_price where no model could.
+    The model that made the forecast; last_price if no model could.
     """
 
 
@@ -2076,11 +2076,11 @@ class TrainingModelVersion(Reply):
     """
     version: str
     """
-    The version; empty where there is none.
+    The version; empty if there is none.
     """
     created_at: AwareDatetime | None
     """
-    When the version was trained, RFC 3339, UTC; null where there is none.
+    When the version was trained, RFC 3339, UTC; null if there is none.
     """
     aliases: list[str]
     """
@@ -2116,11 +2116,11 @@ class TrainingModelVersion(Reply):
     """
     parent_version: str
     """
-    The version whose lineage was retrained; empty where there is none.
+    The version whose training was repeated; empty if there is none.
     """
     record: ForecastRecord | None
     """
-    What was measured out of sample before the version was served.
+    The out-of-sample accuracy, measured before the version was served.
     """
     size_bytes: int
     """
@@ -2137,11 +2137,11 @@ class TrainingPairedTest(Reply):
     """
     loss: str
     """
-    What is compared: crps or absolute_error.
+    The loss that is compared: crps or absolute_error.
     """
     forecasts: int
     """
-    Forecasts: each of them, or how many were compared.
+    The forecasts, or the number of scored ones.
     """
     mean_loss_a: float | None
     """
@@ -2153,11 +2153,11 @@ class TrainingPairedTest(Reply):
     """
     statistic: float | None
     """
-    The test statistic; positive where the second version is better.
+    The test statistic; positive if the second version is better.
     """
     p_value: float | None
     """
-    The probability of so large a difference where both versions are equally good.
+    The probability of a difference at least as large if both versions are equally good.
     """
     horizon_hours: int
     """
@@ -2183,7 +2183,7 @@ class TrainingRetireVersionResponse(Reply):
 
     version: TrainingModelVersion | None
     """
-    The version; empty where there is none.
+    The version; empty if there is none.
     """
 
 
@@ -2222,15 +2222,15 @@ class TrainingTrainingSpec(Reply):
     """
     tune_trials: int
     """
-    Trials of the tuner; 0 takes the configured parameters.
+    Trials of the hyperparameter search; 0 uses the configured parameters.
     """
     promote_if_better: bool
     """
-    Whether production moves to the new version where the promotion gate allows it.
+    Whether the new version is promoted to production if it passes the promotion gate.
     """
     from_version: str
     """
-    The version before, or the one whose lineage is retrained; may be empty.
+    The previous version, or the one whose training is repeated; may be empty.
     """
 
 
@@ -2255,7 +2255,7 @@ class TrainingVariantTest(Reply):
     """
     e_value: float | None
     """
-    Evidence against equal quality; above 20 the better version is named at the 5 % level.
+    Evidence against equal quality; above 20 the versions differ at the 5 % level.
     """
     better: str
     """
@@ -2263,7 +2263,7 @@ class TrainingVariantTest(Reply):
     """
     from_date: Day
     """
-    The first day that counts, YYYY-MM-DD.
+    The first day included, YYYY-MM-DD.
     """
 
 
@@ -2314,11 +2314,11 @@ class UsageDay(Reply):
     """
     rows: int
     """
-    Rows of tables and items of the lists in replies; event streams count as none.
+    Items of the lists in the replies; streams and files have none.
     """
     bytes: int
     """
-    Bytes of the bodies that were sent, as compressed.
+    Bytes of the response bodies as sent, after compression.
     """
 
 
@@ -2332,7 +2332,7 @@ class UsageReport(Reply):
 
 
 class Variant(Reply):
-    """A version beside production."""
+    """A version that an alias other than production names."""
 
     alias: str
     """
@@ -2340,7 +2340,7 @@ class Variant(Reply):
     """
     version: str
     """
-    The version; empty where there is none.
+    The version; empty if there is none.
     """
     share: float
     """
@@ -2357,9 +2357,9 @@ class Volatility(Reply):
     """
     trailing_annualised_percent: float | None
     """
-    Realised volatility of the trailing span, scaled to 365 days.
+    Realised volatility of the trailing span, scaled to 365 days, percent.
     """
     probability_of_increase: float | None
     """
-    The chance that realised volatility will exceed the trailing one, 0 to 1.
+    The probability that realised volatility will exceed the trailing one.
     """

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from coincast_chassis.clock import ManualClock
 from coincast_gateway.edge.request_metrics import percentile
-from coincast_gateway.health.trends import TrendStore, gaps, merged
+from coincast_gateway.health.trends import TrendStore, gaps, merge_samples
 
 
 def sample(at: float, **values: Any) -> dict[str, Any]:
@@ -36,7 +36,7 @@ async def test_samples_are_thinned_and_a_silence_is_a_gap() -> None:
 def test_merging_takes_the_mean_or_the_worst() -> None:
     first = sample(1, p50_ms=1.0, p99_ms=5.0, cpu_percent=None)
     second = {"at": 2, "statuses": {"gateway": "down"}, "p50_ms": 3.0, "p99_ms": 1.0, "cpu_percent": None}
-    whole = merged([first, second])
+    whole = merge_samples([first, second])
     assert (whole["p50_ms"], whole["p99_ms"], whole["cpu_percent"]) == (2.0, 5.0, None)
     assert whole["statuses"] == {"gateway": "down"}
     assert whole["samples"] == 2

@@ -12,7 +12,7 @@ from coincast_gateway.schemas.requests.market import AsOfMoment, LastMoment, Mom
 
 ExportFormat = Annotated[
     Literal["parquet", "arrow", "csv"] | None,
-    Field(description="The format of the file, in place of the Accept header; Parquet where neither says."),
+    Field(description="The format of the file. It overrides the Accept header; without both it is Parquet."),
 ]
 
 
@@ -25,18 +25,18 @@ class HistoriesExportQuery(RequestQuery):
         int, Field(ge=1, le=10_000, description="Closed UTC days, newest last."), PlainInteger
     ] = 1825
     interval: Annotated[
-        Literal["1d", "1h"], Field(description="Daily candles, or hourly ones where they are kept.")
+        Literal["1d", "1h"], Field(description="Daily candles, or hourly ones where they are stored.")
     ] = "1d"
     from_: Annotated[
         Moment | None,
-        Field(alias="from", description="First day or moment, inclusive; takes the place of `days`."),
+        Field(alias="from", description="First day or moment, inclusive; it replaces `days`."),
     ] = None
     to: Annotated[
         LastMoment | None,
         Field(description="Last day or moment, inclusive; without `from`, `days` count back from it."),
     ] = None
     as_of: Annotated[
-        AsOfMoment | None, Field(description="Give what was known at this moment, as for one history.")
+        AsOfMoment | None, Field(description="Return what was known at this moment, as for one history.")
     ] = None
     format: ExportFormat = None
 
@@ -44,12 +44,18 @@ class HistoriesExportQuery(RequestQuery):
 class LedgerExportQuery(RequestQuery):
     """Forecasts as they were served."""
 
-    ids: CoinIds | None = Field(None, description="Only these coins; all where not given.")
+    ids: CoinIds | None = Field(None, description="Only these coins; by default all.")
     model: LoggedModel = ""
     from_: Annotated[
-        CalendarDay | None, Field(alias="from", description="First day whose close a forecast starts from.")
+        CalendarDay | None,
+        Field(
+            alias="from", description="Only forecasts that start from the close of this day or a later one."
+        ),
     ] = None
-    to: Annotated[CalendarDay | None, Field(description="Last such day.")] = None
+    to: Annotated[
+        CalendarDay | None,
+        Field(description="Only forecasts that start from the close of this day or an earlier one."),
+    ] = None
     horizon: LoggedDays = 0
     hours: LoggedHours = 0
     format: ExportFormat = None

@@ -24,7 +24,7 @@ from coincast_gateway.schemas.fields import (
 ModelName = Literal["auto", "lightgbm", "lstm", "ml_ensemble", "technical"]
 Days = Annotated[
     int,
-    Field(ge=1, le=30, description="The longest horizon; every day up to it is answered.", examples=[7]),
+    Field(ge=1, le=30, description="The longest horizon; every day up to it is forecast.", examples=[7]),
     PlainInteger,
 ]
 Hours = Annotated[
@@ -32,7 +32,7 @@ Hours = Annotated[
     Field(
         ge=1,
         le=48,
-        description="The longest horizon in hours, in place of days. Every hour up to it is answered, "
+        description="The longest horizon in hours, which replaces days. Every hour up to it is forecast, "
         "from the newest closed hour.",
         examples=[24],
     ),
@@ -42,12 +42,12 @@ Hours = Annotated[
 RequestedModel = Annotated[
     ModelName,
     ModelSpelling,
-    Field(description="Which model answers; auto takes the one with the best recent record."),
+    Field(description="The model; auto selects the one with the best recent accuracy."),
 ]
 
 
 def _calendar_day(value: Any) -> Any:
-    """Reject numbers, which pydantic would read as seconds since 1970; leave the rest to it."""
+    """Reject text that is not YYYY-MM-DD, since pydantic would read numbers as seconds since 1970."""
     if isinstance(value, str) and not CALENDAR_DAY.fullmatch(value):
         raise PydanticCustomError("calendar_day", "Give a day as YYYY-MM-DD, such as 2026-01-31")
     return value
@@ -57,12 +57,12 @@ CALENDAR_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 CalendarDay = Annotated[date, BeforeValidator(_calendar_day)]
 
 
-# Nothing is known before, and nothing has closed after; moments further away do not fit some computations.
+# Bounds of past moments: no data is as old or as new, and computations with more distant moments overflow.
 FIRST_MOMENT, LAST_MOMENT = datetime(1971, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def _past_moment(value: Any) -> Any:
-    """Return the close of a day, and of a moment the newest hour that had ended then."""
+    """Return the close of a given day, or the newest full hour that had ended at a given moment."""
     if not isinstance(value, str) or "T" not in value.upper():
         text = _calendar_day(value)
         try:
@@ -93,9 +93,9 @@ PastMoment = Annotated[
     WithJsonSchema(
         {
             "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
-            "description": "Answer as of the close of this past UTC day, or as of the newest hour that had "
-            "ended at this moment: the forecast that was served then, or, where none was, one made from what "
-            "was known then (`reconstructed: true`).",
+            "description": "Return the forecast as of the close of this past UTC day, or as of the newest "
+            "hour that had ended at this moment. It is the forecast that was served then; if there is none, "
+            "it is made from what was known then (`reconstructed: true`).",
             "examples": ["2025-08-15"],
         }
     ),
@@ -112,8 +112,8 @@ class ForecastsQuery(TableQuery):
         Literal["auto", "lightgbm", "lstm", "ml_ensemble", "technical", "intraday"],
         ModelSpelling,
         Field(
-            description="Which model answers; auto takes the one with the best recent record. intraday "
-            "answers hours, the others days."
+            description="The model; auto selects the one with the best recent accuracy. intraday forecasts "
+            "hours, the others days."
         ),
     ] = "auto"
     vs_currency: Currency = "usd"
@@ -132,7 +132,9 @@ class ExplainQuery(RenamedQuery):
     model: RequestedModel = "auto"
     vs_currency: Currency = "usd"
     features: Annotated[
-        int, Field(ge=1, le=20, description="How many of the most telling features."), PlainInteger
+        int,
+        Field(ge=1, le=20, description="Number of features, those with the largest contributions."),
+        PlainInteger,
     ] = 10
 
 
@@ -141,7 +143,7 @@ LoggedDays = Annotated[
 ]
 LoggedHours = Annotated[
     int,
-    Field(ge=0, le=48, description="Only this horizon in hours, in place of `horizon`; 0 for all."),
+    Field(ge=0, le=48, description="Only this horizon in hours, which replaces `horizon`; 0 for all."),
     PlainInteger,
 ]
 LoggedModel = Annotated[
@@ -154,12 +156,20 @@ LoggedModel = Annotated[
 class LedgerQuery(TableQuery):
     """Forecasts as they were served."""
 
-    ids: CoinIds | None = Field(None, description="Only these coins; all where not given.")
+    ids: CoinIds | None = Field(None, description="Only these coins; by default all.")
     model: LoggedModel = ""
     from_: Annotated[
-        CalendarDay | None, Field(alias="from", description="First day whose close a forecast starts from.")
+        CalendarDay | None,
+        Field(
+            alias="from", description="Only forecasts that start from the close of this day or a later one."
+        ),
     ] = None
-    to: Annotated[CalendarDay | None, Field(description="Last such day.")] = None
+    to: Annotated[
+        CalendarDay | None,
+        Field(description="Only forecasts that start from the close of this day or an earlier one."),
+    ] = None
     horizon: LoggedDays = 0
     hours: LoggedHours = 0
-    limit: Annotated[int, Field(ge=1, le=10_000, description="Forecasts at most."), PlainInteger] = 1000
+    limit: Annotated[
+        int, Field(ge=1, le=10_000, description="The most forecasts to return."), PlainInteger
+    ] = 1000

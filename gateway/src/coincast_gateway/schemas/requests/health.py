@@ -9,7 +9,7 @@ from pydantic import Field
 from coincast_gateway.schemas.fields import PlainInteger, RequestQuery
 
 ComponentName = Annotated[
-    Literal["gateway", "market-data", "forecast", "training", "redis"], Field(description="Which part.")
+    Literal["gateway", "market-data", "forecast", "training", "redis"], Field(description="The component.")
 ]
 
 
@@ -17,5 +17,5 @@ class TrendsQuery(RequestQuery):
     """Query of the trends: their time span."""
 
     hours: Annotated[
-        int, Field(ge=1, le=168, description="Hours, up to a week.", examples=[24]), PlainInteger
+        int, Field(ge=1, le=168, description="Hours back, up to a week.", examples=[24]), PlainInteger
     ] = 24

@@ -30,38 +30,38 @@ class MarketsQuery(TableQuery):
 
     vs_currency: Currency = "usd"
     ids: CoinIds | None = Field(None, description="Only these coins, at most 250.", examples=["bitcoin"])
-    page: Annotated[int, Field(ge=1, le=1000, description="Page, from 1."), PlainInteger] = 1
-    per_page: Annotated[int, Field(ge=1, le=250, description="Coins to a page."), PlainInteger] = 100
+    page: Annotated[int, Field(ge=1, le=1000, description="The page; the first one is 1."), PlainInteger] = 1
+    per_page: Annotated[int, Field(ge=1, le=250, description="Coins on a page."), PlainInteger] = 100
 
 
 class CoinsQuery(RequestQuery):
-    """The catalogue, whole or searched."""
+    """A page of the catalogue, or of the coins that match a search."""
 
     query: Annotated[
         str,
         Field(
             max_length=100,
-            description="Words to look for in id, symbol and name; empty lists all.",
+            description="Text to search for in id, symbol and name; empty lists all coins.",
             examples=["bit"],
         ),
     ] = ""
-    limit: Annotated[int, Field(ge=1, le=1000, description="Coins to a page."), PlainInteger] = 100
+    limit: Annotated[int, Field(ge=1, le=1000, description="Coins on a page."), PlainInteger] = 100
     page_token: Annotated[
         str,
         Field(
-            max_length=200, pattern=r"^[A-Za-z0-9_=\-]*$", description="next_page_token of the page before."
+            max_length=200, pattern=r"^[A-Za-z0-9_=\-]*$", description="next_page_token of the previous page."
         ),
     ] = ""
 
 
-# The last point of a day comes some minutes after its close; from then on market-data counts the day.
+# The last point of a day arrives some minutes after its close. From then on market-data counts the day as closed.
 SETTLING = dt.timedelta(minutes=35)
-# Bitcoin's first block is of 2009; no candle is older.
+# Bitcoin's first block was mined in 2009, so no candle is older.
 FIRST_YEAR, LAST_YEAR = 2009, 2200
 
 
 def _moment(value: Any) -> Any:
-    """Return a date as the midnight that begins it, in UTC; a moment without a zone is taken as UTC."""
+    """Parse a day, which means its first midnight in UTC, or a moment, which is UTC if it has no zone."""
     if not isinstance(value, str):
         return value
     # A plus sign in a query string arrives as a space.
@@ -78,7 +78,7 @@ def _moment(value: Any) -> Any:
 
 
 def _last_moment(value: Any) -> Any:
-    """Return a moment; a date alone means the end of that day."""
+    """Parse a moment, or a day, which means its last microsecond."""
     moment = _moment(value)
     whole_day = isinstance(value, str) and len(value.strip()) == len("2026-01-31")
     return moment + dt.timedelta(days=1, microseconds=-1) if whole_day else moment
@@ -115,11 +115,11 @@ class HistoryQuery(TableQuery):
         int, Field(ge=1, le=10_000, description="Closed UTC days, newest last.", examples=[30]), PlainInteger
     ] = 30
     interval: Annotated[
-        Literal["1d", "1h"], Field(description="Daily candles, or hourly ones where they are kept.")
+        Literal["1d", "1h"], Field(description="Daily candles, or hourly ones where they are stored.")
     ] = "1d"
     from_: Annotated[
         Moment | None,
-        Field(alias="from", description="First day or moment, inclusive; takes the place of `days`."),
+        Field(alias="from", description="First day or moment, inclusive; it replaces `days`."),
     ] = None
     to: Annotated[
         LastMoment | None,
@@ -128,9 +128,9 @@ class HistoryQuery(TableQuery):
     as_of: Annotated[
         AsOfMoment | None,
         Field(
-            description="Answer with what was known at this moment: days, hours and restatements that came "
-            "later are left out. A day alone means once its close was known, 00:35 UTC of the next day, as "
-            "for forecasts; `known_at` of the reply names the moment."
+            description="Return what was known at this moment: days, hours and restatements that arrived "
+            "later are left out. A day alone means the moment when its close was known, 00:35 UTC of the next "
+            "day, as for forecasts; `known_at` of the reply states the moment."
         ),
     ] = None
 
@@ -146,6 +146,6 @@ class OhlcQuery(TableQuery):
 
 
 class QualityQuery(RequestQuery):
-    """The currency of the history."""
+    """Query of the known defects in a history: its currency."""
 
     vs_currency: Currency = "usd"

@@ -27,7 +27,7 @@ MAX_SIZE = 1e15
 # Values of one scenario reply: coins x days x paths.
 MAX_VALUES = 200_000
 _LEVEL = re.compile(r"([+-]?[0-9]{1,15}(?:\.[0-9]{1,12})?(?:[eE][+-]?[0-9]{1,2})?)(%?)")
-# A level as OpenAPI states it: a price above 0, or a move above -100 % that ends in a percent sign.
+# The pattern of a level in OpenAPI: a price above 0, or a move above -100 % that ends with a percent sign.
 _PRICE_PATTERN = r"(0\.[0-9]{0,11}[1-9]|[1-9][0-9]{0,14}(\.[0-9]{1,12})?)"
 _MOVE_PATTERN = r"([+]?[0-9]{1,5}|-[0-9]{1,2})(\.[0-9]{1,12})?%"
 _LEVEL_PATTERN = rf"({_PRICE_PATTERN}|{_MOVE_PATTERN})"
@@ -39,7 +39,7 @@ RiskDays = Annotated[
 
 
 def _touch_levels(value: Any) -> Any:
-    """Return (kind, number) of each level: a price, or a move in percent that ends in a percent sign."""
+    """Return (kind, number) of each level; the kind is `price`, or `percent` if it has a percent sign."""
     value = join_repeated(value)
     if not isinstance(value, str):
         return value
@@ -75,7 +75,7 @@ TouchLevels = Annotated[
 
 
 class TouchQuery(TableQuery):
-    """The chance that prices touch levels."""
+    """Query of the probabilities that prices touch levels."""
 
     ids: Annotated[CoinIds, Field(examples=["bitcoin,ethereum"])]
     level: TouchLevels
@@ -94,8 +94,8 @@ class ScenariosQuery(TableQuery):
         Field(
             ge=1,
             le=1000,
-            description="How many paths, spread evenly over the past days they come from. Coins x days x "
-            f"paths may be at most {MAX_VALUES:,}.",
+            description="Number of paths, whose past start days are spread evenly. Coins x days x paths may "
+            f"be at most {MAX_VALUES:,}.",
             examples=[20],
         ),
         PlainInteger,
@@ -108,7 +108,10 @@ Size = Annotated[float | None, Field(ge=-MAX_SIZE, le=MAX_SIZE, strict=False)]
 
 
 def _describe_one_size(schema: JsonDict) -> None:
-    """Describe what `check_size` verifies as two whole shapes, of which generated clients make two types."""
+    """Describe a holding as one of two schemas, by amount or by value, as `check_size` requires.
+
+    Generated clients get two types, each with exactly one size.
+    """
     properties = cast("dict[str, JsonDict]", schema.pop("properties"))
     for name in ("required", "additionalProperties", "type"):
         schema.pop(name, None)
@@ -116,7 +119,7 @@ def _describe_one_size(schema: JsonDict) -> None:
         {
             "title": title,
             "type": "object",
-            "description": f"What is held of one coin, as {words}.",
+            "description": f"A holding of one coin, as {words}.",
             "additionalProperties": False,
             "required": ["id", given],
             "properties": {
@@ -129,7 +132,7 @@ def _describe_one_size(schema: JsonDict) -> None:
                     "maximum": MAX_SIZE,
                     "not": {"const": 0},
                 },
-                left_out: {"type": "null", "description": f"Left out where there is {given}."},
+                left_out: {"type": "null", "description": f"Absent or null, since {given} is given."},
             },
         }
         for title, given, left_out, words in (
@@ -140,7 +143,7 @@ def _describe_one_size(schema: JsonDict) -> None:
 
 
 class HoldingBody(Body):
-    """A holding of one coin: an amount of coins or a value in the currency; negative for short."""
+    """A holding of one coin: an amount of coins or a value in vs_currency; negative for a short position."""
 
     model_config = ConfigDict(json_schema_extra=_describe_one_size)
 
@@ -153,7 +156,7 @@ class HoldingBody(Body):
 
     @model_validator(mode="after")
     def check_size(self) -> HoldingBody:
-        """Raise where there is not exactly one size, other than 0."""
+        """Check that exactly one of amount and value is given, and that it is not 0."""
         sizes = [size for size in (self.amount, self.value) if size is not None]
         if len(sizes) != 1 or sizes[0] == 0:
             raise PydanticCustomError("holding_size", "Give either amount or value, other than 0")
@@ -168,7 +171,7 @@ class PortfolioBody(Body):
         Field(
             min_length=1,
             max_length=MAX_HOLDINGS,
-            description="What is held, one entry per coin.",
+            description="The holdings, one entry per coin.",
             examples=[[{"id": "bitcoin", "value": 6000}, {"id": "ethereum", "amount": -1}]],
         ),
     ]

@@ -1,4 +1,4 @@
-"""Requests for training jobs, the model registry and the live record."""
+"""Requests for training jobs, the model registry and live accuracy."""
 
 from __future__ import annotations
 
@@ -21,13 +21,21 @@ OptionalModel = Annotated[
     ModelSpelling,
     Field(description="Empty means every model."),
 ]
-JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,64}$", description="As submitting it gave it.")]
+JobId = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_\-]{1,64}$", description="The id that submitting the job returned.")
+]
 VERSION = r"^[A-Za-z0-9_.\-]{1,64}$"
 Version = Annotated[str, Field(pattern=VERSION, description="A version.", examples=["v000001"])]
 Model = Annotated[Trainable, Field(description="A model that has versions.")]
-Reason = Annotated[str, Field(max_length=500, description="Why; it is kept in the audit.")]
+Reason = Annotated[str, Field(max_length=500, description="The reason, which is written to the audit log.")]
 Revision = Annotated[
-    int | None, Field(ge=0, le=2**53, description="The one you saw; a later one conflicts."), WholeNumber
+    int | None,
+    Field(
+        ge=0,
+        le=2**53,
+        description="The revision that you read; if the aliases have changed since, the reply is a conflict.",
+    ),
+    WholeNumber,
 ]
 
 
@@ -47,7 +55,11 @@ class AccuracyQuery(RenamedQuery, TableQuery):
     ] = ""
     days: Annotated[
         int,
-        Field(ge=1, le=365, description="Days of the record. Tests of variants keep their own start."),
+        Field(
+            ge=1,
+            le=365,
+            description="Days back. Tests of variants ignore it, since they count from their own start.",
+        ),
         PlainInteger,
     ] = 30
 
@@ -56,13 +68,17 @@ class JobsQuery(RequestQuery):
     """The latest jobs."""
 
     model: OptionalModel = ""
-    limit: Annotated[int, Field(ge=1, le=200, description="Jobs, newest first."), PlainInteger] = 50
+    limit: Annotated[
+        int, Field(ge=1, le=200, description="The most jobs to return, newest first."), PlainInteger
+    ] = 50
 
 
 class LogsQuery(RequestQuery):
     """The end of a job's log."""
 
-    tail: Annotated[int, Field(ge=1, le=10_000, description="Lines from the end."), PlainInteger] = 1000
+    tail: Annotated[
+        int, Field(ge=1, le=10_000, description="The most lines to return, from the end."), PlainInteger
+    ] = 1000
 
 
 class VersionsQuery(RequestQuery):
@@ -75,18 +91,20 @@ class CompareQuery(RequestQuery):
     """Two versions of one model."""
 
     a: Version
-    b: Annotated[str, Field(pattern=VERSION, description="Another.", examples=["v000002"])]
+    b: Annotated[str, Field(pattern=VERSION, description="The other version.", examples=["v000002"])]
 
 
 class AuditQuery(RequestQuery):
     """Query of the registry's audit log."""
 
     model: OptionalModel = ""
-    limit: Annotated[int, Field(ge=1, le=1000, description="Entries, newest first."), PlainInteger] = 100
+    limit: Annotated[
+        int, Field(ge=1, le=1000, description="The most entries to return, newest first."), PlainInteger
+    ] = 100
 
 
 class Body(BaseModel):
-    """The base of every body: unknown fields and other types are refused."""
+    """Base of all bodies: unknown fields and wrong types are rejected."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -103,14 +121,18 @@ class JobBody(Body):
         int, Field(ge=0, le=10_000, description="Days of history, from 90; 0 means all."), WholeNumber
     ] = 0
     tune_trials: Annotated[
-        int, Field(ge=0, le=200, description="Trials of the tuner; 0 tunes nothing."), WholeNumber
+        int,
+        Field(ge=0, le=200, description="Trials of the hyperparameter search; 0 skips it."),
+        WholeNumber,
     ] = 0
-    promote_if_better: Annotated[bool, Field(description="Promote where the gate allows it.")] = False
+    promote_if_better: Annotated[
+        bool, Field(description="Promote the version if it passes the promotion gate.")
+    ] = False
     from_version: Annotated[
         str,
         Field(
             pattern=r"^([A-Za-z0-9_.\-]{1,64})?$",
-            description="Retrain this lineage; empty trains on new data.",
+            description="Repeat the training of this version, from its lineage; empty trains on new data.",
         ),
     ] = ""
 
@@ -122,10 +144,12 @@ class PromoteBody(Body):
     """The version that an alias is set to."""
 
     version: Version
-    alias: Annotated[Alias, Field(description="Which alias.")] = "production"
-    share: Annotated[float, Field(ge=0, le=1, strict=False, description="Share of a challenger.")] = 0.0
+    alias: Annotated[Alias, Field(description="The alias.")] = "production"
+    share: Annotated[
+        float, Field(ge=0, le=1, strict=False, description="The share of traffic for a challenger, 0 to 1.")
+    ] = 0.0
     expected_revision: Revision = None
-    force: Annotated[bool, Field(description="Pass the gate in spite of its verdict.")] = False
+    force: Annotated[bool, Field(description="Promote even if the version fails the promotion gate.")] = False
     reason: Reason = ""
 
 
@@ -133,7 +157,10 @@ class RetireBody(Body):
     """A version to be removed from service."""
 
     version: Version
-    reason: Annotated[str, Field(min_length=1, max_length=500, description="Why; it is kept in the audit.")]
+    reason: Annotated[
+        str,
+        Field(min_length=1, max_length=500, description="The reason, which is written to the audit log."),
+    ]
 
 
 class CleanBody(Body):
@@ -141,7 +168,7 @@ class CleanBody(Body):
 
     keep: Annotated[
         int,
-        Field(ge=0, le=1000, description="Number of newest versions to keep; 0 takes the configured number."),
+        Field(ge=0, le=1000, description="Number of newest versions to keep; 0 means the configured number."),
         WholeNumber,
     ] = 0
 

@@ -1,4 +1,4 @@
-"""Shapes that replies share."""
+"""Base classes and parts of the response schemas."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ErrorWord = Literal[
 
 
 class ResponseModel(BaseModel):
-    """A reply, or a part of one: exactly these fields."""
+    """Base of replies and their parts; there are no further fields."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,18 +38,20 @@ class ProvenanceFields(ResponseModel):
     )
     source: Source = Field(description="Where the data comes from; `sandbox` is not market data.")
     stale: bool = Field(description="Whether the data is older than its fresh window.")
-    reason: str | None = Field(description="Why it is stale or substituted; null where it is neither.")
+    reason: str | None = Field(description="Why it is stale or substituted; null if it is neither.")
 
 
 class ItemError(ResponseModel):
-    """One item of a list that could not be served; the others are."""
+    """One item of a list that could not be served."""
 
     id: str = Field(description="The item as requested.")
     kind: ErrorWord
     message: str = Field(description="What is wrong, and how to fix it.")
-    field: str | None = Field(description="The field at fault; null where there is none.")
+    field: str | None = Field(description="The invalid field; null if the error is about none.")
     suggestions: list[str] = Field(description="Nearest known ids, best first.")
-    retry_after_seconds: float | None = Field(description="When a retry may help; null where it does not.")
+    retry_after_seconds: float | None = Field(
+        description="Seconds after which a retry may succeed; null if it will not."
+    )
 
 
 class ProblemDocument(BaseModel):
@@ -63,8 +65,8 @@ class ProblemDocument(BaseModel):
     detail: str = Field(description="What is wrong, and how to fix it.")
     instance: str = Field(description="The requested path.")
     request_id: str = Field(description="Identifies this request in the logs.")
-    field: str | None = Field(None, description="The parameter at fault.")
-    allowed: str | None = Field(None, description="What may be given instead.")
+    field: str | None = Field(None, description="The invalid parameter.")
+    allowed: str | None = Field(None, description="The allowed values.")
     suggestions: list[str] | None = Field(None, description="Nearest known names, best first.")
-    retry_after_seconds: int | None = Field(None, description="As Retry-After.")
-    errors: list[dict[str, Any]] | None = Field(None, description="Everything that is wrong, one entry each.")
+    retry_after_seconds: int | None = Field(None, description="The value of Retry-After.")
+    errors: list[dict[str, Any]] | None = Field(None, description="All errors, one entry each.")

@@ -1,4 +1,4 @@
-"""Shapes of forecasts, models and their record."""
+"""Responses about forecasts, models and their accuracy."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ class Point(ResponseModel):
     horizon_days: int = Field(description="0 for a horizon in hours.")
     horizon_hours: int | None = Field(None, description="The horizon in hours, if hours were requested.")
     closes_at: str | None = Field(None, description="The moment that is forecast, for a horizon in hours.")
-    price: float = Field(description="The median.")
+    price: float = Field(description="The median of the price, in vs_currency.")
     intervals: dict[str, Bounds] = Field(
         description="By level in percent: 80 means that 80 % of outcomes should fall inside."
     )
-    quantiles: dict[str, float] = Field(description="By probability.")
-    probability_of_rise: float | None = Field(description="The chance that the close is above last_price.")
+    quantiles: dict[str, float] = Field(description="Quantiles of the price by probability.")
+    probability_of_rise: float | None = Field(
+        description="The probability that the close is above last_price."
+    )
     volatility: Volatility | None
 
 
@@ -65,7 +67,7 @@ class HorizonRecord(ResponseModel):
 
 
 class Record(ResponseModel):
-    """Evaluation of the version before it was served."""
+    """Out-of-sample accuracy of the version, measured before it was served."""
 
     measured_at: str | None
     test_coins: list[str] = Field(description="The coins of the test.")
@@ -90,7 +92,7 @@ class Forecast(ResponseModel):
     id: str
     vs_currency: str
     as_of: str = Field(
-        description="What the forecast starts from: the close of the newest hour, or of the last whole day."
+        description="The start of the forecast: the close of the newest hour, or of the last whole day."
     )
     age_seconds: float = Field(
         description="Seconds from as_of to the sending of this reply, also where it comes from a cache."
@@ -98,12 +100,12 @@ class Forecast(ResponseModel):
     last_price: float
     model: str = Field(description="The requested model; auto is resolved.")
     version: str
-    served_by: str = Field(description="Who answered; last_price where no model could.")
+    served_by: str = Field(description="The model that made the forecast; last_price if no model could.")
     variant: str
     degraded: bool = Field(
         description="Whether another model than the requested one answered, or the data is stale or partial."
     )
-    reason: str | None = Field(description="Why it is degraded; null where it is not.")
+    reason: str | None = Field(description="Why it is degraded; null if it is not.")
     source: Source
     stale: bool
     points: list[Point]
@@ -115,15 +117,15 @@ class Forecast(ResponseModel):
     forecast_id: str
     reconstructed: bool = Field(
         False,
-        description="Whether this was made afterwards from what was known at as_of, and was not served then.",
+        description="Whether this forecast was not served at as_of, but made later from what was known then.",
     )
     hourly_version: str | None = Field(
         None,
-        description="The hourly version that moved a forecast of days to the newest hour; else null.",
+        description="The hourly version that moved a forecast of days to the newest hour; otherwise null.",
     )
     as_of_reason: str | None = Field(
         None,
-        description="Why a forecast of days starts from the last close and not from a later hour; else null.",
+        description="Why a forecast of days starts from the last close and not from a later hour, or null.",
     )
 
 
@@ -135,7 +137,7 @@ class Forecasts(ResponseModel):
 
 
 class Variant(ResponseModel):
-    """A version beside production."""
+    """A version that an alias other than production names."""
 
     alias: str
     version: str
@@ -151,12 +153,12 @@ class Model(ResponseModel):
     reason: str
     version: str
     created_at: str | None
-    max_horizon_days: int = Field(description="The longest horizon in days; 0 where the model has none.")
+    max_horizon_days: int = Field(description="The longest horizon in days; 0 if the model has none.")
     min_history_days: int
     trained_coins: list[str]
     record: Record | None
     variants: list[Variant]
-    max_horizon_hours: int = Field(0, description="The longest horizon in hours; 0 where it has none.")
+    max_horizon_hours: int = Field(0, description="The longest horizon in hours; 0 if it has none.")
 
 
 class Models(ResponseModel):
@@ -179,5 +181,5 @@ class ForecastLog(ResponseModel):
     """Forecasts as they were served, oldest first."""
 
     forecasts: list[LoggedForecast] = Field(description="One entry for each forecast and horizon.")  # type: ignore[valid-type]
-    truncated: bool = Field(description="Whether there are more than the limit.")
-    errors: list[ItemError] = Field(description="Ids that no coin can have.")
+    truncated: bool = Field(description="Whether the log has more entries than the limit.")
+    errors: list[ItemError] = Field(description="Errors of malformed ids.")

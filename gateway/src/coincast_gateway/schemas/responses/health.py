@@ -1,4 +1,4 @@
-"""Shapes of health replies."""
+"""Responses about health."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Live(ResponseModel):
     version: str
     upstream: str | None = Field(
         None,
-        description="Why CoinGecko cannot be had, as last known, with the remedy; null where it can.",
+        description="Why CoinGecko is unavailable, as last known, with the remedy; null if it is available.",
     )
 
 
@@ -29,7 +29,7 @@ class Check(ResponseModel):
 
 
 class Ready(ResponseModel):
-    """Readiness: everything that a forecast needs is available."""
+    """The gateway is ready: forecasts can be served."""
 
     status: Literal["ready"]
     checks: list[Check]
@@ -40,14 +40,12 @@ class Component(ResponseModel):
 
     name: Literal["gateway", "market-data", "forecast", "training", "redis"]
     status: Literal["ok", "degraded", "down"]
-    sentence: str = Field(description="What a person needs to know.")
-    figures: dict[str, Any] = Field(
-        description="The figures behind it; empty where the part does not answer."
-    )
+    sentence: str = Field(description="The status in words.")
+    figures: dict[str, Any] = Field(description="The figures of the component; empty if it does not answer.")
 
 
 class Detailed(ResponseModel):
-    """The whole picture."""
+    """The status of the whole system and of its components."""
 
     status: Literal["ok", "degraded", "down"]
     sentence: str
@@ -56,13 +54,13 @@ class Detailed(ResponseModel):
 
 
 class Sample(ResponseModel):
-    """Means over one span of time, and the worst value where the extreme matters.
+    """Means over one span of time; for latencies, errors, CPU and memory the highest value.
 
     With several workers the gateway's own figures are those of the worker that wrote last.
     """
 
-    at: str = Field(description="The last reading, RFC 3339, UTC.")
-    samples: int = Field(description="Readings in this span.")
+    at: str = Field(description="The time of the last reading in the span, RFC 3339, UTC.")
+    samples: int = Field(description="Readings in the span.")
     requests_per_second: float | None
     server_error_share: float | None
     hot_hit_rate: float | None

@@ -1,4 +1,4 @@
-"""Shapes of market data."""
+"""Responses about market data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coincast_gateway.schemas.responses.common import ItemError, ProvenanceField
 
 
 class Price(ProvenanceFields):
-    """One coin in one currency."""
+    """The price of one coin in one currency."""
 
     id: str
     vs_currency: str
@@ -29,7 +29,7 @@ class Prices(ResponseModel):
 
 
 class Market(ProvenanceFields):
-    """One coin of the list."""
+    """One coin of the market table."""
 
     id: str
     symbol: str
@@ -69,11 +69,13 @@ class Coins(ProvenanceFields):
 
     coins: list[Coin]
     total: int = Field(description="Coins that match, over all pages.")
-    next_page_token: str = Field(description="Give it as page_token; empty at the end.")
+    next_page_token: str = Field(
+        description="The page_token of the next page; empty if this is the last one."
+    )
 
 
 class Candle(ResponseModel):
-    """One closed UTC day."""
+    """The candle of one closed UTC day."""
 
     date: str
     open: float | None
@@ -85,7 +87,7 @@ class Candle(ResponseModel):
 
 
 class HourlyCandle(ResponseModel):
-    """One closed hour."""
+    """The candle of one closed hour."""
 
     time: str = Field(description="The start of the hour, RFC 3339, UTC.")
     open: float | None
@@ -103,18 +105,21 @@ class History(ProvenanceFields):
     interval: Literal["1d", "1h"] = Field(description="The length of a candle.")
     candles: list[Candle] | list[HourlyCandle] = Field(description="Closed days or hours, oldest first.")
     truncated: bool = Field(description="Whether fewer days were available than requested.")
-    truncated_reason: str | None = Field(description="Why it is truncated; null where it is not.")
+    truncated_reason: str | None = Field(description="Why it is truncated; null if it is not.")
     missing_dates: list[str] = Field(description="Days inside the span that no source has, at most 100.")
     completeness: Literal["unspecified", "whole", "cut_by_plan", "partial"] = Field(
-        description="Whether this is all that the source has, cut by the plan's reach, or partial for now."
+        description="whole: all that the source has; cut_by_plan: older days are not in the plan; partial: "
+        "more days may be available later."
     )
-    partial_reason: str | None = Field(description="Why it is partial for now; null where it is not.")
-    retry_after_seconds: float | None = Field(description="When asking again may give more; null otherwise.")
+    partial_reason: str | None = Field(description="Why it is partial for now; null if it is not.")
+    retry_after_seconds: float | None = Field(
+        description="Seconds after which a retry may return more; null otherwise."
+    )
     quality_notes: list[str] = Field(
         description="Notes on the quality of these candles: restated or quarantined days."
     )
     in_doubt: bool = Field(description="Whether the newest candles wait for confirmation.")
-    known_at: str | None = Field(None, description="The moment of `as_of`, where the request had one.")
+    known_at: str | None = Field(None, description="The `as_of` of the request; null if it had none.")
 
 
 class OhlcCandle(ResponseModel):
@@ -141,7 +146,7 @@ class Quality(ResponseModel):
     id: str = Field(description="The coin.")
     vs_currency: str = Field(description="The currency of the history.")
     missing_days: int = Field(description="Days inside the history that no source has.")
-    duplicate_points: int = Field(description="Points that came more than once.")
+    duplicate_points: int = Field(description="Points that the source sent more than once.")
     quarantined_points: int = Field(description="Points that were quarantined as implausible.")
-    last_good_date: str | None = Field(description="The newest day that is in order; null where unknown.")
-    notes: list[str] = Field(description="What was found, in plain sentences, newest first.")
+    last_good_date: str | None = Field(description="The newest day without defects; null if unknown.")
+    notes: list[str] = Field(description="Findings in sentences, newest first.")

@@ -1,4 +1,4 @@
-"""Responses about joint scenarios, touch probabilities and portfolio risk: those of the contract."""
+"""Responses about joint scenarios, touch probabilities and portfolio risk."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast_gateway.schemas.from_proto import response_model_for
 from coincast_gateway.schemas.responses.common import ItemError, ResponseModel
 
-Errors = (list[ItemError], Field(description="Coins that are part of no figure, and why."))
+Errors = (list[ItemError], Field(description="Coins that are not included in any figure, and why."))
 Basis = response_model_for(pb.ScenarioBasis)
 
 Touch: type[BaseModel] = create_model(
     "Touch",
     __base__=response_model_for(pb.EstimateTouchResponse),
-    __doc__="The chance that each coin touches each level, by day.",
+    __doc__="The probability that each coin touches each level, by day.",
     errors=Errors,
 )
 Portfolio: type[BaseModel] = create_model(
     "Portfolio",
     __base__=response_model_for(pb.AssessPortfolioResponse),
-    __doc__="The loss distribution of holdings that do not change.",
+    __doc__="The loss distribution of holdings that stay constant over the horizon.",
     errors=Errors,
 )
 
 
 class CoinPaths(ResponseModel):
-    """The paths of one coin; path n of every coin begins on the same past day."""
+    """The paths of one coin; path n of each coin repeats the moves of the same past days."""
 
     id: str = Field(description="The coin.")
     last_price: float = Field(description="The price from which the paths start.")
@@ -38,11 +38,17 @@ class CoinPaths(ResponseModel):
 Scenarios: type[BaseModel] = create_model(
     "Scenarios",
     __base__=ResponseModel,
-    __doc__="Joint price paths whose distributions are the forecasts.",
-    basis=(Basis, Field(description="Where the scenarios come from.")),
+    __doc__="Joint price paths, distributed on each day as the forecasts.",
+    basis=(
+        Basis,
+        Field(description="The model, the past days and the accuracy that the paths are based on."),
+    ),
     days=(int, Field(description="Days of each path.")),
     dates=(list[str], Field(description="The day of each value.")),
-    origin_dates=(list[str], Field(description="The past day from which each path takes its moves.")),
+    origin_dates=(
+        list[str],
+        Field(description="The past day whose moves, and those of the following days, each path repeats."),
+    ),
     coins=(list[CoinPaths], Field(description="The coins.")),
     errors=Errors,
 )

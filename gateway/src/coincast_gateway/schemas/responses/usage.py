@@ -13,9 +13,9 @@ class UsageDay(ResponseModel):
     date: str = Field(description="The UTC day, YYYY-MM-DD.")
     calls: int = Field(description="Answered requests.")
     rows: int = Field(
-        description="Rows of tables and items of the lists in replies; event streams count as none."
+        description="Rows of tables and items of the lists in replies; event streams have none."
     )
-    bytes: int = Field(description="Bytes of the bodies that were sent, as compressed.")
+    bytes: int = Field(description="Bytes of the response bodies as sent, after compression.")
 
 
 class KeyUsage(ResponseModel):
@@ -23,7 +23,7 @@ class KeyUsage(ResponseModel):
 
     name: str = Field(description="The name of the key.")
     month_calls: int = Field(description="Calls in this calendar month (UTC).")
-    month_limit: int | None = Field(description="The limit of a month; null where there is none.")
+    month_limit: int | None = Field(description="The limit of calls in a month; null if there is none.")
     days: list[UsageDay] = Field(description="Days with calls, newest first.")
 
 

@@ -1,5 +1,5 @@
-// Charts in SVG: a fan chart with history, a spark line, lines over time, and interval bars. No library: see
-// docs/decisions. Colours come from the theme through classes, so that a change of theme needs no redraw.
+// Charts in SVG: a fan chart with history, a spark line, lines over time, and interval bars, without a library.
+// Colours come from the theme through classes, so that a change of theme needs no redraw.
 (() => {
   "use strict";
   const { format } = window.Coincast;

@@ -17,13 +17,13 @@ window.Coincast = window.Coincast || {};
     return value.toLocaleString("en", { minimumFractionDigits: size >= 1 ? decimals : 0, maximumFractionDigits: decimals });
   }
 
-  // The values of an axis: whole numbers where all are whole, otherwise as prices, with a true minus.
+  // The values of an axis: as integers if all are integers, otherwise as prices; with a typographic minus.
   function axis(values) {
     const whole = values.every((value) => Number.isInteger(value) && Math.abs(value) < 1e12);
     return values.map((value) => (whole ? value.toLocaleString("en") : price(value)).replace(/^-0$/, "0").replace(/^-/, "−"));
   }
 
-  // A reason of a reply as a sentence of its own.
+  // The reason in a reply, as a sentence with a capital letter and a full stop.
   const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1).replace(/[.!?]?$/, ".") : "");
 
   // Large sums in few characters: 2.16 T.
@@ -35,7 +35,7 @@ window.Coincast = window.Coincast || {};
     return price(value);
   }
 
-  // Percents with a sign and a true minus: +1.5 %, −6 %.
+  // Percents with a sign and a typographic minus: +1.5 %, −6 %.
   function percent(value, decimals = 1) {
     if (!known(value)) return MISSING;
     const rounded = Math.abs(value).toFixed(decimals);
@@ -69,7 +69,7 @@ window.Coincast = window.Coincast || {};
   const WORDS = { usd: "dollars", eur: "euros", gbp: "pounds", jpy: "yen", btc: "bitcoin", eth: "ether" };
   const currency = (code) => WORDS[code] ?? code.toUpperCase();
 
-  // How such answers did: on past days, and since they were served.
+  // The accuracy of such answers on past days, and since they were served.
   const record = (basis) => [basis?.record_sentence, basis?.live_sentence].filter(Boolean).join(" ");
 
   window.Coincast.format = { price, axis, sentence, compact, percent, share, count, day, moment, age, currency, record, MISSING };

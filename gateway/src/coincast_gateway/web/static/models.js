@@ -18,7 +18,7 @@
       });
       if (rows.length) charts.bars(byId("bars"), rows, rows[0].last);
       fillTable(byId("models"), ["Model", "Version", "80 % covered", "CRPS skill %", "Measured at", "Description"], models.map((model) => {
-        // A model of hours has no record in days: its own horizon is named beside the figures.
+        // An hourly model has no accuracy in days; the column "Measured at" names its own horizon.
         const h = coin.horizonRecord(model.record) ?? model.record?.horizons?.at(-1);
         const measured = h ? (h.horizon_hours ? `${h.horizon_hours} hours` : `${h.horizon_days} days`) : "–";
         return [model.name, model.version || "–", format.share(h?.coverage_80_percent), format.percent(h?.crps_skill_percent, 2), measured, model.ready ? model.description.replaceAll("`", "") : `Not ready: ${model.reason}`];
@@ -45,7 +45,7 @@
     }
   }
 
-  // All models and all stated chances together; the reply has them apart as well.
+  // The records of all models and all stated probabilities together; the reply also has them separately.
   function risk(records) {
     const words = { touch: "Touches", close_beyond: "Closes beyond", exceedance: "Losses beyond" };
     const rows = records.filter((r) => !r.served_by && (r.level_percent !== null || (r.probability_from === 0 && r.probability_to === 1)));
@@ -54,7 +54,7 @@
       `${r.promised_percent.toFixed(1)} ± ${r.standard_error_percent?.toFixed(1) ?? "–"} %`, format.share(r.observed_percent)]), "No risk answer has been scored yet.");
   }
 
-  // One row an hour of the day, one column a horizon: an interval that holds at noon may fail at night.
+  // One row per hour of the day and one column per horizon, since coverage may differ between hours.
   function origins(records) {
     const production = records.filter((r) => r.variant === "production" && r.horizon.horizon_hours);
     const horizons = [...new Set(production.map((r) => r.horizon.horizon_hours))].sort((a, b) => a - b);

@@ -34,7 +34,7 @@
     }
   }
 
-  // Do not redraw the chart while the line is dragged; send the request once it rests.
+  // The chart is not redrawn while the line is dragged; the request is sent once the line stops.
   function move(level, done) {
     price = level;
     byId("touch-level").value = String(Number(level.toPrecision(6)));
