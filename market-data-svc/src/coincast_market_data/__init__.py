@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-import coincast_chassis  # noqa: F401 - before gRPC: see there
+import coincast_chassis  # noqa: F401 - it sets gRPC's environment, so it is imported before gRPC

@@ -1,6 +1,6 @@
-"""`python -m coincast_market_data` runs the service.
+"""Entry point: `python -m coincast_market_data` runs the service.
 
-With `import FOLDER` it fills the archive from files; `backfill`, `repair` and `quality` call a running
+The command `import FOLDER` fills the archive from files; `backfill`, `repair` and `quality` call a running
 service.
 """
 
@@ -10,15 +10,16 @@ import sys
 
 from coincast_chassis.import_blocker import block_imports
 
-block_imports(["pandas"])  # pyarrow would import it
+# pyarrow imports pandas if it is installed, which takes time and memory and is not needed.
+block_imports(["pandas"])
 
-from coincast_chassis.run import run_service  # noqa: E402 - what is hidden must be hidden first
+from coincast_chassis.run import run_service  # noqa: E402 - imports are blocked before anything is imported
 from coincast_market_data.app import build  # noqa: E402
 from coincast_market_data.settings import Settings  # noqa: E402
 
 
 def main() -> None:
-    """Run the service, or the command that is named."""
+    """Run the service, or the command that the arguments name."""
     if len(sys.argv) > 1:
         from coincast_market_data.cli.main import cli  # noqa: PLC0415 - the service needs no command line
 

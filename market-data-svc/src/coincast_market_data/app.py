@@ -1,4 +1,4 @@
-"""The only place where the parts of the service are put together."""
+"""Composition root: builds the service from its components."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def build(
     transport: httpx2.AsyncBaseTransport | None = None,
     clock: Clock | None = None,
 ) -> ServiceApp:
-    """Build the service, ready to run; `transport` and `clock` replace network and time in tests.
+    """Build the service.
 
     Args:
         settings: The service's settings.
@@ -86,7 +86,7 @@ async def build(
 
 
 def archive_folder(settings: Settings) -> Path:
-    """Return the archive folder; invented candles are never stored in the folder of real ones."""
+    """Return the archive folder; candles of the sandbox have one of their own, apart from real ones."""
     return (
         settings.archive_dir / "sandbox"
         if settings.upstream == UpstreamName.SANDBOX
@@ -95,11 +95,12 @@ def archive_folder(settings: Settings) -> Path:
 
 
 def freshness_policy(fresh: float, settings: Settings) -> FreshnessPolicy:
-    """Return the windows: fresh, then four times as long stale-while-revalidate, then stale-if-error.
+    """Return the windows of an entry: fresh, stale-while-revalidate, stale-if-error.
 
     Args:
-        fresh: Seconds for which an entry is fresh.
-        settings: Give the limit of serving after a failed fetch.
+        fresh: Seconds for which an entry is fresh. Until four times this age it is served while it is
+            refreshed.
+        settings: `stale_if_error_seconds` is the age up to which it is served after a failed fetch.
     """
     return FreshnessPolicy(fresh, fresh * 4, max(fresh * 4, settings.stale_if_error_seconds))
 
@@ -107,7 +108,16 @@ def freshness_policy(fresh: float, settings: Settings) -> FreshnessPolicy:
 def build_services(
     infrastructure: Infrastructure, archive: Archive, stack: AsyncExitStack
 ) -> tuple[Services, Warm]:
-    """Build the services over the infrastructure, and the warm-up that must succeed before the first call."""
+    """Build the services.
+
+    Args:
+        infrastructure: Clocks, Redis and the upstream client.
+        archive: The open archive.
+        stack: Receives the clean-up of every component.
+
+    Returns:
+        The services, and the cache warm-up, which runs before the service reports ready.
+    """
     settings, quality = infrastructure.settings, QualityLog(archive.root / QUALITY_FILE)
     quality.open()
     catalogue = make_catalogue(infrastructure, stack)
@@ -186,7 +196,7 @@ def make_catalogue(infrastructure: Infrastructure, stack: AsyncExitStack) -> Cat
 
 
 def make_watch(infrastructure: Infrastructure, prices: PriceService, stack: AsyncExitStack) -> PriceWatch:
-    """Build the watch of live prices, which polls as often as the plan allows."""
+    """Build the stream of live prices, which polls as often as the plan allows."""
     settings = infrastructure.settings
     watch = PriceWatch(
         prices,
@@ -201,7 +211,7 @@ def make_watch(infrastructure: Infrastructure, prices: PriceService, stack: Asyn
 def make_plausibility(
     infrastructure: Infrastructure, archive: Archive
 ) -> tuple[PlausibilityChecker, QuoteCache]:
-    """Build the plausibility checker, and the cache of quotes from which it learns."""
+    """Build the plausibility checker, and the cache of quotes that it compares with."""
     settings = infrastructure.settings
     kind = quote_kind(settings.prices_fresh_seconds, settings.stale_if_error_seconds)
     cache = infrastructure.cache(kind, settings.memory_entries)
@@ -259,9 +269,9 @@ def make_gap_filler(
     *,
     spot: PlausibilityChecker,
 ) -> GapFiller:
-    """Build the filler that brings the upstream's series into the archive."""
+    """Build the gap filler, which fetches series from the upstream into the archive."""
     settings = infrastructure.settings
-    # What passes through here stays in Redis for the other replicas; this process has the archive.
+    # This process stores fetched charts in its archive; the cache in Redis is for the other replicas.
     shared = infrastructure.read_through(chart_kind(), 16)
     stack.push_async_callback(shared.aclose)
     filler = GapFiller(

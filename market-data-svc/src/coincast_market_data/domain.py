@@ -1,4 +1,4 @@
-"""Domain types of market data: quotes, coins, candles and the provenance of each figure."""
+"""Domain types of market data: quotes, coins, candles, histories and their provenance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from coincast_chassis.errors import CoincastError
 
 
 class Completeness(StrEnum):
-    """Whether a history is all that its source has."""
+    """Whether a history has all the days of its source, and if not, why."""
 
     WHOLE = "whole"
     CUT_BY_PLAN = "cut_by_plan"
@@ -42,7 +42,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """One coin in one currency; None is a figure that the upstream does not give."""
+    """The price of one coin in one currency; None means that the upstream does not give a figure."""
 
     id: str
     vs_currency: str
@@ -63,7 +63,7 @@ class ItemFailure:
     field: str = ""
     suggestions: tuple[str, ...] = ()
     retry_after_seconds: float | None = None
-    # The error itself, where there was one; it carries CoinGecko's own reply.
+    # The error that was raised, if any; its own cause may be CoinGecko's reply.
     cause: CoincastError | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
@@ -100,7 +100,7 @@ class Market:
 
 @dataclass(frozen=True, slots=True)
 class Candle:
-    """One closed UTC day. `close` is the last price of the day; None is a figure no source gives."""
+    """The candle of one closed UTC day; None means that no source gives a figure."""
 
     day: date
     close: float
@@ -109,26 +109,27 @@ class Candle:
     low: float | None = None
     volume: float | None = None
     market_cap: float | None = None
-    # When the archive got the day, UNIX seconds; None where that is not known. No figure of the candle.
+    # UNIX seconds at which the archive received the day; None if unknown. It does not count in comparisons.
     received_at: float | None = field(default=None, compare=False)
 
     @property
     def is_whole(self) -> bool:
-        """Whether the day's range is known and not only its close."""
+        """Whether open, high and low of the day are known, and not only its close."""
         return self.open is not None and self.high is not None and self.low is not None
 
 
 @dataclass(frozen=True, slots=True)
 class HourlyCandle:
-    """One closed hour; `start` in UNIX seconds, None is a figure that no source gives."""
+    """The candle of one closed hour; None means that no source gives a figure."""
 
+    # UNIX seconds.
     start: int
     close: float
     open: float | None = None
     high: float | None = None
     low: float | None = None
     volume: float | None = None
-    # When the archive got the hour, UNIX seconds; None where that is not known. No figure of the candle.
+    # UNIX seconds at which the archive received the hour; None if unknown. It does not count in comparisons.
     received_at: float | None = field(default=None, compare=False)
 
 
@@ -153,7 +154,7 @@ class Quoted:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """The answer to a question for prices."""
+    """The prices of a request, and the coins that could not be served."""
 
     prices: Sequence[Quoted]
     failures: Sequence[ItemFailure] = ()
@@ -161,7 +162,7 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Markets:
-    """The answer to a question for the market table."""
+    """Rows of the market table, and the coins that could not be served."""
 
     markets: Sequence[Market]
     provenance: Provenance
@@ -170,7 +171,7 @@ class Markets:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Daily candles of one coin, oldest first, one a closed UTC day."""
+    """Daily or hourly candles of one coin, oldest first; closed days or hours only."""
 
     id: str
     vs_currency: str
@@ -179,25 +180,25 @@ class History:
     truncated: bool = False
     truncated_reason: str = ""
     missing_days: Sequence[date] = ()
-    # Another number whenever a candle of this coin is another; None in a history of a past moment.
+    # A number that changes whenever a stored candle of the coin changes; None for a history of a past moment.
     revision: int | None = 0
     completeness: Completeness = Completeness.WHOLE
-    # Why more could not be fetched for now, and when asking again may give more.
+    # Why older candles could not be fetched for now, and when a retry may return more.
     partial_reason: str = ""
     retry_after_seconds: float | None = None
     quality_notes: Sequence[str] = ()
     in_doubt: bool = False
-    # Whether the candles are those of a sparkline, whose hours are assumed.
+    # Whether the candles come from a sparkline, whose points have no times, so that their hours are assumed.
     from_sparkline: bool = False
-    # Partial only in that highs and lows of some days are to come.
+    # Whether the history is partial only because highs and lows of some days are still to be fetched.
     ranges_pending: bool = False
-    # None in a history of days.
+    # The hourly candles; None in a history of days.
     hours: Sequence[HourlyCandle] | None = None
 
 
 @dataclass(slots=True)
 class Quality:
-    """Faults found in one coin's data; grows as data arrives."""
+    """Defects found in one coin's data; updated as data arrives."""
 
     id: str
     vs_currency: str
@@ -224,21 +225,22 @@ class Progress:
 
 @dataclass(slots=True)
 class RepairReport:
-    """What a repair found and changed in one coin's archive; grows while the coin is repaired."""
+    """Findings and changes of a repair of one coin's archive; updated while the coin is repaired."""
 
     id: str
     vs_currency: str
     coins_done: int
     coins_total: int
-    # Days and hours that neither their neighbours nor the spot price support.
+    # Days and hours that contradict their neighbours and the spot price.
     implausible_days: Sequence[date] = ()
     implausible_hours: int = 0
-    # Days whose high or low is false although the close may be true; what became of their ranges.
+    # Days whose high or low is implausible although the close may be right, and the outcomes for their
+    # ranges.
     implausible_ranges: Sequence[date] = ()
     ranges_confirmed: int = 0
     ranges_put_aside: int = 0
     ranges_fetched: int = 0
-    # Of the implausible days: those repeated by the source, those quarantined, those fetched in their place.
+    # Of the implausible days: those that the source confirmed, that were quarantined, and that were replaced.
     confirmed_days: int = 0
     days_put_aside: int = 0
     days_fetched: int = 0

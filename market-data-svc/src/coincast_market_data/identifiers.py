@@ -1,6 +1,6 @@
 """Canonical ids, currencies and cache keys.
 
-Order, case and duplicates make no difference, and nothing can be injected.
+Order, case and duplicates in a request make no difference, and an id cannot inject a path or a log line.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from coincast_chassis.errors import InvalidInput
 
 MAX_IDS = 250
 MAX_CURRENCIES = 20
-# With repetitions; what a client sends beyond this is not read.
+# The most ids and currencies of a request including repetitions; a longer list is rejected unread.
 MAX_RAW_IDS = 4 * MAX_IDS
 MAX_RAW_CURRENCIES = 4 * MAX_CURRENCIES
-# CoinGecko's list has ids such as `-10`, `1move token` and `boringdao-[old]`. What does not fit cannot name a
-# file or a path either.
+# CoinGecko's list has ids such as `-10`, `1move token` and `boringdao-[old]`. The pattern has no character
+# that could lead out of a folder, since ids become file names and paths.
 ID = re.compile(r"[a-z0-9_\-\[(][a-z0-9._\- \[\]()]{0,127}")
 CURRENCY = re.compile(r"[a-z0-9]{2,10}")
 LONGEST_ECHO = 60
@@ -49,12 +49,12 @@ def canonical_currency(text: str, field: str = "vs_currency") -> str:
 
 
 def split_ids(texts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return canonical ids in order of first mention, and texts that cannot be ids.
+    """Return (canonical ids, malformed texts), each in order of first mention and without repetitions.
 
-    Repeated ids are one. More than four times the limit is refused before any id is looked at.
+    A list of more than four times the limit is rejected before any id is parsed.
 
     Raises:
-        InvalidInput: None or too many are given.
+        InvalidInput: There are no ids, or too many.
     """
     if not texts:
         raise InvalidInput("name at least one coin id, as in ids=bitcoin", field="ids")
@@ -74,10 +74,10 @@ def split_ids(texts: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def canonical_currencies(texts: Sequence[str]) -> list[str]:
-    """Return canonical codes in order of first mention; none means usd.
+    """Return canonical currency codes in order of first mention; an empty list means usd.
 
     Raises:
-        InvalidInput: A text is no code, or too many are given.
+        InvalidInput: A text is not a currency code, or there are too many.
     """
     if len(texts) > MAX_RAW_CURRENCIES:
         raise InvalidInput(
@@ -92,14 +92,14 @@ def canonical_currencies(texts: Sequence[str]) -> list[str]:
 
 
 def not_an_id(text: str) -> str:
-    """Return what is wrong with a text that cannot be an id."""
+    """Return the error message about a malformed id."""
     return (
         f"{echo(text)} is not a coin id; ids have lower-case letters, digits, '-', '_' and '.', as 'bitcoin'"
     )
 
 
 def echo(text: str) -> str:
-    """Return a caller's text as it may appear in a message: short and printable."""
+    """Return a caller's text for an error message: shortened and with escapes for unprintable characters."""
     shown = text[:LONGEST_ECHO] + ("..." if len(text) > LONGEST_ECHO else "")
     return repr(shown)
 
@@ -107,7 +107,11 @@ def echo(text: str) -> str:
 def document_key(path: str, query: Iterable[tuple[str, str]]) -> str:
     """Return the cache key of a document.
 
-    Parameters are sorted and their lengths written, so that no two queries share a key.
+    Parameters are sorted and written with their lengths, so that different queries never share a key.
+
+    Args:
+        path: The path below the base address.
+        query: Its parameters as (name, value).
     """
     parts = [path, *(f"{len(k)}:{k}={len(v)}:{v}" for k, v in sorted(query))]
     return "|".join(parts)

@@ -35,14 +35,14 @@ from coincast_market_data.settings import Settings, UpstreamName
 
 T = TypeVar("T")
 CONNECTIONS = 20
-# By how much the client's timeout exceeds the executor's, since it cannot tell a stall of this process from
-# one of Redis.
-CLIENT_PATIENCE = 10
+# The Redis client's timeout as a multiple of the executor's. It must be larger, since the client also counts
+# time in which this process itself is stalled.
+CLIENT_TIMEOUT_FACTOR = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Infrastructure:
-    """The open infrastructure: clocks, Redis, the resilient upstream client."""
+    """The open infrastructure: clocks, Redis, rate limiter and upstream client."""
 
     settings: Settings
     clock: Clock
@@ -60,7 +60,7 @@ class Infrastructure:
 
     @property
     def sandbox(self) -> bool:
-        """Whether every figure is to be marked as no market data."""
+        """Whether the upstream is a sandbox, so that no figure is market data."""
         return self.settings.upstream == UpstreamName.SANDBOX
 
     def cache(self, kind: CacheKind[T], max_entries: int) -> TwoLevelCache[T]:
@@ -90,7 +90,7 @@ class Infrastructure:
 async def open_infrastructure(
     settings: Settings, stack: AsyncExitStack, transport: httpx2.AsyncBaseTransport | None, clock: Clock
 ) -> Infrastructure:
-    """Open Redis and the upstream; the stack closes them in reverse.
+    """Open Redis and the upstream client.
 
     Args:
         settings: The service's settings.
@@ -165,7 +165,7 @@ async def open_infrastructure(
 
 
 def namespace(settings: Settings) -> str:
-    """Return the namespace that separates the data of one upstream from that of another."""
+    """Return the namespace of Redis keys, which is different for each upstream address."""
     return f"{settings.upstream}-{hashlib.sha256(settings.base_url.encode()).hexdigest()[:8]}"
 
 
@@ -174,29 +174,29 @@ async def open_redis_executor(
 ) -> tuple[redis.asyncio.Redis, RedisExecutor]:
     """Open the Redis client and the one executor that the cache and the rate limiter share.
 
-    Sharing it means that a failure found by one opens the circuit for the other.
+    Since they share it, a failure that one of them sees opens the circuit for both.
     """
     client = open_redis(
         settings.redis_url,
         max_connections=CONNECTIONS,
-        timeout_seconds=CLIENT_PATIENCE * settings.redis_patience_seconds,
+        timeout_seconds=CLIENT_TIMEOUT_FACTOR * settings.redis_patience_seconds,
     )
     stack.push_async_callback(client.aclose)
 
-    async def answers() -> bool:
+    async def ping() -> bool:
         return bool(await client.ping())
 
-    executor = RedisExecutor(answers, wait_budget_seconds=settings.redis_patience_seconds)
+    executor = RedisExecutor(ping, wait_budget_seconds=settings.redis_patience_seconds)
     stack.push_async_callback(executor.aclose)
-    # Connections are made before the first request, which would pay for them out of its patience.
+    # Connections are opened now; otherwise the first requests would spend their wait budget on it.
     with contextlib.suppress(*FAILURES):
-        if await answers():
-            await asyncio.gather(*(answers() for _ in range(AT_ONCE)))
+        if await ping():
+            await asyncio.gather(*(ping() for _ in range(AT_ONCE)))
     return client, executor
 
 
 def active_plan(settings: Settings) -> ActivePlan:
-    """Return the plan of the settings, whose figures other settings may override."""
+    """Return the plan of the settings; further settings override its figures."""
     return ActivePlan(
         settings.assumed_plan,
         base_url=settings.upstream_url,

@@ -1,4 +1,4 @@
-"""An error of the chassis' tree as the failure of one item in a list, and the other way round."""
+"""Convert errors of the chassis to failures of single items in a list, and back."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from coincast_chassis.errors import KINDS, CoincastError, Unavailable
 from coincast_market_data.domain import ItemFailure
 
-# Downstream a wait is never announced as longer: official clients obey Retry-After up to a minute only.
+# Longer waits are not passed on to callers, since official clients obey a Retry-After of at most a minute.
 LONGEST_RETRY_AFTER_SECONDS = 60.0
-PASSING = ("unavailable", "timeout", "exhausted")
+# Kinds of errors that a retry may fix.
+TRANSIENT_KINDS = ("unavailable", "timeout", "exhausted")
 
 
 def item_failure(item: str, error: CoincastError) -> ItemFailure:
-    """Return the error that the caller reads about this item."""
+    """Return an error as the failure of one item."""
     after = error.retry_after_seconds
     return ItemFailure(
         id=item,
@@ -27,22 +28,28 @@ def item_failure(item: str, error: CoincastError) -> ItemFailure:
 
 
 def raise_if_all_failed(failures: Sequence[ItemFailure], served: int) -> None:
-    """Raise if nothing could be served and a retry may help, since an empty reply would look like an answer.
+    """Raise if no item could be served and a retry may help.
+
+    An empty reply would otherwise look like a valid answer.
 
     Args:
-        failures: The errors of the items.
-        served: Number of items that could be served.
+        failures: The failures of the items.
+        served: The number of items that could be served.
 
     Raises:
-        CoincastError: Nothing could be served, and a retry may help.
+        CoincastError: No item could be served, and a retry may help.
     """
-    if not served and all(failure.kind in PASSING for failure in failures):
-        raise_if_worth_a_retry(failures)
+    if not served and all(failure.kind in TRANSIENT_KINDS for failure in failures):
+        raise_first_transient(failures)
 
 
-def raise_if_worth_a_retry(failures: Sequence[ItemFailure]) -> None:
-    """Raise the first failure that may pass, where there is one."""
-    first = next((failure for failure in failures if failure.kind in PASSING), None)
+def raise_first_transient(failures: Sequence[ItemFailure]) -> None:
+    """Raise the first failure that a retry may fix; return if there is none.
+
+    Raises:
+        CoincastError: The failure, as an error of its kind.
+    """
+    first = next((failure for failure in failures if failure.kind in TRANSIENT_KINDS), None)
     if first is None:
         return
     error = KINDS.get(first.kind, Unavailable)

@@ -1,4 +1,4 @@
-"""Metrics of the service; labels are bounded, units are in the names."""
+"""Metrics of the service. Their labels have a bounded number of values, and their names state the units."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 WATCH_SUBSCRIBERS = Gauge("coincast_market_watch_subscribers", "Open streams of live prices.")
 RESTATED = Counter(
-    "coincast_market_histories_replaced_total", "Histories that were fetched again as a whole and replaced."
+    "coincast_market_histories_replaced_total",
+    "Stored histories that were replaced by a new fetch of all days.",
 )
 UPSTREAM_CALLS = Counter(
     "coincast_market_upstream_calls_total",
@@ -19,24 +20,26 @@ UPSTREAM_SECONDS = Histogram(
     ["group"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-RETRIES = Counter("coincast_market_upstream_retries_total", "Second and further attempts.", ["group"])
+RETRIES = Counter(
+    "coincast_market_upstream_retries_total", "Second and further attempts of a call.", ["group"]
+)
 BREAKER_STATE = Gauge("coincast_market_breaker_state", "0 closed, 1 half-open, 2 open.", ["breaker"])
 BREAKER_TRANSITIONS = Counter(
     "coincast_market_breaker_transitions_total",
-    "Changes of state, with the kind of the failure that was met last.",
+    "Changes of a breaker's state, with the kind of the last failure.",
     ["breaker", "to", "reason"],
 )
 POOL_CONNECTIONS = Gauge("coincast_market_pool_connections", "Connections to the upstream.", ["state"])
 QUOTA_LEFT = Gauge("coincast_market_quota_left_calls", "Calls left in this minute, as last seen.")
 QUOTA_MONTH_USED = Gauge("coincast_market_quota_month_used_calls", "Calls used this month, as last seen.")
-QUOTA_LIMIT = Gauge("coincast_market_quota_limit_calls", "Calls a minute, as lowered by refusals.")
+QUOTA_LIMIT = Gauge("coincast_market_quota_limit_calls", "Calls a minute, as lowered after refusals.")
 QUOTA_MONTH_LIMIT = Gauge("coincast_market_quota_month_limit_calls", "Calls a month; 0 is no limit.")
 QUOTA_PAUSED = Gauge(
     "coincast_market_quota_paused_seconds", "Time left of a pause that the upstream requested."
 )
 REDIS_UP = Gauge("coincast_market_redis_up", "1 while the shared Redis answers.")
 QUOTA_REFUSALS = Counter(
-    "coincast_market_quota_refusals_total", "Calls that got no turn in time.", ["priority"]
+    "coincast_market_quota_refusals_total", "Calls that the rate limiter did not admit in time.", ["priority"]
 )
 QUOTA_PAUSES = Counter("coincast_market_quota_pauses_total", "Times the upstream answered 429.")
 CACHE_READS = Counter(
@@ -50,15 +53,17 @@ REDIS_ERRORS = Counter(
 )
 SHARED_FETCHES = Counter(
     "coincast_market_shared_fetches_total",
-    "Keys that another replica fetched: found at once, waited for, or given up and fetched here.",
+    "Keys that another replica was fetching: found at once, waited for, or given up and fetched here.",
     ["outcome"],
 )
 BATCH_CLIENT_CALLS = Counter(
     "coincast_market_batch_client_calls_total", "Calls for prices that needed the upstream."
 )
-BATCH_UPSTREAM_CALLS = Counter("coincast_market_batch_upstream_calls_total", "Upstream calls made for them.")
+BATCH_UPSTREAM_CALLS = Counter(
+    "coincast_market_batch_upstream_calls_total", "Upstream calls made for batches of prices."
+)
 BATCH_SAVED_CALLS = Gauge(
-    "coincast_market_batch_saved_calls", "Calls for prices that were answered by another's upstream call."
+    "coincast_market_batch_saved_calls", "Calls for prices that shared the upstream call of another one."
 )
 BATCH_IDS = Histogram(
     "coincast_market_batch_ids", "Ids in one upstream call.", buckets=(1, 2, 5, 10, 25, 50, 100, 250)
@@ -68,11 +73,19 @@ BATCH_WAIT_SECONDS = Histogram(
     "Time from the first caller's arrival to the batch's departure.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5),
 )
-QUARANTINED = Counter("coincast_market_quarantined_total", "Data points never served nor stored.", ["reason"])
-ARCHIVE_CANDLES = Gauge("coincast_market_archive_candles", "Daily candles kept.")
-ARCHIVE_COINS = Gauge("coincast_market_archive_coins", "Coins with kept candles.")
-ARCHIVE_WRITES = Counter("coincast_market_archive_writes_total", "Files written.", ["outcome"])
-REFRESHED = Counter("coincast_market_refreshed_pairs_total", "Hot prices fetched before they were stale.")
+QUARANTINED = Counter(
+    "coincast_market_quarantined_total",
+    "Data points that were rejected, neither served nor stored.",
+    ["reason"],
+)
+ARCHIVE_CANDLES = Gauge("coincast_market_archive_candles", "Daily candles in the archive.")
+ARCHIVE_COINS = Gauge("coincast_market_archive_coins", "Coins in the archive.")
+ARCHIVE_WRITES = Counter(
+    "coincast_market_archive_writes_total", "Writes of archive files, by outcome.", ["outcome"]
+)
+REFRESHED = Counter(
+    "coincast_market_refreshed_pairs_total", "Popular prices that were fetched before they became stale."
+)
 SERVED_AGE_SECONDS = Histogram(
     "coincast_market_served_age_seconds",
     "Age of served prices.",

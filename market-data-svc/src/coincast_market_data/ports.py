@@ -1,4 +1,4 @@
-"""Ports: protocols of external dependencies; each has an in-memory fake in the tests."""
+"""Ports: protocols of external dependencies. The tests have an in-memory fake of each."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 
 class Priority(IntEnum):
-    """Order of upstream calls when the quota is short; lower goes first."""
+    """Order of upstream calls when the quota is short; lower values go first."""
 
     # A caller waits for a price, a market table or a document.
     LIVE = 0
     # A caller waits for one coin's history.
     HISTORY = 1
-    # A bulk reader, such as a training, waits for the histories of many coins.
+    # A bulk reader, such as a training job, waits for the histories of many coins.
     BULK = 2
     # No caller waits: cache entries that are refreshed ahead of time, and the cache warm-up.
     REFRESH = 3
@@ -25,7 +25,10 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """One GET below the base address. Equal requests in flight share one call."""
+    """One GET below the base address. Equal requests in flight share one call.
+
+    `group` selects the breaker; group and priority do not count in comparisons.
+    """
 
     path: str
     query: tuple[tuple[str, str], ...] = ()
@@ -42,25 +45,29 @@ class UpstreamReply:
     received_at: float
     seconds: float
     headers: Mapping[str, str] = field(default_factory=dict)
-    # For how long a cache on the way has had the reply.
+    # How long an HTTP cache between here and the upstream has had the reply.
     cached_seconds: float = 0.0
 
     @property
     def as_of(self) -> float:
-        """When the upstream made the reply, UNIX seconds on its clock."""
+        """When the upstream created the reply, UNIX seconds on its clock."""
         return self.received_at - self.cached_seconds
 
 
 class Upstream(Protocol):
-    """Something that answers CoinGecko's paths. Raises the chassis' errors."""
+    """Server of CoinGecko's paths."""
 
     async def fetch(self, request: UpstreamRequest) -> UpstreamReply:
-        """Fetch one document."""
+        """Fetch one document.
+
+        Raises:
+            CoincastError: The upstream answered with an error, or not at all.
+        """
         ...
 
 
 class DataClock(Protocol):
-    """The clock of the data: the upstream's own, which a sandbox may set years back."""
+    """The clock of the data: that of the upstream. The time of a sandbox may be years in the past."""
 
     def now(self) -> float:
         """Return UNIX seconds on the upstream's clock."""
@@ -69,30 +76,33 @@ class DataClock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The keys to fetch here, the keys that are being fetched elsewhere, and the values that exist."""
+    """The result of claiming keys of the shared store."""
 
+    # Keys whose lease this replica has, so that it must fetch them.
     mine: tuple[str, ...]
+    # Keys that another replica is fetching.
     elsewhere: frozenset[str]
+    # The values of the keys that exist.
     values: Mapping[str, bytes]
 
 
 class SharedStore(Protocol):
-    """The shared layer of the cache. Fails open: a broken store reads as empty, and leases every key."""
+    """The shared cache layer. It fails open: if it is broken, reads are empty and every key is leased."""
 
     async def read(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         """Return the values of those keys that exist."""
         ...
 
     async def claim(self, keys: Sequence[str]) -> Claim:
-        """Take the leases of these keys, where no other replica has them."""
+        """Take the leases of those keys that no other replica has leased."""
         ...
 
     async def look(self, keys: Sequence[str]) -> Claim:
-        """Return the same as `claim`, but take no lease."""
+        """Return the same as `claim`, without taking leases."""
         ...
 
     def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
-        """Store the items for this long and release their leases, without waiting."""
+        """Store items and release their leases, without waiting for the store."""
         ...
 
     def release(self, keys: Iterable[str]) -> None:

@@ -287,7 +287,7 @@ def test_retries_stay_within_their_share(calls: int, share: float) -> None:
     budget = RetryBudget(share)
     retries = 0
     for _ in range(calls):
-        budget.first_call()
+        budget.add_first_attempt()
         while budget.spend():
             retries += 1
     assert retries <= calls * share + 1 + 1e-6

@@ -10,7 +10,7 @@ import pytest
 import redis.exceptions
 
 from coincast_market_data import redis_executor
-from coincast_market_data.redis_executor import WORDS_A_REQUEST, RedisExecutor
+from coincast_market_data.redis_executor import COMMANDS_PER_REQUEST, RedisExecutor
 
 LONG = 30.0
 
@@ -49,14 +49,14 @@ async def close(executor: RedisExecutor) -> None:
 
 async def test_a_request_of_three_words_loses_no_more_than_the_patience() -> None:
     """Whenever the stop comes, what is lost is one word's part: the rest of the request passes Redis by."""
-    for answered in range(WORDS_A_REQUEST):
+    for answered in range(COMMANDS_PER_REQUEST):
         fake = FakeRedis()
         executor = RedisExecutor(fake.probe, wait_budget_seconds=3.0)
         for _ in range(answered):
             assert await executor.execute("word", fake.word()) == "yes"
         fake.stopped = True
         started = time.monotonic()
-        for _ in range(WORDS_A_REQUEST - answered):
+        for _ in range(COMMANDS_PER_REQUEST - answered):
             assert await executor.execute("word", fake.word()) is None
         assert time.monotonic() - started >= 1.0, "it did wait for the first"
         assert fake.requested == answered + 1, "and for the first only"
@@ -68,7 +68,7 @@ async def test_words_that_are_all_slow_are_within_the_patience_together() -> Non
     fake = FakeRedis()
     executor = RedisExecutor(fake.probe, wait_budget_seconds=9.0)
     assert [await executor.execute("word", fake.word(seconds=0.05)) for _ in range(3)] == ["yes"] * 3
-    assert executor._patience * WORDS_A_REQUEST == pytest.approx(9.0)
+    assert executor._timeout_seconds * COMMANDS_PER_REQUEST == pytest.approx(9.0)
     await close(executor)
 
 
@@ -133,7 +133,7 @@ async def test_submitted_commands_are_bounded_and_open_the_circuit_too() -> None
     fake = FakeRedis()
     executor = RedisExecutor(fake.probe, wait_budget_seconds=3.0)
     fake.stopped = True
-    for _ in range(redis_executor.MOST_BEHIND + 7):
+    for _ in range(redis_executor.MOST_SUBMITTED + 7):
         executor.submit("write", fake.word())
     await asyncio.sleep(0.05)
     assert executor.errors == 7, "more than can wait are dropped and counted"

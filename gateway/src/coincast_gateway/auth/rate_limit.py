@@ -262,13 +262,8 @@ class Limiter:
         if self._script is not None and self._clock.monotonic() >= self._rest_until:
             try:
                 taken = await self._from_redis(subject, lease, limit, wanted)
-            except (
-                RedisError,
-                OSError,
-                TypeError,
-                ValueError,
-                IndexError,
-            ):  # unavailable, or a malformed reply
+            # Redis is unavailable, or its reply is malformed.
+            except (RedisError, OSError, TypeError, ValueError, IndexError):
                 self._rest_until = self._clock.monotonic() + REST_SECONDS
                 metrics.LIMITS_LOCAL.inc()
             else:

@@ -860,7 +860,7 @@ class History(Reply):
     """
     completeness: Literal["unspecified", "whole", "cut_by_plan", "partial"]
     """
-    whole: all that the source has; cut_by_plan: older days are not in the plan; partial: more days may be available later.
+    whole: all that the source has; cut_by_plan: without days beyond the plan; partial: for now.
     """
     partial_reason: str | None
     """

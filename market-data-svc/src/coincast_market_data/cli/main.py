@@ -1,4 +1,4 @@
-"""Commands beside the service: `import` fills the archive from files; `remote.py` has the others."""
+"""The command line: `import` fills the archive from files; the other commands are in `remote.py`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def import_candles(
 ) -> None:
     """Validate a folder of daily or hourly candles and merge it into the archive.
 
-    Exit code 1 where a file was refused. Beside a running service the service imports the files, and this
+    Exit code 1 if a file was refused. While a service is running, the service imports the files and this
     command prints its report.
     """
     settings = load_settings(Settings)
@@ -61,7 +61,7 @@ def import_candles(
         files, code = candle_files(folder), canonical_currency(currency)
         archive.open()
         if not archive.is_writer:
-            typer.echo(f"a running service writes {archive.root}: it is given the files", err=True)
+            typer.echo(f"a running service writes {archive.root} and imports the files", err=True)
         hours = HourlyArchive(archive, retention_days=settings.hourly_retention_days)
         reports = asyncio.run(_import(archive, hours, files, code, wait_seconds))
     except (CoincastError, OSError) as error:
@@ -106,7 +106,7 @@ def _show(reports: list[FileReport]) -> None:
 
 
 def _hours(report: FileReport) -> str:
-    """Return how many hours of a file of hours are new, missing and left out."""
+    """Return how many hours of a file are new, missing and left out; `-` for a file of days."""
     if not (report.hours_added or report.hour_gaps or report.hours_left_out):
         return "-"
     parts = [f"{report.hours_added} new"]

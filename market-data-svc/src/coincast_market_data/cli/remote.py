@@ -42,10 +42,10 @@ def backfill(
     ] = "1d",
     target: Target = "",
 ) -> None:
-    """Have the running service fetch the candles that its archive lacks; exit code 1 where a coin failed.
+    """Let the running service fetch the candles that its archive lacks; exit code 1 if a coin failed.
 
-    Every caller has a higher priority, so it may take long. Results are stored at once: after Ctrl-C or a
-    fault, the next run continues where this one stopped.
+    It may take long, since requests of clients have a higher priority. Results are stored immediately: after
+    Ctrl-C or a failure, the next run continues where this one stopped.
     """
     if interval not in INTERVALS:
         raise typer.BadParameter(f"interval must be 1d or 1h; {interval} was given")
@@ -68,10 +68,10 @@ def repair(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report without changing anything.")] = False,
     target: Target = "",
 ) -> None:
-    """Have the running service check its whole archive again; exit code 1 where a coin failed.
+    """Let the running service check its whole archive; exit code 1 if a coin failed.
 
-    Implausible days and hours are quarantined and fetched again, at the lowest priority. A revision
-    beside the archive holds what was quarantined.
+    Implausible days and hours are quarantined and fetched again, at the lowest priority. Quarantined candles
+    are stored in a revision beside the archive.
     """
     request = market_pb2.RepairRequest(ids=ids or (), vs_currency=currency, dry_run=dry_run)
     failed = _run("repair", target, lambda stub: _repair(stub, request))
@@ -79,7 +79,7 @@ def repair(
 
 
 def quality(ids: Coins, target: Target = "") -> None:
-    """Show what the running service found wrong with the data of these coins, and what is missing."""
+    """Show the defects and gaps that the running service found in the data of coins."""
     request = market_pb2.GetStatusRequest(quality_ids=ids)
     status = _run("quality", target, lambda stub: stub.GetStatus(request, timeout=STATUS_SECONDS))
     _show(status.quality)
@@ -93,7 +93,7 @@ def _run(name: str, target: str, call: Callable[[Any], Awaitable[Any]]) -> Any:
         typer.echo(f"{name}: {address}: {error.message}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.echo(f"{name}: ended; the rows so far are kept", err=True)
+        typer.echo(f"{name}: interrupted; the candles fetched so far are stored", err=True)
         raise typer.Exit(130) from None
 
 

@@ -1,8 +1,9 @@
-"""CoinGecko's plans in one table, and the plan that is in use.
+"""The table of CoinGecko's plans, and the plan that is in use.
 
-Figures collected in November 2026 from CoinGecko's pricing page, its page on errors and rate limits, and the
-issue trackers of its clients. Sources conflict (keyless 5 to 15 calls a minute by address, demo 30 or 100,
-Basic 250 or 300), so each is a default: a setting overrides it, and on paid plans the reply of `/key`.
+The figures were collected in November 2026 from CoinGecko's pricing page, its page on errors and rate limits,
+and the issue trackers of its clients. The sources contradict each other (keyless 5 to 15 calls a minute by
+address, demo 30 or 100, Basic 250 or 300). Therefore each figure is a default, which a setting overrides,
+and on paid plans the reply of `/key`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ PAID_HEADER = "x-cg-pro-api-key"
 
 
 class PlanName(StrEnum):
-    """The plan at CoinGecko; auto finds it from the key."""
+    """The plan at CoinGecko; auto detects it from the key."""
 
     AUTO = "auto"
     KEYLESS = "keyless"
@@ -37,7 +38,7 @@ class ApiPlan:
     Attributes:
         name: The plan.
         base_url: Its host with `/api/v3`.
-        key_header: The header that carries the key; empty where the plan has none.
+        key_header: The header that carries the key; empty if the plan has no key.
         per_minute: Calls a minute.
         per_month: Credits a month; 0 means that CoinGecko states no monthly limit.
         reach_days: How far back daily history goes.
@@ -52,7 +53,7 @@ class ApiPlan:
 
     @property
     def paid(self) -> bool:
-        """Whether the plan uses the paid host, which has `/key`."""
+        """Whether the plan uses the host for paid plans, which has the path `/key`."""
         return self.key_header == PAID_HEADER
 
 
@@ -80,14 +81,14 @@ PLANS = {
 
 
 class ActivePlan:
-    """The plan in use; settings and the reply of `/key` take precedence over the table.
+    """The plan in use. Settings take precedence over the figures of a plan.
 
     Args:
-        plan: The plan of the settings; with auto, what is assumed until it is found.
-        base_url: The address of the settings; empty for the plan's own.
-        per_minute: Calls a minute by setting; None for the plan's.
-        per_month: Credits a month by setting; None for the plan's.
-        reach_days: Reach of history by setting; None for the plan's.
+        plan: The plan of the settings; with auto, the plan that is assumed until it is detected.
+        base_url: The address from the settings; empty for that of the plan.
+        per_minute: Calls a minute from the settings; None for those of the plan.
+        per_month: Credits a month from the settings; None for those of the plan.
+        reach_days: How many days back history reaches, from the settings; None for the reach of the plan.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""One pooled HTTP client for the upstream: one attempt, bounded in time, size and connections.
+"""The pooled HTTP client of the upstream: one attempt per call, with limits on time, size and connections.
 
-The decoded size of a reply is bounded, so that a compression bomb cannot fill the memory. The `Date`
-headers of replies correct the clock of the data.
+The limit on the decoded size of a reply protects the memory against compression bombs. The `Date` headers of
+replies set the clock of the data.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Plain:
 
 
 class _Zipped:
-    """Inflates at most `room` + 1 bytes a step, where the HTTP client's own decoder inflates all it holds."""
+    """Decoder that inflates at most `room` + 1 bytes per step; that of httpx2 would inflate a whole chunk."""
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(GZIP_OR_ZLIB)
@@ -67,8 +67,8 @@ async def read_bounded(response: httpx2.Response, max_bytes: int) -> bytes:
     """Return the decoded body.
 
     Args:
-        response: An open response.
-        max_bytes: Limit of the decoded body.
+        response: A streamed response.
+        max_bytes: The limit of the decoded body.
 
     Raises:
         BadData: The body is larger than `max_bytes` or wrongly encoded.
@@ -116,28 +116,27 @@ def parse_json(raw: bytes) -> Any:
 
 
 SANDBOX_NOW_HEADER = "x-coincast-sandbox-now"
-# A machine's clock may be off by an hour (a wrong time zone, a suspended host); by more than this it is the
-# upstream's date that is absurd.
+# A machine's clock may be wrong by a day (a wrong time zone, a suspended host). If the difference is larger
+# than this, the upstream's date is assumed to be wrong.
 MAX_CORRECTION_SECONDS = 26 * 3600
-# Below this, transit time and the header's whole seconds say more than a difference does.
+# Smaller differences are ignored: they come from the transit time and the whole seconds of the header.
 MIN_CORRECTION_SECONDS = 30
-
-
-# A cached `Date` is too old and never too new, so the newest time of this many replies counts.
+# The `Date` of a cached reply is too old but never too new, so the newest date of this many replies is used.
 SAMPLES = 5
-# A correction beyond the limit is taken where the machine's own wall clock, set meanwhile, agrees so closely.
+# A correction beyond the limit is accepted if the wall clock of this machine, which may have been set since
+# the start, agrees with the upstream's date within this difference.
 AGREEMENT_SECONDS = 300
-# A cache that says it holds a reply for longer is absurd.
+# A longer `Age` header is ignored.
 MAX_CACHED_SECONDS = 86_400.0
 
 
 class UpstreamClock:
-    """UNIX seconds on the upstream's clock: a steady time plus an offset learnt from each reply.
+    """The upstream's clock: a steady clock of this process plus an offset that is learnt from replies.
 
     Args:
-        clock: A clock whose time does not step.
-        sandbox: Whether the upstream is a sandbox, whose time may be years back.
-        wall: The machine's wall clock as it stands now; None where it is not known.
+        clock: A clock that does not jump when the machine's clock is set.
+        sandbox: Whether the upstream is a sandbox, whose time may be years in the past.
+        wall: Returns the machine's current wall time, UNIX seconds; None if it is not known.
     """
 
     def __init__(self, clock: Clock, *, sandbox: bool, wall: Callable[[], float] | None = None) -> None:
@@ -152,7 +151,7 @@ class UpstreamClock:
         return self._clock.now() + self.offset_seconds
 
     def learn(self, headers: Mapping[str, str]) -> None:
-        """Take the time from one reply's headers; headers without a usable time change nothing."""
+        """Update the offset from the headers of a reply; headers without a usable time are ignored."""
         server_time = self._read_time(headers)
         if server_time is None:
             return
@@ -165,21 +164,21 @@ class UpstreamClock:
             self.offset_seconds = newest if abs(newest) >= MIN_CORRECTION_SECONDS else 0.0
 
     def _is_confirmed(self, server_time: float) -> bool:
-        """Return whether the machine's wall clock has been set to the upstream's time since the start."""
+        """Return whether the machine's wall clock, which may have been set, agrees with the upstream's."""
         return self._wall is not None and abs(self._wall() - server_time) <= AGREEMENT_SECONDS
 
     def _read_time(self, headers: Mapping[str, str]) -> float | None:
         try:
             if self._sandbox:
                 return float(headers[SANDBOX_NOW_HEADER])
-            # A cache passes the origin's Date on and says how long it has had the reply.
+            # An HTTP cache forwards the Date of the origin, and its Age header states how old the reply is.
             return parsedate_to_datetime(headers["date"]).timestamp() + cached_seconds(headers)
         except (KeyError, ValueError, OverflowError):
             return None
 
 
 def cached_seconds(headers: Mapping[str, str]) -> float:
-    """Return for how long a cache between here and the upstream has had a reply, by its `Age` header."""
+    """Return for how many seconds an HTTP cache on the way has had a reply, by its `Age` header."""
     try:
         age = float(headers["age"])
     except (KeyError, ValueError):
@@ -188,27 +187,27 @@ def cached_seconds(headers: Mapping[str, str]) -> float:
 
 
 SANDBOX_HEADER = "x-coincast-sandbox"
-# CoinGecko's headers about the pages of a list.
+# CoinGecko's headers about the pages of a list, which the mirror forwards.
 PAGING_HEADERS = ("link", "per-page", "total")
 
 
 def open_http(settings: Settings, transport: httpx2.AsyncBaseTransport | None = None) -> httpx2.AsyncClient:
     """Open the connection pool.
 
-    It uses the proxy of the settings, none from the environment, and follows no redirects; keys travel in a
-    header, never in the address.
+    Proxies of the environment are ignored and redirects are not followed. Keys are sent in a header, never in
+    the address.
 
     Args:
-        settings: Give timeouts, pool size and certificates.
+        settings: The timeouts, pool size, proxy and certificates.
         transport: Replaces the network in tests.
     """
     headers = {"accept": "application/json", "accept-encoding": "gzip", "user-agent": "coincast-market-data"}
-    # Its log line for every request adds nothing to the metrics.
+    # httpx2 logs a line for every request, which the metrics make superfluous.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     return httpx2.AsyncClient(
         headers=headers,
         http2=settings.http2 and not settings.base_url.startswith("http://"),
-        verify=trusted(settings),
+        verify=ssl_context(settings),
         follow_redirects=False,
         trust_env=False,
         proxy=settings.proxy,
@@ -221,8 +220,8 @@ def open_http(settings: Settings, transport: httpx2.AsyncBaseTransport | None = 
     )
 
 
-def trusted(settings: Settings) -> ssl.SSLContext:
-    """Return the trusted certificates for the upstream: the usual ones, and those of the settings."""
+def ssl_context(settings: Settings) -> ssl.SSLContext:
+    """Return the TLS context for the upstream: the usual trusted certificates, and those of the settings."""
     context = httpx2.create_ssl_context(trust_env=False)
     if settings.upstream_ca_file is not None:
         context.load_verify_locations(settings.upstream_ca_file)
@@ -230,7 +229,7 @@ def trusted(settings: Settings) -> ssl.SSLContext:
 
 
 class HttpUpstream:
-    """Fetches a document in one attempt. Raises the chassis' errors; foreign errors end here."""
+    """Fetches a document in one attempt, and maps errors of the HTTP client to those of the chassis."""
 
     def __init__(
         self, http: httpx2.AsyncClient, settings: Settings, clock: UpstreamClock, plan: ActivePlan
@@ -245,7 +244,7 @@ class HttpUpstream:
         """Send a GET below the base address, within the total deadline.
 
         Raises:
-            CoincastError: CoinGecko answered with an error, not in time, or not at all.
+            CoincastError: CoinGecko answered with an error, too late, or not at all.
         """
         started = time.monotonic()
         self.in_flight += 1
@@ -289,7 +288,7 @@ class HttpUpstream:
         plan = self._plan.current
         key = self._settings.api_key
         headers = {plan.key_header: key.get_secret_value()} if plan.key_header and key is not None else {}
-        # Ids may hold spaces and brackets.
+        # Ids may have spaces and brackets, so the path is quoted.
         url = f"{plan.base_url}/{quote(request.path, safe='/')}"
         async with self._http.stream("GET", url, params=list(request.query), headers=headers) as response:
             body = await read_bounded(response, self._settings.max_reply_bytes)
@@ -303,7 +302,7 @@ class HttpUpstream:
     def _error_of_text(
         self, request: UpstreamRequest, body: bytes, headers: Mapping[str, str]
     ) -> CoincastError:
-        """Return the error for a reply of status 200 that is neither an object nor a list."""
+        """Return the error for a reply with status 200 that is neither a JSON object nor a list."""
         text = body.decode("utf-8", "replace")
         if is_throttled(text):
             return self._error(request, 429, body, headers)
@@ -315,7 +314,11 @@ class HttpUpstream:
         )
 
     def _check_identity(self, status: int, headers: Mapping[str, str]) -> None:
-        """Check that the upstream is the declared one: invented prices must never pass as real ones."""
+        """Check that the upstream is of the declared kind, so that invented prices never pass as real ones.
+
+        Raises:
+            UpstreamFailure: A sandbox answers although CoinGecko is declared, or the other way round.
+        """
         is_sandbox = SANDBOX_HEADER in headers
         if is_sandbox and self._settings.upstream != UpstreamName.SANDBOX:
             raise UpstreamFailure(
@@ -326,13 +329,13 @@ class HttpUpstream:
         if status == 200 and not is_sandbox and self._settings.upstream == UpstreamName.SANDBOX:
             raise UpstreamFailure(
                 Cause.NOT_COINGECKO,
-                "MARKET_UPSTREAM is sandbox, but what answers at MARKET_UPSTREAM_URL is no sandbox.",
+                "MARKET_UPSTREAM is sandbox, but the server at MARKET_UPSTREAM_URL is not a sandbox.",
                 retry_after_seconds=30,
             )
 
 
 def _unreachable(error: Exception, base_url: str) -> UpstreamFailure:
-    """Return the failure for a connection that could not be made or broke."""
+    """Return the failure for a connection that could not be opened, or was lost."""
     host = _host(base_url)
     cause = cause_of_exception(error)
     sentences = {
@@ -348,7 +351,7 @@ def _host(base_url: str) -> str:
 
 
 class PoolStats:
-    """Counts connections; zeros where the transport has no pool (a fake in a test)."""
+    """Counts the connections of the pool; zero if the transport has no pool, as a fake in a test."""
 
     def __init__(self, http: httpx2.AsyncClient, upstream: HttpUpstream) -> None:
         self._http = http
@@ -360,7 +363,8 @@ class PoolStats:
 
     def connections(self) -> tuple[int, int]:
         """Return (open connections, idle ones among them)."""
-        # httpx2 shows its pool nowhere in public; a missing attribute must cost the figure, not the status.
+        # httpx2 has no public access to its pool. If a later release moves it, the figures are zero and the
+        # status report still works.
         pool = getattr(getattr(self._http, "_transport", None), "_pool", None)
         if not isinstance(pool, httpcore2.AsyncConnectionPool):
             return 0, 0

@@ -1,8 +1,7 @@
-"""Why CoinGecko cannot be had: its error replies, in all six forms of body, as errors of the chassis' tree.
+"""Map failures of CoinGecko, in all six forms of its error bodies, to errors of the chassis.
 
-Every call reports its outcome to `UpstreamAvailability`. A refusal that asking again cannot heal (a wrong
-key, used-up credits) is held: until an hour has passed, or the service starts with other settings, callers
-get the same error without another call.
+Every call reports its outcome to `UpstreamAvailability`. A permanent refusal, which a retry cannot fix (a
+wrong key, used-up credits), is held: for an hour, callers get the same error without another call.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ MOST_HELD_REQUESTS = 1000
 
 
 class Cause(StrEnum):
-    """Why CoinGecko cannot be had; the values are those of the contract."""
+    """Why CoinGecko is unavailable; the values are those of the contract."""
 
     NO_ROUTE = "no_route"
     DNS = "dns"
@@ -46,7 +45,8 @@ class Cause(StrEnum):
     SERVER_ERROR = "server_error"
 
 
-# What asking again cannot heal. A certificate or a login page can change without a change of settings here.
+# Causes that a retry cannot fix. TLS and NOT_COINGECKO are not among them, since a certificate or a login
+# page of the network may change without a change of settings here.
 PERMANENT = frozenset(
     {
         Cause.FORBIDDEN,
@@ -57,10 +57,11 @@ PERMANENT = frozenset(
         Cause.CREDITS_USED_UP,
     }
 )
-# Paths of every plan. A refusal of another path, while calls are answered, says something of that path alone.
+# Paths that every plan includes. If another path is refused while other calls succeed, the plan lacks that
+# path.
 EVERY_PLAN_PATHS = frozenset({"ping", "simple/price", "simple/supported_vs_currencies"})
-OF_THE_PATH = PERMANENT - {Cause.CREDITS_USED_UP}
-# Worth another attempt within the same request.
+PATH_CAUSES = PERMANENT - {Cause.CREDITS_USED_UP}
+# Causes that are worth another attempt within the same request.
 TRANSIENT = frozenset({Cause.NO_ROUTE, Cause.TIMEOUT, Cause.SERVER_ERROR})
 REMEDIES = {
     Cause.NO_ROUTE: "Check the network, the firewall, MARKET_PROXY_URL and MARKET_UPSTREAM_URL.",
@@ -80,7 +81,7 @@ REMEDIES = {
 
 
 class UpstreamFailure(Unavailable):
-    """CoinGecko cannot be had, with the cause and its remedy."""
+    """CoinGecko is unavailable; the message ends with the remedy for the cause."""
 
     def __init__(self, cause: Cause, message: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(f"{message} {REMEDIES[cause]}", retry_after_seconds=retry_after_seconds)
@@ -101,7 +102,7 @@ class UpstreamState:
 
 
 class UpstreamAvailability:
-    """Remembers the last outcome of calls, and holds refusals that cannot heal."""
+    """Remembers the outcome of the last call, and holds permanent refusals."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -116,25 +117,29 @@ class UpstreamAvailability:
         )
 
     def check(self, request: UpstreamRequest | None = None) -> None:
-        """Raise the held refusal, if there is one: of everything, or of this request alone."""
+        """Raise the held refusal of this request or of all requests, if there is one.
+
+        Raises:
+            CoincastError: The refusal.
+        """
         held = None if request is None else self._held_requests.get(request)
         if held is not None:
-            raise _again(held) from held.__cause__
+            raise _clone(held) from held.__cause__
         error, cause = self._error, self._cause
         if error is None or cause not in PERMANENT:
             return
         left = self._retry_at - self._clock.monotonic()
         if left > 0:
-            raise _copy(error, cause, left)
+            raise _clone_with_wait(error, cause, left)
 
     def failure(self) -> CoincastError | None:
-        """Return the error that explains why CoinGecko cannot be had now; None where it can."""
+        """Return the error that explains why CoinGecko is unavailable now; None if it is available."""
         if self._error is None or self._cause in (None, Cause.RATE_LIMITED):
             return None
-        return _copy(self._error, self._cause, max(1.0, self._retry_at - self._clock.monotonic()))
+        return _clone_with_wait(self._error, self._cause, max(1.0, self._retry_at - self._clock.monotonic()))
 
     def record_success(self) -> None:
-        """Note that CoinGecko answered."""
+        """Record that CoinGecko answered."""
         if not self._tried or self._cause is not None:
             self._since = self._clock.now()
         self._tried, self._cause, self._error = True, None, None
@@ -162,14 +167,14 @@ class UpstreamAvailability:
         return True
 
     def record_failure(self, error: CoincastError, request: UpstreamRequest | None = None) -> None:
-        """Note a failed call; an answer such as 'no such coin' shows that CoinGecko can be had.
+        """Record a failed call. An answer such as 'no such coin' counts as a success of the upstream.
 
         Args:
-            error: What the call failed with.
-            request: The request; None for one that is about the key as such.
+            error: The error of the call.
+            request: The request; None if it checked the key itself.
         """
         cause = cause_of(error)
-        if request is not None and cause in OF_THE_PATH and self._refuses_one_path(request):
+        if request is not None and cause in PATH_CAUSES and self._refuses_one_path(request):
             self.hold_request(request, error)
             return
         if cause is None:
@@ -183,15 +188,15 @@ class UpstreamAvailability:
         self._retry_at = self._clock.monotonic() + hold
 
     def hold_request(self, request: UpstreamRequest, error: CoincastError) -> None:
-        """Hold the refusal of one request, which the plan does not include at all or not so far back."""
+        """Hold the refusal of one request, whose path or days the plan does not include."""
         self._held_requests[request] = error
 
     def forget_requests(self) -> None:
-        """Forget the refusals of single requests: with another plan they may be answered."""
+        """Forget the refusals of single requests, since another plan may include them."""
         self._held_requests.clear()
 
     def _refuses_one_path(self, request: UpstreamRequest) -> bool:
-        """Return whether a refusal says something of its path alone, as other calls are answered."""
+        """Return whether a refusal is about its path only, as another call succeeded within the last hour."""
         if request.path in EVERY_PLAN_PATHS or self._answered_at is None or self._cause in PERMANENT:
             return False
         return self._clock.monotonic() - self._answered_at < HOLD_SECONDS
@@ -213,14 +218,14 @@ class UpstreamAvailability:
 
 
 def _sentence(error: CoincastError, cause: Cause) -> str:
-    """Return the message with the remedy, which only an UpstreamFailure has in its message."""
+    """Return the message with the remedy. The message of an UpstreamFailure includes it already."""
     if isinstance(error, UpstreamFailure):
         return error.message
     return f"{error.message.rstrip('.')}. {REMEDIES[cause]}"
 
 
 def cause_of(error: CoincastError) -> Cause | None:
-    """Return why CoinGecko cannot be had; None for an error that says nothing about that."""
+    """Return the cause that an error states; None for an error that is not about availability."""
     if isinstance(error, UpstreamFailure):
         return error.cause
     if isinstance(error, Timeout):
@@ -229,7 +234,7 @@ def cause_of(error: CoincastError) -> Cause | None:
 
 
 def cause_of_exception(error: BaseException) -> Cause:
-    """Return the cause of a failed connection from the chain of exceptions below it."""
+    """Return the cause of a failed connection, by the exceptions in its chain of causes."""
     for inner in _chain(error):
         if isinstance(inner, socket.gaierror):
             return Cause.DNS
@@ -249,31 +254,40 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _again(error: CoincastError) -> CoincastError:
-    """Return an equal error: one that is raised for many callers would collect their tracebacks."""
-    again = type(error).__new__(type(error))
-    again.args = error.args
-    again.__dict__.update(error.__dict__)
-    return again
+def _clone(error: CoincastError) -> CoincastError:
+    """Return an equal error; a single one that is raised for many callers would collect their tracebacks."""
+    clone = type(error).__new__(type(error))
+    clone.args = error.args
+    clone.__dict__.update(error.__dict__)
+    return clone
 
 
-def _copy(error: CoincastError, cause: Cause, retry_after_seconds: float) -> CoincastError:
-    """Return the error with the time that is left; the original is raised for many callers."""
-    again = UpstreamFailure(cause, "")
-    again.args, again.message = (error.message,), error.message
-    again.retry_after_seconds = retry_after_seconds
-    # CoinGecko's own reply, which the mirror passes on.
-    again.__cause__ = error.__cause__
-    return again
+def _clone_with_wait(error: CoincastError, cause: Cause, retry_after_seconds: float) -> CoincastError:
+    """Return an UpstreamFailure with the message of an error and the remaining wait."""
+    clone = UpstreamFailure(cause, "")
+    clone.args, clone.message = (error.message,), error.message
+    clone.retry_after_seconds = retry_after_seconds
+    # It may be CoinGecko's own reply, which the mirror forwards.
+    clone.__cause__ = error.__cause__
+    return clone
 
 
 DEFAULT_RETRY_AFTER_SECONDS = 60.0
-# Any value up to a month is obeyed; a larger one is a mistake, and the next reply will repeat it if not.
+# A Retry-After of up to a month is obeyed. A longer one is assumed to be a mistake; if it is not, the next
+# call is refused again.
 MAX_RETRY_AFTER_SECONDS = 31 * 86_400.0
 
 
 def parse_retry_after(value: str | None, now: float) -> float:
-    """Return seconds to wait from `now` (UNIX seconds, the upstream's clock). Absent or unreadable: 60."""
+    """Return the seconds to wait.
+
+    Args:
+        value: The Retry-After header: seconds or a date; None if it is absent.
+        now: UNIX seconds on the upstream's clock.
+
+    Returns:
+        At most 31 days; 60 s if the header is absent or unreadable.
+    """
     if value is None or not value.strip():
         return DEFAULT_RETRY_AFTER_SECONDS
     seconds = _as_number(value)
@@ -304,10 +318,10 @@ KEY_CAUSES: dict[int | None, Cause] = {
     10010: Cause.WRONG_HOST,
     10011: Cause.WRONG_HOST,
 }
-# A refusal for the month, which no pause of a minute heals.
+# Words of a refusal for the rest of the month, which a pause of a minute does not fix.
 CREDITS = re.compile(r"month|credit", re.IGNORECASE)
 CREDIT_STATUSES = (401, 402, 403, 429)
-# CoinGecko says 10002 of a missing key, and also of one that it does not accept.
+# CoinGecko uses the code 10002 for a missing key, and also for one that it does not accept.
 REFUSED_KEY = re.compile(r"invalid|incorrect|wrong|expired|revoked|disabled", re.IGNORECASE)
 LONGEST_MESSAGE = 300
 
@@ -317,19 +331,19 @@ class BeyondPlanReach(InvalidInput):
 
 
 class UnconfirmedData(Unavailable):
-    """A figure was rejected as implausible, or is missing although one was known."""
+    """A figure was rejected as implausible, or is missing although it was known before."""
 
 
 class BadData(Unavailable):
-    """The upstream answered with something that cannot be used."""
+    """The upstream's reply is not in the expected form."""
 
 
 class ErrorReply(Exception):  # noqa: N818 - a carrier, not an error of the tree
     """CoinGecko's own error reply, attached as the cause of the error that it is mapped to.
 
     Args:
-        status: HTTP status.
-        body: The body where it is a JSON object; empty otherwise.
+        status: The HTTP status.
+        body: The body; only stored if it is a JSON object.
     """
 
     def __init__(self, status: int, body: bytes) -> None:
@@ -339,13 +353,13 @@ class ErrorReply(Exception):  # noqa: N818 - a carrier, not an error of the tree
 
 
 def error_reply_of(error: BaseException) -> ErrorReply | None:
-    """Return CoinGecko's own reply behind an error, where there is one."""
+    """Return CoinGecko's own reply that caused an error; None if there is none."""
     cause = error.__cause__
     return cause if isinstance(cause, ErrorReply) else None
 
 
 def status_of_error_document(document: Any) -> int:
-    """Return the HTTP status that an error object of a reply with status 200 stands for."""
+    """Return the HTTP status that fits the error in the body of a reply with status 200."""
     code = _code_of(document)
     if code is not None and 400 <= code < 600:
         return code
@@ -355,10 +369,10 @@ def status_of_error_document(document: Any) -> int:
 def error_from_reply(
     status: int, body: bytes, headers: Mapping[str, str], now: float, *, path: str = ""
 ) -> CoincastError:
-    """Return the error for a reply that is an error, whatever its HTTP status.
+    """Map an error reply to an error of the chassis.
 
     Args:
-        status: The HTTP status; 200 where the error stands in the body alone.
+        status: The HTTP status; 200 if only the body is an error.
         body: The decoded body.
         headers: The reply's headers.
         now: UNIX seconds on the upstream's clock, for a Retry-After that is a date.
@@ -401,7 +415,7 @@ def _by_status(status: int, quoted: str) -> CoincastError:
     if 300 <= status < 400:
         return UpstreamFailure(
             Cause.NOT_COINGECKO,
-            f"A redirect (HTTP {status}) came instead of an answer of CoinGecko's.",
+            f"A redirect (HTTP {status}) came instead of CoinGecko's data.",
             retry_after_seconds=30,
         )
     if status < 300:
@@ -412,22 +426,22 @@ def _by_status(status: int, quoted: str) -> CoincastError:
 
 
 def is_throttled(text: str) -> bool:
-    """Return whether a text is CoinGecko's plain-text refusal of too many calls."""
+    """Return whether a text is CoinGecko's plain-text refusal after too many calls."""
     return text.strip().lower() == "throttled"
 
 
 def _clause(quoted: str) -> str:
-    """Return CoinGecko's words without their full stop, since the sentence around them has its own."""
+    """Return CoinGecko's message without its full stop, to be quoted inside a sentence."""
     return quoted.strip().rstrip(".")
 
 
 def _reason(quoted: str) -> str:
-    """Return CoinGecko's words after a colon; nothing where it gave none beside the status."""
+    """Return CoinGecko's message after a colon; empty if there is none beside the status."""
     return "" if re.fullmatch(r"HTTP \d+", quoted) else f": {_clause(quoted)}"
 
 
 def error_in_document(document: Any) -> bool:
-    """Return whether a document that came with HTTP 200 is an error: CoinGecko sends some that way."""
+    """Return whether a document with status 200 is an error, since CoinGecko sends some errors so."""
     if not isinstance(document, dict):
         return False
     if isinstance(document.get("error"), str):
@@ -440,7 +454,7 @@ def error_in_document(document: Any) -> bool:
 
 
 def read_body(body: bytes) -> tuple[int | None, str]:
-    """Return (error code, message) of an error body; (None, "") where it has neither."""
+    """Return (error code, message) of an error body; None and "" for those that are absent."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -474,7 +488,7 @@ def _message_of(document: Any) -> str | None:
 
 
 def _places(document: Any) -> list[dict[str, Any]]:
-    """Return the objects in which code and message have been seen: top, status, error, error.status."""
+    """Return the objects that may have code and message: the document, its status and error, error.status."""
     found: list[dict[str, Any]] = []
     if isinstance(document, dict):
         found.append(document)

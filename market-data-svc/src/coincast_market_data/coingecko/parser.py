@@ -1,6 +1,6 @@
-"""Parse CoinGecko's documents into the domain; what cannot be true is rejected with a reason.
+"""Parse CoinGecko's documents into domain types.
 
-The three arrays of a chart become one clean series of points.
+Impossible values are rejected with a reason. The three arrays of a chart become one cleaned series of points.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from coincast_market_data.coingecko.error_mapping import BadData
 from coincast_market_data.domain import Coin, Market, OhlcCandle, Quote
 
-# Nothing was traded before the first bitcoin block; nothing was seen later than a few minutes from now.
+# Bounds of plausible times: the first bitcoin block, and ten minutes after now.
 EARLIEST = 1_230_940_800.0
 FUTURE_SECONDS = 600.0
 
 Pair = tuple[str, str]
-# What a row of the market table holds beside the price of now.
+# Figures of a row of the market table beside the current price.
 ROW_PRICES = ("high_24h", "low_24h", "ath", "atl")
 ROW_AMOUNTS = (
     "market_cap", "fully_diluted_valuation", "total_volume",
@@ -37,14 +37,14 @@ ROW_FIGURES = ("market_cap", "24h_vol", "24h_change")
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One item that was quarantined."""
+    """An item that was rejected, and why."""
 
     id: str
     reason: str
 
 
 def number(value: Any) -> float | None:
-    """Return a finite number, or None: absent, a string, NaN, an infinity."""
+    """Return a value as a finite float; None if it is absent, not a number, NaN or infinite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -55,13 +55,13 @@ def number(value: Any) -> float | None:
 
 
 def amount(value: Any) -> float | None:
-    """Return a finite number that is not negative, or None."""
+    """Return a value as a finite float that is not negative, or None."""
     result = number(value)
     return result if result is not None and result >= 0 else None
 
 
 def price_fault(value: Any) -> str:
-    """Return why a value cannot be a price; empty where it can."""
+    """Return why a value cannot be a price; empty if it can."""
     if isinstance(value, float) and not math.isfinite(value):
         return "not_finite"
     result = number(value)
@@ -71,7 +71,7 @@ def price_fault(value: Any) -> str:
 
 
 def figure_fault(value: Any, *, signed: bool = False) -> str:
-    """Return why a value cannot be an amount beside a price; empty where it can, or is absent.
+    """Return why a value cannot be a figure beside a price; empty if it can, or is absent.
 
     Args:
         value: A value of the document.
@@ -88,7 +88,7 @@ def figure_fault(value: Any, *, signed: bool = False) -> str:
 
 
 def time_fault(value: float, now: float) -> str:
-    """Return why a UNIX time cannot be that of a trade; empty where it can.
+    """Return why a time cannot be that of a trade; empty if it can.
 
     Args:
         value: A time of the document, UNIX seconds.
@@ -104,7 +104,7 @@ def parse_quotes(
 ) -> tuple[dict[Pair, Quote | None], dict[Pair, Reject]]:
     """Parse the quotes of all requested pairs.
 
-    Every pair is in one of the two results: a quote, None where the upstream knows none, or a rejection.
+    Every pair is in one of the two results: the quote (None if the upstream has no price), or the rejection.
 
     Args:
         document: A reply of `simple/price`.
@@ -157,13 +157,16 @@ def _quote(coin: str, currency: str, row: Any, now: float) -> Quote | Reject | N
 
 
 def incomplete_row_of(pair: Pair, row: Any) -> dict[str, float | None] | None:
-    """Return a row of `simple/price` that lacks a figure, as far as it can be passed on.
+    """Return the figures of a row of `simple/price` that lacks some, to be passed through.
 
-    Of such a row it matters which figures are null, 0 or absent. None is a row with all figures, or no row.
+    The mirror must repeat which figures of such a row are null, 0 or absent.
 
     Args:
         pair: The coin and the currency.
         row: The coin's part of the reply.
+
+    Returns:
+        The valid figures by name; None if the row has all figures, or is not an object.
     """
     if not isinstance(row, dict):
         return None
@@ -182,7 +185,7 @@ def _can_be_passed_on(name: str, value: Any) -> bool:
 def quote_figure_faults(
     document: Mapping[str, Any], pairs: Iterable[Pair]
 ) -> Iterator[tuple[Pair, str, str]]:
-    """Yield (pair, figure, why it cannot be true) for the figures beside the prices of these pairs."""
+    """Yield (pair, name of the figure, fault) for each impossible figure beside the prices of these pairs."""
     for coin, currency in pairs:
         row = document.get(coin)
         for name, signed in (("market_cap", False), ("24h_vol", False), ("24h_change", True)):
@@ -218,7 +221,7 @@ def parse_currencies(document: Any) -> tuple[str, ...]:
 
 
 def parse_markets(document: Any, currency: str, now: float) -> tuple[tuple[Market, ...], list[Reject]]:
-    """Parse the rows in the upstream's order; a row whose price cannot be true is rejected.
+    """Parse the rows in the upstream's order; a row with an impossible price is rejected.
 
     Args:
         document: A reply of `coins/markets`.
@@ -245,7 +248,7 @@ def parse_markets(document: Any, currency: str, now: float) -> tuple[tuple[Marke
 
 
 def market_fault(row: Mapping[str, Any], now: float) -> str:
-    """Return why a row of the market table cannot be true; empty where it can."""
+    """Return why price or time of a row of the market table are impossible; empty if they are not."""
     value, seen = row.get("current_price"), parse_time(row.get("last_updated"))
     if value is None:
         return ""
@@ -253,7 +256,7 @@ def market_fault(row: Mapping[str, Any], now: float) -> str:
 
 
 def market_figure_faults(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (figure, why it cannot be true) for the figures beside the price of a row."""
+    """Return (name of the figure, fault) for each impossible figure beside the price of a row."""
     faults = [
         *((name, price_fault(row[name])) for name in ROW_PRICES if row.get(name) is not None),
         *((name, figure_fault(row.get(name))) for name in ROW_AMOUNTS),
@@ -285,7 +288,7 @@ def _market(row: Mapping[str, Any], currency: str) -> Market:
 
 
 def parse_time(value: Any) -> float | None:
-    """Return the UNIX seconds of an ISO 8601 text; None where it is none."""
+    """Return the UNIX seconds of an ISO 8601 text, or None."""
     if not isinstance(value, str):
         return None
     try:
@@ -296,7 +299,7 @@ def parse_time(value: Any) -> float | None:
 
 
 def parse_ohlc(document: Any, now: float) -> tuple[tuple[OhlcCandle, ...], list[Reject]]:
-    """Parse candles in order of time, each closing time once; impossible ones are rejected.
+    """Parse candles, sorted by closing time; impossible and repeated ones are rejected.
 
     Args:
         document: A reply of `ohlc`.
@@ -324,7 +327,7 @@ def _ohlc(row: Any, now: float) -> OhlcCandle | Reject:
     if not isinstance(row, list) or len(row) != 5:
         return Reject("", "not_a_row")
     stamp = number(row[0])
-    # The candle that is still open is stamped with its close, up to four days from now.
+    # The time of the candle that is still open is its future close, up to four days from now.
     fault = "absurd_clock" if stamp is None else time_fault(stamp / 1000, now + 4 * 86_400)
     fault = fault or next((fault for value in row[1:] if (fault := price_fault(value))), "")
     if fault or stamp is None:
@@ -335,13 +338,14 @@ def _ohlc(row: Any, now: float) -> OhlcCandle | Reject:
     return OhlcCandle(stamp / 1000, opened, high, low, close)
 
 
+# A point is a jump if its price differs from all neighbours (three on each side) by at least this factor.
 JUMP_FACTOR = 10.0
 NEIGHBOURS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One moment of one coin; `at` in UNIX seconds."""
+    """One point of a series; `at` in UNIX seconds."""
 
     at: float
     price: float
@@ -351,9 +355,9 @@ class Point:
 
 @dataclass(slots=True)
 class CleaningReport:
-    """How many points were quarantined, by reason.
+    """Findings in a series: quarantined points by reason, and defects of its form.
 
-    Duplicates with equal prices are dropped and counted apart.
+    Duplicates with equal prices are dropped and counted separately.
     """
 
     quarantined: Counter[str] = field(default_factory=Counter)
@@ -363,7 +367,7 @@ class CleaningReport:
 
 
 def clean_series(document: Any, now: float) -> tuple[list[Point], CleaningReport]:
-    """Return points in order of time, one a moment, joined on the time stamp.
+    """Join the arrays of a chart by time, and return the valid points in order, one for each time.
 
     Args:
         document: A reply of `market_chart`.
@@ -376,7 +380,7 @@ def clean_series(document: Any, now: float) -> tuple[list[Point], CleaningReport
         raise BadData("CoinGecko's series has no prices")
     findings = CleaningReport()
     prices = _prices(document["prices"], now, findings)
-    caps, volumes = (_side(document.get(name), findings) for name in ("market_caps", "total_volumes"))
+    caps, volumes = (_amounts(document.get(name), findings) for name in ("market_caps", "total_volumes"))
     findings.unequal = (
         not len(document["prices"]) == _length(document, "market_caps") == _length(document, "total_volumes")
     )
@@ -417,14 +421,14 @@ def _prices(rows: Sequence[Any], now: float, findings: CleaningReport) -> dict[f
                 contradicted.add(stamp)
         prices.setdefault(stamp, float(row[1]))
     for stamp in contradicted:
-        # Two prices for one moment: reject both.
+        # A time with two different prices: neither can be trusted.
         del prices[stamp]
         findings.quarantined["contradiction"] += 1
     return prices
 
 
-def _side(rows: Any, findings: CleaningReport) -> dict[float, float]:
-    """Return market caps or volumes by time stamp; the first of duplicates."""
+def _amounts(rows: Any, findings: CleaningReport) -> dict[float, float]:
+    """Return market caps or volumes by time in milliseconds; of duplicates the first."""
     faultless = _faultless_columns(rows)
     if faultless is not None:
         stamps, figures = faultless
@@ -465,9 +469,9 @@ def _stamp(row: Any) -> float | None:
 
 
 def drop_jumps(points: Sequence[Point]) -> list[Point]:
-    """Drop points that are tenfold off every neighbour (three on each side).
+    """Drop points whose price differs at least tenfold from all neighbours (three on each side).
 
-    Two in a row are a move, not an error.
+    Two such points in a row stay: they are assumed to be a real move.
     """
     prices = [point.price for point in points]
     former, following = np.array(prices[:-1]), np.array(prices[1:])
@@ -477,15 +481,19 @@ def drop_jumps(points: Sequence[Point]) -> list[Point]:
 
 
 def is_jump(prices: Sequence[float], index: int) -> bool:
-    """Return whether one price is tenfold off all its neighbours, which agree among themselves.
+    """Return whether a price differs at least tenfold from all its neighbours, which agree with one another.
 
-    The newest price has neighbours on one side alone: it may be the first of a new level, as in a collapse,
-    and is never treated as an error here.
+    The newest price is never a jump: it has neighbours on one side only, and may be the first of a new level,
+    as in a collapse.
+
+    Args:
+        prices: The series.
+        index: The position of the price.
     """
     if index == len(prices) - 1:
         return False
     value = prices[index]
-    # Most points agree with the next one; only the others need a look at all neighbours.
+    # Most points agree with the next one, which saves the comparison with all neighbours.
     following = prices[index + 1]
     if value < following * JUMP_FACTOR and following < value * JUMP_FACTOR:
         return False

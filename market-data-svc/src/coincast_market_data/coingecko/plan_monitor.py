@@ -1,4 +1,4 @@
-"""Find the plan of the key at the start, and read the limits of a paid plan from `/key` daily."""
+"""Detect the plan of the key at the start, and read the limits of a paid plan from `/key` daily."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from coincast_market_data.rate_limit.limiter import RateLimiter
 
 log = structlog.get_logger(__name__)
 REFRESH_SECONDS = 86_400.0
-# What a host says to a key that belongs to the other host, or to no plan of its own.
+# Causes of refusals by a host to which the key does not belong.
 NOT_THIS_HOST = frozenset({Cause.MISSING_KEY, Cause.INVALID_KEY, Cause.WRONG_HOST, Cause.FORBIDDEN})
 
 
 class MeteredUpstream:
-    """One attempt a call, counted by the rate limiter: no retries, no breaker, no held refusals."""
+    """Upstream with the rate limiter only: no retries, no breaker and no held refusals."""
 
     def __init__(self, inner: Upstream, limiter: RateLimiter, wait_seconds: float) -> None:
         self._inner = inner
@@ -35,19 +35,24 @@ class MeteredUpstream:
         self._wait_seconds = wait_seconds
 
     async def fetch(self, request: UpstreamRequest) -> UpstreamReply:
-        """Fetch one document. Raises what the limiter and the client raise."""
+        """Fetch one document.
+
+        Raises:
+            CoincastError: The rate limiter or the client failed.
+        """
         await self._limiter.acquire(request.priority, self._wait_seconds)
         return await self._inner.fetch(request)
 
 
 class PlanMonitor:
-    """Keeps the active plan in line with what CoinGecko reports for the key.
+    """Updates the active plan by what CoinGecko reports for the key.
 
     Args:
         plan: The plan in use; changed in place.
-        upstream: A `MeteredUpstream`: one host is expected to refuse a probe, which must not be held.
-        availability: Learns the outcome as a whole.
-        detect: Whether the plan is to be found from the key.
+        upstream: A `MeteredUpstream`. During detection one host is expected to refuse the key, and this
+            refusal must not be held.
+        availability: Receives the outcome of the detection as a whole.
+        detect: Whether the plan is to be detected from the key.
     """
 
     def __init__(
@@ -59,16 +64,16 @@ class PlanMonitor:
         self._detect = detect
 
     async def refresh(self) -> None:
-        """Find the plan where it is not known, and read its limits; costs at most two calls.
+        """Detect the plan if it is not known, and read its limits; this costs at most two calls.
 
         Raises:
-            CoincastError: CoinGecko cannot be had, or refuses the key on both hosts; without a call while an
-                earlier refusal is held.
+            CoincastError: CoinGecko is unavailable, or refuses the key on both hosts. While an earlier
+                refusal is held, it is raised without a call.
         """
         self._availability.check()
         try:
             if self._detect:
-                await self._find()
+                await self._detect_plan()
             elif self._plan.current.paid:
                 self._use(self._plan.current, await self._read_key())
             else:
@@ -78,7 +83,7 @@ class PlanMonitor:
             raise
         self._availability.record_success()
 
-    async def _find(self) -> None:
+    async def _detect_plan(self) -> None:
         self._plan.use(PLANS[PlanName.PRO])
         try:
             reply = await self._read_key()
@@ -97,7 +102,7 @@ class PlanMonitor:
     async def _read_key(self) -> Mapping[str, Any]:
         document = (await self._upstream.fetch(UpstreamRequest("key"))).document
         if not isinstance(document, dict):
-            raise UpstreamFailure(Cause.NOT_COINGECKO, "The reply to /key is no object.")
+            raise UpstreamFailure(Cause.NOT_COINGECKO, "The reply to /key is not an object.")
         return document
 
     def _use(self, plan: ApiPlan, key: Mapping[str, Any]) -> None:
@@ -123,7 +128,7 @@ class PlanMonitor:
 
 
 def _name_of(key: Mapping[str, Any]) -> PlanName:
-    """Return the table's name for the plan that `/key` gives, as in 'Analyst' or 'Pro 2M'."""
+    """Return the plan of the table that `/key` names, as 'Analyst' or 'Pro 2M'; by default pro."""
     words = str(key.get("plan") or "").lower().replace("-", " ").split()
     for name in (PlanName.BASIC, PlanName.ANALYST, PlanName.LITE, PlanName.PRO):
         if name in words:

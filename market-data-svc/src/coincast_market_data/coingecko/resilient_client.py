@@ -1,7 +1,7 @@
-"""Resilient upstream client, in order: request coalescing, retries, breaker, rate limiter, client.
+"""Resilient upstream client: request coalescing, retries, breaker and rate limiter, in this order.
 
-Retries have full jitter and a budget that is a share of the first calls. Each group of CoinGecko's endpoints
-has a breaker of its own, so that failing charts do not block the prices.
+Retries have full jitter, and a budget that is a share of the first attempts. Each group of CoinGecko's
+endpoints has its own breaker, so that failing charts do not block prices.
 """
 
 from __future__ import annotations
@@ -34,13 +34,15 @@ from coincast_market_data.rate_limit.limiter import RateLimiter
 from coincast_market_data.settings import Settings
 
 log = structlog.get_logger(__name__)
-# Retries wait for a random part of a step that doubles from the first to the longest one.
+# A retry waits for a random part of a step, which doubles with each attempt from the first to the longest
+# step.
 BASE_SECONDS = 0.25
 LONGEST_SECONDS = 4.0
 # Groups of endpoints with a breaker each.
 GROUPS = ("prices", "markets", "lists", "series", "coin", "other")
 STATE_NUMBERS = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
-# Bulk work may queue for the rate limit for this long; a caller gets a Retry-After instead.
+# Bulk work may be queued by the rate limiter for this long. Other calls are refused earlier, with a
+# Retry-After.
 BULK_WAIT_SECONDS = 120.0
 BULK_PRIORITIES = (Priority.BULK, Priority.BACKFILL)
 # Minimum pause after a 429, even if Retry-After is 0.
@@ -48,23 +50,25 @@ LEAST_PAUSE_SECONDS = 1.0
 
 
 class RetryBudget:
-    """Retry budget: each first call earns `share` of a retry.
+    """Retry budget: each first attempt adds `share` of a retry.
 
-    The saved budget is bounded, so that an outage cannot spend it all at once.
+    Args:
+        share: Retries per first attempt.
+        most_saved: The most retries that can be saved, which bounds the burst of retries in an outage.
     """
 
     def __init__(self, share: float, *, most_saved: float = 5.0) -> None:
         self._share = share
         self._most_saved = most_saved
-        # One in hand, so that a quiet service can retry its first call.
+        # One retry is saved at the start, so that the first call can be retried.
         self._saved = min(1.0, most_saved) if share > 0 else 0.0
 
-    def first_call(self) -> None:
-        """Count a call that is no retry."""
+    def add_first_attempt(self) -> None:
+        """Count a first attempt."""
         self._saved = min(self._most_saved, self._saved + self._share)
 
     def spend(self) -> bool:
-        """Return whether one more try is within the budget; count it if so."""
+        """Return whether one more retry is within the budget, and take it from the budget if so."""
         if self._saved < 1.0 - 1e-9:
             return False
         self._saved -= 1.0
@@ -72,14 +76,14 @@ class RetryBudget:
 
 
 def worth_retrying(error: CoincastError) -> bool:
-    """Return whether a failure may pass: not refusals, not limits, not a body that is wrong in itself."""
+    """Return whether a retry may succeed: not after a refusal, a limit, or an unusable body."""
     if isinstance(error, UpstreamFailure):
         return error.cause in TRANSIENT
     return isinstance(error, Unavailable | Timeout) and not isinstance(error, BadData | BreakerOpen)
 
 
 def backoff_seconds(attempt: int, rand: float) -> float:
-    """Return full jitter: anywhere between zero and the doubled step. `rand` in [0, 1).
+    """Return the pause before a retry with full jitter: between zero and the step of the attempt.
 
     Args:
         attempt: The number of the attempt that failed, from 1.
@@ -89,7 +93,7 @@ def backoff_seconds(attempt: int, rand: float) -> float:
 
 
 class Breakers:
-    """The breakers by group, with the reason of the last failure and how often each opened."""
+    """The breakers by group, each with the reason of its last failure and the number of times it opened."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._breakers = {group: self._make(group, settings, clock) for group in GROUPS}
@@ -104,12 +108,12 @@ class Breakers:
         return self._breakers.get(group, self._breakers["other"])
 
     def note(self, group: str, reason: str, kind: str) -> None:
-        """Record why a call failed: a sentence for the status, a bounded label for the metrics.
+        """Record why a call failed.
 
         Args:
-            group: The breaker's group of requests.
-            reason: A sentence for the status.
-            kind: A bounded label for metrics.
+            group: The group of the request.
+            reason: A sentence for the status report.
+            kind: A label for the metrics, from a fixed set.
         """
         known = group if group in self._reasons else "other"
         self._reasons[known], self._kinds[known] = reason, kind
@@ -128,10 +132,10 @@ class Breakers:
             min_calls=settings.breaker_min_calls,
             probe_seconds=settings.breaker_probe_seconds,
             clock=clock,
-            listeners=(watch_breaker, self._moved),
+            listeners=(watch_breaker, self._state_changed),
         )
 
-    def _moved(self, name: str, before: str, to: str) -> None:
+    def _state_changed(self, name: str, before: str, to: str) -> None:
         metrics.BREAKER_STATE.labels(breaker=name).set(STATE_NUMBERS[to])
         metrics.BREAKER_TRANSITIONS.labels(breaker=name, to=to, reason=self._kinds[name]).inc()
         self._opened[name] += to == OPEN
@@ -141,7 +145,18 @@ class Breakers:
 class ResilientUpstream:
     """CoinGecko client with rate limiter, circuit breakers and retries.
 
-    Every fetch runs in a task of its own: a cancelled caller neither ends it nor holds its connection.
+    Every fetch runs in a task of its own, so a cancelled caller does not end it for the others.
+
+    Args:
+        inner: The client that makes one attempt.
+        limiter: The rate limiter.
+        breakers: The circuit breakers.
+        budget: The retry budget.
+        max_attempts: The most attempts of one call.
+        retry_seconds: The time after which no further attempt is made.
+        quota_wait_seconds: How long a call may be queued by the rate limiter; bulk work may wait longer.
+        availability: Receives the outcome of each attempt.
+        rand: Returns a random number in [0, 1) for the jitter.
     """
 
     def __init__(
@@ -176,14 +191,18 @@ class ResilientUpstream:
         self._flights: SingleFlight[tuple[UpstreamRequest, Priority], UpstreamReply] = SingleFlight()
 
     async def fetch(self, request: UpstreamRequest) -> UpstreamReply:
-        """Fetch one document; equal requests in flight share it."""
-        # A caller must not queue behind a backfill that requested the same.
+        """Fetch one document; equal requests in flight share one call.
+
+        Raises:
+            CoincastError: The upstream failed, or the rate limiter or a breaker refused the call.
+        """
         self._availability.check(request)
+        # The key has the priority, since a caller must not be queued like a backfill with the same request.
         key = (request, request.priority)
         return await self._flights.do(key, lambda: self._with_retries(request))
 
     def current(self) -> str:
-        """Return the most urgent fetch under way, as in `history of bitcoin`; empty where there is none."""
+        """Return the most urgent fetch in progress, as `history of bitcoin`; empty if there is none."""
         request = min(self._under_way.values(), key=lambda found: found.priority, default=None)
         if request is None:
             return ""
@@ -193,15 +212,15 @@ class ResilientUpstream:
         return request.path
 
     async def _with_retries(self, request: UpstreamRequest) -> UpstreamReply:
-        self._budget.first_call()
+        self._budget.add_first_attempt()
         number = next(self._numbers)
         self._under_way[number] = request
         try:
-            return await self._until_done(request)
+            return await self._attempt_repeatedly(request)
         finally:
             del self._under_way[number]
 
-    async def _until_done(self, request: UpstreamRequest) -> UpstreamReply:
+    async def _attempt_repeatedly(self, request: UpstreamRequest) -> UpstreamReply:
         give_up = time.monotonic() + self._retry_seconds
         attempt = 1
         while True:
@@ -221,13 +240,13 @@ class ResilientUpstream:
     async def _attempt(self, request: UpstreamRequest) -> UpstreamReply:
         breaker = self._breakers.of(request.group)
 
-        async def go() -> UpstreamReply:
-            return await self._counted(request)
+        async def fetch() -> UpstreamReply:
+            return await self._fetch_recorded(request)
 
         with self._exclusive_probe(breaker):
             await self._acquire(request.priority)
             try:
-                return await breaker.call(go)
+                return await breaker.call(fetch)
             except Exhausted as error:
                 metrics.QUOTA_PAUSES.inc()
                 retry_after = (
@@ -239,7 +258,7 @@ class ResilientUpstream:
                 raise
 
     async def _acquire(self, priority: Priority) -> None:
-        """Wait for the rate limiter; where failing calls used up the limit, raise what they failed with."""
+        """Wait for the rate limiter; if failing calls used up the limit, raise their error instead."""
         try:
             await self._limiter.acquire(priority, self._quota_wait[priority])
         except Exhausted as error:
@@ -251,9 +270,12 @@ class ResilientUpstream:
 
     @contextmanager
     def _exclusive_probe(self, breaker: Breaker) -> Iterator[None]:
-        """Let one probe at a time through a breaker that is not closed.
+        """Admit one probe at a time to a breaker that is not closed.
 
-        Calls that the breaker would refuse must not use up the quota.
+        Other calls are refused before they acquire the rate limiter, since they would use up the quota.
+
+        Raises:
+            BreakerOpen: The breaker is open, or another probe is running.
         """
         if breaker.state == CLOSED:
             yield
@@ -272,9 +294,10 @@ class ResilientUpstream:
         finally:
             self._probing.discard(breaker.name)
 
-    async def _counted(self, request: UpstreamRequest) -> UpstreamReply:
+    async def _fetch_recorded(self, request: UpstreamRequest) -> UpstreamReply:
+        """Fetch, and record the outcome in metrics, breaker and availability."""
         try:
-            reply = await self._whole(request)
+            reply = await self._fetch_uncancelled(request)
         except CoincastError as error:
             outcome = outcome_of(error)
             metrics.UPSTREAM_CALLS.labels(group=request.group, outcome=outcome).inc()
@@ -288,8 +311,8 @@ class ResilientUpstream:
         metrics.UPSTREAM_SECONDS.labels(group=request.group).observe(reply.seconds)
         return reply
 
-    async def _whole(self, request: UpstreamRequest) -> UpstreamReply:
-        """Fetch; a cancellation from inside the client must not cancel all callers of the flight."""
+    async def _fetch_uncancelled(self, request: UpstreamRequest) -> UpstreamReply:
+        """Fetch; a cancellation inside the client becomes a Timeout and does not cancel all callers."""
         try:
             return await self._inner.fetch(request)
         except asyncio.CancelledError as error:
@@ -302,13 +325,13 @@ class ResilientUpstream:
             raise Timeout(f"the call for {request.path} was cut off") from error
 
     async def aclose(self) -> None:
-        """End what is in flight."""
+        """Cancel the fetches in flight."""
         self._closing = True
         await self._flights.aclose()
 
 
 def outcome_of(error: CoincastError) -> str:
-    """Return a bounded label for an upstream call that failed."""
+    """Return the metrics label of a failed upstream call."""
     for kind, label in (
         (Exhausted, "limited"),
         (NotFound, "not_found"),

@@ -1,4 +1,4 @@
-"""Batches of price requests in one call: each is answered on its own, as soon as it is ready."""
+"""Batches of price requests in one call, of which each is answered as soon as its response is ready."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from coincast_chassis.observability.logs import get_logger
 
 MAX_QUESTIONS = 256
 log = get_logger("coincast.market")
-ServedValue = Callable[[pb.GetPricesRequest], Awaitable[pb.GetPricesResponse]]
+GetPrices = Callable[[pb.GetPricesRequest], Awaitable[pb.GetPricesResponse]]
 
 
 async def stream_batch(
-    questions: Sequence[pb.PricesQuestion], answer: ServedValue
+    questions: Sequence[pb.PricesQuestion], answer: GetPrices
 ) -> AsyncIterator[pb.GetPricesForManyResponse]:
-    """Stream each answer as soon as it is ready; cancel the pending fetches when the caller leaves.
+    """Stream each answer as soon as it is ready. Closing the stream cancels the pending ones.
 
     Args:
         questions: The requests of one call.
@@ -30,7 +30,7 @@ async def stream_batch(
     """
     if not 1 <= len(questions) <= MAX_QUESTIONS:
         raise InvalidInput(f"Give 1 to {MAX_QUESTIONS} questions.", field="questions")
-    pending = {asyncio.create_task(_one(i, question, answer)) for i, question in enumerate(questions)}
+    pending = {asyncio.create_task(_answer_one(i, question, answer)) for i, question in enumerate(questions)}
     try:
         while pending:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -40,7 +40,7 @@ async def stream_batch(
             task.cancel()
 
 
-async def _one(number: int, question: pb.PricesQuestion, answer: ServedValue) -> pb.PricesAnswer:
+async def _answer_one(number: int, question: pb.PricesQuestion, answer: GetPrices) -> pb.PricesAnswer:
     request_id = context.safe_id(question.request_id) or context.request_id()
     trace_id = context.parse_traceparent(question.traceparent) or context.trace_id()
     with context.bind(request_id=request_id, trace_id=trace_id):

@@ -1,6 +1,6 @@
-"""Encode replies: domain objects as protobuf messages, or as the JSON bytes that the gateway sends.
+"""Encode domain objects as protobuf messages, or as the JSON bytes that the gateway sends.
 
-JSON has ISO 8601 times, rounded numbers, and null for absent figures. Encoded prices and candles are
+The JSON has ISO 8601 times, rounded numbers, and null for absent figures. Encoded prices and candles are
 cached.
 """
 
@@ -36,7 +36,7 @@ from coincast_market_data.prices.watch import PriceUpdate
 
 
 def iso(moment: float | None) -> str | None:
-    """Return `2025-09-01T13:00:00Z`; milliseconds only where there are any."""
+    """Return UNIX seconds as `2025-09-01T13:00:00Z`, with milliseconds if there are any; None stays None."""
     if moment is None:
         return None
     text = datetime.fromtimestamp(round(moment, 3), UTC).isoformat(timespec="milliseconds")
@@ -56,7 +56,10 @@ def markets_json(markets: Markets) -> bytes:
 
 
 class EncodedCandleCache:
-    """Cache candles as JSON until a candle changes; encoding years of them costs most of a reply."""
+    """Cache of candles as JSON, by the revision of the history.
+
+    Encoding the candles of years takes most of the time of a reply.
+    """
 
     def __init__(self, max_bytes: int = 64 * 1024 * 1024) -> None:
         self._ready: BoundedCache[tuple[str, str, date, date, int, int], bytes] = BoundedCache(
@@ -85,7 +88,7 @@ class EncodedCandleCache:
 
     def _candles(self, history: History) -> bytes:
         if history.revision is None or not history.candles:
-            # The candles of a past moment are not those of the stored revision.
+            # A history of a past moment has no revision, so it is not cached.
             return _encode([_candle(candle) for candle in history.candles])
         span = history.candles[0].day, history.candles[-1].day, len(history.candles)
         key = (history.id, history.vs_currency, *span, history.revision)
@@ -177,9 +180,14 @@ MAX_BYTES = 16 * 1024 * 1024
 
 
 class EncodedPriceCache:
-    """Encoded replies by the request's own bytes.
+    """Cache of encoded price replies, by the bytes of the request.
 
-    An age in a cached reply is off by `seconds` at most; stale replies are not cached.
+    Stale and partial replies are not cached.
+
+    Args:
+        clock: Measures the age of entries.
+        seconds: How long an entry is served, which is also the largest error of an age in it; 0 caches
+            nothing.
     """
 
     def __init__(self, clock: Clock, seconds: float) -> None:
@@ -189,11 +197,17 @@ class EncodedPriceCache:
         )
 
     def find(self, key: bytes) -> market_pb2.GetPricesResponse | None:
-        """Return the reply to exactly this request; None where none is cached."""
+        """Return the cached reply to a request, or None."""
         return self._ready.get(key)
 
     def keep(self, key: bytes, reply: market_pb2.GetPricesResponse, prices: Prices) -> None:
-        """Cache a whole and fresh reply."""
+        """Cache a reply, unless it is partial or stale.
+
+        Args:
+            key: The bytes of the request.
+            reply: The encoded reply.
+            prices: The prices in the reply.
+        """
         if self._seconds <= 0 or prices.failures or any(item.provenance.stale for item in prices.prices):
             return
         self._ready.put(key, reply)
@@ -264,7 +278,7 @@ def price(item: domain.Quoted) -> market_pb2.Price:
 
 
 def prices_provenance(prices: domain.Prices) -> common_pb2.Provenance | None:
-    """Return the provenance of the oldest price."""
+    """Return the provenance of the oldest price; None without prices."""
     where = worst(item.provenance for item in prices.prices)
     return provenance(where) if where else None
 
@@ -358,7 +372,7 @@ def progress(step: domain.Progress) -> market_pb2.BackfillResponse:
 
 
 def repair_report(report: domain.RepairReport) -> market_pb2.RepairResponse:
-    """Return what a repair did for one coin."""
+    """Convert the report of a repair of one coin."""
     found = market_pb2.RepairResponse(
         id=report.id,
         vs_currency=report.vs_currency,
@@ -381,7 +395,7 @@ def repair_report(report: domain.RepairReport) -> market_pb2.RepairResponse:
 
 
 def upstream_status(state: UpstreamState) -> market_pb2.UpstreamStatus:
-    """Return whether CoinGecko is available, and if not, the reason and the fix."""
+    """Convert the availability of CoinGecko; while it is unavailable, `sentence` has cause and remedy."""
     return market_pb2.UpstreamStatus(
         available=state.available,
         cause=state.cause or "",
@@ -394,7 +408,7 @@ def upstream_status(state: UpstreamState) -> market_pb2.UpstreamStatus:
 
 
 def price_update(update: PriceUpdate) -> market_pb2.WatchPricesResponse:
-    """Return one message of a stream of live prices."""
+    """Convert one message of a stream of live prices."""
     return market_pb2.WatchPricesResponse(
         event_id=update.event_id,
         prices=[price(item) for item in update.prices],

@@ -65,7 +65,7 @@ class Services:
 
 
 class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
-    """Each method converts, awaits and converts; the interceptor maps errors."""
+    """Each method converts the request, awaits a service and converts its result."""
 
     def __init__(self, services: Services) -> None:
         self._all = services
@@ -110,12 +110,12 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
                 yield self._encode_update(update)
 
     def _encode_update(self, update: PriceUpdate) -> pb.WatchPricesResponse:
-        """Encode an update once, however many subscribers share it."""
+        """Encode an update once for all subscribers that share it."""
         found = self._encoded.get(id(update))
         if found is None:
             if len(self._encoded) >= MAX_ENCODED_UPDATES:
                 self._encoded.clear()
-            # The update is held with its message, so that its id cannot become another's.
+            # The update is stored with its message, so that its id is not reused for another update.
             found = self._encoded[id(update)] = (update, proto_mapping.price_update(update))
         return found[1]
 
@@ -171,14 +171,14 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         """Stream daily or hourly candles of many coins, coin after coin."""
         ids, bad = split_ids(request.ids)
         weekly = set() if _is_hourly(request) or request.HasField("known_at") else set(request.sparkline_ids)
-        lines = asyncio.create_task(
+        sparklines = asyncio.create_task(
             self._all.history.fetch_sparklines([coin for coin in ids if coin in weekly], request.vs_currency)
         )
         week_after: float | None = None
         try:
             for text in [*ids, *bad]:
                 if text in weekly and week_after is None:
-                    week_after = await self._all.history.wait_for_sparklines(lines)
+                    week_after = await self._all.history.wait_for_sparklines(sparklines)
                 try:
                     spans = self._spans(request, text, week_after if text in weekly else None)
                     async for span in spans:
@@ -191,7 +191,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
                     yield pb.StreamHistoryResponse(error=failure)
                 await asyncio.sleep(0)
         finally:
-            lines.cancel()
+            sparklines.cancel()
 
     async def _history(
         self,
@@ -204,7 +204,20 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         stored_only: bool = False,
         week_after: float | None = None,
     ) -> History:
-        """Return one coin's history, as far back as the span needs."""
+        """Return one coin's history, as far back as the span needs.
+
+        Args:
+            request: The request, with currency, interval and `max_age_seconds`.
+            coin: The coin.
+            span: The requested span.
+            known_at: UNIX seconds of the past moment whose knowledge is requested; None for the present.
+            priority: The priority of upstream calls.
+            stored_only: Whether to return stored hours without fetching.
+            week_after: How long to wait for a fetch before the week of the sparkline is used; None for never.
+
+        Raises:
+            CoincastError: The history cannot be served.
+        """
         history, hourly = self._all.history, _is_hourly(request)
         moment = history.now() if known_at is None else known_at
         days = span.days_back(request.days, moment, hourly=hourly)
@@ -234,7 +247,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
     async def _spans(
         self, request: pb.StreamHistoryRequest, coin: str, week_after: float | None
     ) -> AsyncIterator[History]:
-        """Yield one coin's history in spans of a thousand candles, each with the whole's provenance."""
+        """Yield one coin's history in parts of a thousand candles, each with the provenance of the whole."""
         span = _span_of(request)
         whole = await self._history(
             request,
@@ -261,7 +274,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         )
 
     async def GetDocument(self, request: pb.GetDocumentRequest, context: Context) -> pb.GetDocumentResponse:
-        """Serve a document in CoinGecko's own shape."""
+        """Serve a document of CoinGecko for the mirror."""
         answer = await self._all.documents.get(request.path, request.query, _max_age(request))
         return pb.GetDocumentResponse(
             json=answer.value,
@@ -275,7 +288,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
     async def Backfill(
         self, request: pb.BackfillRequest, context: Context
     ) -> AsyncIterator[pb.BackfillResponse]:
-        """Fetch what the archive lacks."""
+        """Fetch the candles that the archive lacks."""
         async for step in self._all.backfill.run(
             request.ids,
             request.vs_currency,
@@ -296,7 +309,7 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
 
 
 async def _encode_span(request: pb.StreamHistoryRequest, span: History) -> pb.History:
-    """Return a span as candles, or with them as an Arrow record batch."""
+    """Return a span with its candles as messages, or as an Arrow record batch if the request wants it."""
     if not request.encode_arrow:
         return proto_mapping.history(span)
     message = proto_mapping.history(replace(span, candles=(), hours=None if span.hours is None else ()))
@@ -309,7 +322,11 @@ def _is_hourly(request: pb.GetHistoryRequest | pb.StreamHistoryRequest) -> bool:
 
 
 def _span_of(request: pb.GetHistoryRequest | pb.StreamHistoryRequest) -> Span:
-    """Return the span of a request. Raises InvalidInput where it ends before it begins."""
+    """Return the span of a request.
+
+    Raises:
+        InvalidInput: The span ends before it begins.
+    """
     first = request.from_time.ToMicroseconds() / 1e6 if request.HasField("from_time") else None
     last = request.to_time.ToMicroseconds() / 1e6 if request.HasField("to_time") else None
     return Span(first, last)

@@ -24,13 +24,13 @@ from coincast_market_data.redis_executor import RedisExecutor
 from coincast_market_data.settings import Settings
 from coincast_market_data.validation.quality_log import QualityLog
 
-# Of a coin of which nothing is known.
+# The currency of the report about a coin that is not stored.
 FALLBACK_CURRENCY = "usd"
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Reads the parts; changes none."""
+    """Reads the state of the components for the status report and the gauges."""
 
     settings: Settings
     pool: PoolStats
@@ -48,7 +48,7 @@ class Status:
     availability: UpstreamAvailability
 
     async def reply(self, quality_ids: Sequence[str]) -> market_pb2.GetStatusResponse:
-        """Return the whole state; never fail because a component does."""
+        """Return the state of all components; a failing component does not make the report fail."""
         return market_pb2.GetStatusResponse(
             upstream=self.settings.upstream,
             upstream_base_url=self.plan.current.base_url,
@@ -83,7 +83,7 @@ class Status:
         metrics.REDIS_UP.set(await self.store.answers())
 
     async def _reports(self, ids: Sequence[str]) -> list[market_pb2.QualityReport]:
-        """Return one report for each currency in which a coin is stored, or was found faulty."""
+        """Return a report for each currency in which a coin is stored, or defects were found."""
         reports: list[market_pb2.QualityReport] = []
         for coin in split_ids(ids)[0] if ids else ():
             known = self.archive.currencies(coin) | self.quality.currencies(coin)
@@ -92,7 +92,7 @@ class Status:
         return reports
 
     async def _quality(self, coin: str, currency: str) -> market_pb2.QualityReport:
-        """Return what was quarantined, and the gaps in what is stored."""
+        """Return the known defects of a coin's data, and the gaps in its stored days."""
         report = self.quality.of(coin, currency)
         candles = await self.archive.read(coin, currency)
         if candles:
@@ -145,16 +145,16 @@ class Status:
         )
 
     def _share_note(self) -> str:
-        """Return what part of the plan this replica takes without Redis; empty while Redis shares it."""
+        """Return which part of the plan this replica uses without Redis; empty while Redis answers."""
         if self.limiter.shared:
             return ""
         replicas = self.limiter.replicas
         part = "the whole plan" if replicas == 1 else f"1/{replicas} of the plan"
         if self.limiter.redis_seen:
-            return f"This replica takes {part} while Redis does not answer."
+            return f"This replica uses {part} while Redis does not answer."
         return (
-            f"This replica takes {part}: Redis has not answered since the start, so that only replicas on the"
-            " same archive folder are counted. Set MARKET_REPLICAS where others have folders of their own."
+            f"This replica uses {part}: Redis has not answered since the start, so only replicas on the same"
+            " archive folder are counted. Set MARKET_REPLICAS if replicas have separate folders."
         )
 
     def _queue(self) -> market_pb2.QueueStatus:

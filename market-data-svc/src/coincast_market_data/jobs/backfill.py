@@ -17,9 +17,15 @@ from coincast_market_data.ports import DataClock, Priority
 
 
 class BackfillJob:
-    """Backfill coin after coin.
+    """Fetches missing candles, one coin after the other.
 
-    The result of each call is in the archive at once, so a second run fetches only the rest.
+    The result of each call is stored immediately, so a second run only fetches the rest.
+
+    Args:
+        filler: Fetches the candles of one coin.
+        clock: The upstream's clock, for the last closed day.
+        monotonic: Measures the time of the run.
+        calls_left: Returns the upstream calls that are left in this minute.
     """
 
     def __init__(
@@ -47,14 +53,14 @@ class BackfillJob:
         """Yield progress after each coin; a coin that fails does not stop the others.
 
         Args:
-            ids: Coins.
+            ids: The coins.
             currency: The currency of the prices.
-            days: Number of closed days to go back.
-            refetch: Whether the whole history replaces the stored one.
-            hourly: Whether hours are filled in place of days.
+            days: The number of closed days to go back.
+            refetch: Whether to fetch the whole history and replace the stored one.
+            hourly: Whether to fetch hourly candles, not daily ones.
 
         Raises:
-            InvalidInput: An argument cannot be.
+            InvalidInput: An argument is not valid.
         """
         coins, bad = split_ids(ids)
         code = canonical_currency(currency)
@@ -68,7 +74,7 @@ class BackfillJob:
         for coin in coins:
             added, failure = await self._fill_coin(coin, code, days, refetch=refetch, hourly=hourly)
             done += 1
-            # The coins that are left are expected to take as long as those that are done, one by one.
+            # The estimate assumes that each remaining coin takes the mean time of the finished ones.
             each = (self._monotonic() - started) / (done - len(bad))
             left = await self._calls_left() if self._calls_left is not None else None
             yield Progress(

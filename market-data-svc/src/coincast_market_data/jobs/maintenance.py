@@ -1,4 +1,4 @@
-"""Maintenance of the data volume while the service runs: submitted candles, the log of data faults."""
+"""Maintenance of the archive folder: inbox, data-quality log and writer lock."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from coincast_market_data.validation.quality_log import QualityLog
 
 INBOX_SECONDS = 1.0
 QUALITY_SECONDS = 2.0
-# A writer that died leaves its place to another replica within so long.
-PLACE_SECONDS = 5.0
+# How often a replica tries to become the writer of the archive, in case the writer has died.
+WRITER_SECONDS = 5.0
 
 
 class MaintenanceJobs:
-    """Loops that end with the service; the last findings are saved when they do."""
+    """Periodic jobs, which end with the service; the data-quality log is saved at the end."""
 
     def __init__(self, archive: Archive, inbox: Inbox, quality: QualityLog) -> None:
         self._archive = archive
@@ -25,20 +25,20 @@ class MaintenanceJobs:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin, once."""
+        """Start the jobs; a second call does nothing."""
         if not self._tasks:
             steps = (
                 (INBOX_SECONDS, self._inbox.take),
                 (QUALITY_SECONDS, self._quality.save),
-                (PLACE_SECONDS, self._take_place),
+                (WRITER_SECONDS, self._acquire_writer_lock),
             )
             self._tasks = [asyncio.create_task(every(seconds, step)) for seconds, step in steps]
 
-    async def _take_place(self) -> None:
+    async def _acquire_writer_lock(self) -> None:
         self._archive.acquire_writer_lock()
 
     async def aclose(self) -> None:
-        """End the loops."""
+        """Stop the jobs and save the data-quality log."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Check the whole archive again, quarantine implausible days and hours, and fetch them again."""
+"""Repair of the archive: quarantine implausible days and hours, and fetch them again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ class SpotSource(Protocol):
 
 
 class RepairJob:
-    """Repairs coin after coin, below the priority of callers; quarantined days stay in a revision."""
+    """Repairs one coin after the other, below the priority of callers.
+
+    Quarantined candles are stored in a revision beside the archive.
+    """
 
     def __init__(self, archive: Archive, filler: GapFiller, prices: SpotSource) -> None:
         self._archive = archive
@@ -36,9 +39,9 @@ class RepairJob:
         """Yield a report for each stored coin and currency; a coin that fails does not stop the others.
 
         Args:
-            ids: Coins; empty means all that are stored.
-            currency: Only this currency; empty means all that are stored.
-            dry_run: Whether to report alone: nothing is fetched or changed.
+            ids: The coins; empty means all stored ones.
+            currency: Only this currency; empty means all stored ones.
+            dry_run: Whether to report only, without fetching or changing anything.
 
         Raises:
             InvalidInput: An id or the currency is not valid.

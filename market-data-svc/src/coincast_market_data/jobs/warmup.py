@@ -12,7 +12,7 @@ from coincast_chassis.errors import CoincastError
 from coincast_market_data.catalogue.service import Catalogue
 from coincast_market_data.coingecko.api_plans import PlanName
 from coincast_market_data.coingecko.plan_monitor import PlanMonitor
-from coincast_market_data.item_errors import raise_if_worth_a_retry
+from coincast_market_data.item_errors import raise_first_transient
 from coincast_market_data.jobs.maintenance import MaintenanceJobs
 from coincast_market_data.jobs.refresh import RefreshJobs
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
@@ -20,17 +20,19 @@ from coincast_market_data.prices.service import PriceService
 from coincast_market_data.settings import Settings, UpstreamName
 
 log = structlog.get_logger(__name__)
-PATIENCE_SECONDS = 5.0
-# Each retry costs a call: with this pause there are few per hour while the upstream is down.
+# How long the service waits for the first warm-up before it reports ready.
+WARM_SECONDS = 5.0
+# The pauses between retries of failed steps. They are long, since each retry costs a call of the plan.
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 600.0
 Step = Callable[[], Awaitable[None]]
 
 
 class CacheWarmer:
-    """Warm the cache at startup; `warm` is quick and never fails, and failed steps are retried later.
+    """Warms the cache at startup. Failed steps are retried in the background.
 
-    A service whose upstream is down can still serve from archive and cache.
+    `warm` takes at most 5 s and does not fail, since a service whose upstream is down can still serve from
+    archive and cache.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class CacheWarmer:
         self._background = background
         self._keeper = keeper
         self._left: dict[str, Step] = {
-            # In the order in which callers miss them, as a free plan allows few calls a minute.
+            # The most needed first, since a free plan allows only few calls a minute.
             "plan": self._read_plan,
             "prices": self._fetch_prices,
             "currencies": self._list_currencies,
@@ -60,30 +62,30 @@ class CacheWarmer:
         }
 
     async def warm(self) -> None:
-        """Look up the plan, then fetch the configured coins' prices and the lists.
+        """Read the plan, fetch the prices of the configured coins and the lists, and start the periodic jobs.
 
-        The first reply of any step shows the upstream's clock and identity.
+        The first reply of a step also sets the upstream's clock and verifies its kind.
         """
         if self._settings.upstream == UpstreamName.SANDBOX:
             log.warning(
                 "sandbox_upstream",
-                note="every figure is replayed or simulated, none is a current price",
+                note="all figures are replayed or simulated, not current prices",
             )
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._take_steps()
+            async with asyncio.timeout(WARM_SECONDS):
+                await self._run_steps()
         self._keeper.start()
-        self._background.start(self._until_warm)
+        self._background.start(self._retry_failed_steps)
 
-    async def _until_warm(self) -> None:
-        """Retry what was not fetched at the start, with growing pauses."""
+    async def _retry_failed_steps(self) -> None:
+        """Retry the steps that failed at the start, with growing pauses."""
         pause = FIRST_PAUSE_SECONDS
         while self._left:
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
-            await self._take_steps()
+            await self._run_steps()
 
-    async def _take_steps(self) -> None:
+    async def _run_steps(self) -> None:
         """Run the remaining steps; a failed step does not stop the others."""
         for name, step in list(self._left.items()):
             try:
@@ -94,7 +96,7 @@ class CacheWarmer:
                 del self._left[name]
 
     async def _read_plan(self) -> None:
-        # The sandbox has no account to look up, unless the plan is to be found from the key.
+        # A sandbox has no account, but it can imitate the detection of the plan.
         if self._settings.upstream == UpstreamName.COINGECKO or self._settings.plan == PlanName.AUTO:
             await self._plan_monitor.refresh()
 
@@ -110,4 +112,4 @@ class CacheWarmer:
             await self._upstream.fetch(UpstreamRequest("ping", priority=Priority.REFRESH))
         else:
             found = await self._prices.get(ids, [self._settings.warm_vs_currency])
-            raise_if_worth_a_retry(found.failures)
+            raise_first_transient(found.failures)

@@ -18,7 +18,7 @@ from coincast_market_data.coingecko.error_mapping import error_reply_of
 from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import ItemFailure, Provenance, Quote
 from coincast_market_data.identifiers import MAX_CURRENCIES, split_ids
-from coincast_market_data.item_errors import PASSING, raise_if_all_failed
+from coincast_market_data.item_errors import TRANSIENT_KINDS, raise_if_all_failed
 from coincast_market_data.prices.fetcher import IncompleteRow
 from coincast_market_data.prices.service import PriceService, worst
 
@@ -113,7 +113,7 @@ class SimplePriceService:
             for shown in document.values():
                 if "last_updated_at" in shown:
                     shown["last_updated_at"] = shown.pop("last_updated_at")
-        failed = {failure.id for failure in failures if failure.kind in PASSING}
+        failed = {failure.id for failure in failures if failure.kind in TRANSIENT_KINDS}
         for coin in split_ids(ids)[0]:
             if coin not in document and coin not in failed and self._priceless(coin):
                 # CoinGecko lists the coin and has no price of it.

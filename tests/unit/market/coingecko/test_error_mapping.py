@@ -12,7 +12,7 @@ from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import CoincastError, Exhausted, NotFound, Timeout
 from coincast_market_data.coingecko.error_mapping import (
     HOLD_SECONDS,
-    OF_THE_PATH,
+    PATH_CAUSES,
     PERMANENT,
     REMEDIES,
     BeyondPlanReach,
@@ -81,7 +81,7 @@ def test_what_may_heal_is_never_held(error: CoincastError) -> None:
 
 
 def refusals() -> list[CoincastError]:
-    return [UpstreamFailure(cause, "No.") for cause in sorted(OF_THE_PATH)]
+    return [UpstreamFailure(cause, "No.") for cause in sorted(PATH_CAUSES)]
 
 
 @pytest.mark.parametrize("error", refusals(), ids=str)

@@ -108,8 +108,8 @@ class History(ProvenanceFields):
     truncated_reason: str | None = Field(description="Why it is truncated; null if it is not.")
     missing_dates: list[str] = Field(description="Days inside the span that no source has, at most 100.")
     completeness: Literal["unspecified", "whole", "cut_by_plan", "partial"] = Field(
-        description="whole: all that the source has; cut_by_plan: older days are not in the plan; partial: "
-        "more days may be available later."
+        description="whole: all that the source has; cut_by_plan: without days beyond the plan; partial: for "
+        "now."
     )
     partial_reason: str | None = Field(description="Why it is partial for now; null if it is not.")
     retry_after_seconds: float | None = Field(
