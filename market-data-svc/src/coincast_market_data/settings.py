@@ -183,7 +183,9 @@ class Settings(ServiceSettings):
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError("MARKET_UPSTREAM_URL must start with http:// or https://")
         if self.api_key is not None and self.base_url.startswith("http://") and not self._is_near():
-            raise ValueError("MARKET_API_KEY would be sent unencrypted: MARKET_UPSTREAM_URL must be https://")
+            raise ValueError(
+                "MARKET_API_KEY would be sent in the clear: MARKET_UPSTREAM_URL must be https://"
+            )
         if self.proxy_url is not None and not _is_http(self.proxy_url.get_secret_value()):
             raise ValueError("MARKET_PROXY_URL must be an address such as http://proxy.example:3128")
         if self.upstream_ca_file is not None and not self.upstream_ca_file.is_file():

@@ -1,4 +1,4 @@
-"""Freshness rules: when an entry may be served, and when it is fetched again. Pure functions."""
+"""Freshness rules, as pure functions: when a cache entry may be served, and when it is fetched again."""
 
 from __future__ import annotations
 
@@ -6,26 +6,36 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-# Clocks of replicas differ a little; an entry from further in the future cannot be trusted.
+# Clocks of replicas differ a little. An entry from further in the future comes from a replica with a wrong
+# clock.
 CLOCK_SLACK_SECONDS = 5.0
+# The factor beta of the early refresh; see `classify`.
 EARLY_BETA = 1.0
 
 
 class Freshness(Enum):
-    """What to do with a cache entry."""
+    """How a cache entry may be used."""
 
+    # Serve it.
     FRESH = "fresh"
-    FRESH_REFRESH = "fresh_refresh"  # serve, and fetch early so that no caller waits at the end of the window
-    STALE_REFRESH = "stale_refresh"  # serve, marked stale, and fetch in the background
-    ONLY_IF_ERROR = "only_if_error"  # fetch first; serve, marked stale, where that fails
+    # Serve it, and fetch in the background, so that no caller waits when the window ends.
+    FRESH_REFRESH = "fresh_refresh"
+    # Serve it marked as stale, and fetch in the background.
+    STALE_REFRESH = "stale_refresh"
+    # Fetch first; if that fails, serve it marked as stale.
+    ONLY_IF_ERROR = "only_if_error"
+    # Do not serve it.
     GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
 class FreshnessPolicy:
-    """Ages in seconds that bound the use of an entry.
+    """The ages, in seconds, up to which an entry of one kind of data may be used.
 
-    Up to each of them an entry is fresh, servable while it is refetched, or servable where a fetch fails.
+    Args:
+        fresh: The entry is served as fresh.
+        revalidate: It is served as stale while it is fetched again.
+        if_error: It is served as stale if a fetch fails.
     """
 
     fresh: float
@@ -34,15 +44,15 @@ class FreshnessPolicy:
 
 
 def classify(age: float, windows: FreshnessPolicy, *, fetch_seconds: float, rand: float) -> Freshness:
-    """Classify an entry that is `age` seconds old.
+    """Classify an entry by its age.
 
-    `fetch_seconds` is how long its fetch took, `rand` is in (0, 1]. Early refresh as in "Optimal
-    Probabilistic Cache Stampede Prevention" (Vattani et al., VLDB 2015).
+    An entry is refreshed early with a probability that rises towards the end of its fresh window, as in
+    "Optimal Probabilistic Cache Stampede Prevention" (Vattani et al., VLDB 2015).
 
     Args:
         age: Seconds since the fetch; negative if the entry is from the future.
         windows: The freshness windows of this kind of data.
-        fetch_seconds: Duration of the fetch.
+        fetch_seconds: How long the fetch of the entry took; slower ones are refreshed earlier.
         rand: A random number in (0, 1].
     """
     if age < -CLOCK_SLACK_SECONDS:

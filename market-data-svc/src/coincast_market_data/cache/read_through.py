@@ -1,7 +1,7 @@
-"""Read-through cache: a document comes from the cache while fresh, otherwise from one shared fetch.
+"""Read-through cache: a document comes from the cache while it is fresh, otherwise from one shared fetch.
 
-A request that the upstream refuses costs one upstream call per window (`NegativeCache`). A caller waits for
-a fetch within its own deadline, and only briefly where it can be served from the cache.
+A request that the upstream refuses costs one upstream call per window (`NegativeCache`). A caller waits for a
+fetch within its own deadline, and only briefly if there is a cached value that it can be served.
 """
 
 from __future__ import annotations
@@ -30,10 +30,15 @@ MAX_ENTRIES = 20_000
 
 
 class NegativeCache(Generic[K]):
-    """Errors by request, bounded, for `seconds` of monotonic time.
+    """Cache of errors by request.
 
-    Only errors of the request itself are stored. For an upstream that is away or limits calls there are the
-    circuit breaker and the rate limiter, which notice sooner when it is back.
+    Only errors that are about the request itself are stored. If the upstream is unavailable or limits calls,
+    the circuit breaker and the rate limiter apply, which detect its recovery sooner.
+
+    Args:
+        clock: Its monotonic time measures the age of entries.
+        seconds: How long an error is stored.
+        max_entries: The most errors.
     """
 
     def __init__(self, clock: Clock, seconds: float, *, max_entries: int = MAX_ENTRIES) -> None:
@@ -44,12 +49,12 @@ class NegativeCache(Generic[K]):
         self._seconds = seconds
 
     def remember(self, key: K, error: CoincastError) -> None:
-        """Store an error that the same request would meet again."""
+        """Store an error, if the same request would fail again with it."""
         if isinstance(error, NotFound | InvalidInput | BadData | UnconfirmedData):
             self._errors[key] = (error, self._clock.monotonic() + self._seconds)
 
     def find(self, key: K) -> CoincastError | None:
-        """Return the error of an earlier request, with the time until the next upstream call."""
+        """Return the stored error of a request with the time until the next upstream call, or None."""
         found = self._errors.get(key)
         if found is None:
             return None
@@ -63,16 +68,20 @@ class NegativeCache(Generic[K]):
         self._errors.pop(key, None)
 
 
-# A caller with a cached value waits only briefly for a newer one.
+# A caller that can be served a cached value waits at most this long for a newer one.
 WITH_FALLBACK_SECONDS = 1.5
 WITHOUT_DEADLINE_SECONDS = 30.0
-# What is left of the deadline for the way back, on a busy machine too.
+# The part of the deadline that is reserved for sending the response, also on a busy machine.
 RESERVE_SECONDS = 0.2
 RESERVE_SHARE = 0.1
 
 
 def wait_budget_seconds(*, fallback: bool) -> float:
-    """Return the seconds to wait within the caller's own deadline; few where there is a fallback."""
+    """Return how many seconds a caller may wait for a fetch.
+
+    Args:
+        fallback: Whether the caller can be served a cached value instead, so that it waits only briefly.
+    """
     left = context.remaining_seconds()
     most = (
         WITHOUT_DEADLINE_SECONDS if left is None else max(0.05, left * (1 - RESERVE_SHARE) - RESERVE_SECONDS)
@@ -81,22 +90,22 @@ def wait_budget_seconds(*, fallback: bool) -> float:
 
 
 def late_error(seconds_to_turn: float | None) -> CoincastError:
-    """Return the error for a caller whose time is up while the fetch goes on.
+    """Return the error for a caller whose time is up while the fetch continues.
 
     Args:
-        seconds_to_turn: When the next call that waits for the rate limit may start; None where none waits, so
-            that CoinGecko itself is slow.
+        seconds_to_turn: Seconds until the next call that the rate limiter has queued may start. None means
+            that no call is queued, so CoinGecko itself is slow.
     """
     if seconds_to_turn is None:
-        return Timeout("CoinGecko did not answer in time; the answer is kept for the next caller")
+        return Timeout("CoinGecko did not answer in time; a later answer is cached for the next caller")
     return Unavailable(
-        "The calls of the plan at CoinGecko are used up for now; the answer is kept for the next caller",
+        "The calls of the plan at CoinGecko are used up for now; a later answer is cached for the next one",
         retry_after_seconds=max(1.0, seconds_to_turn),
     )
 
 
 T = TypeVar("T")
-# How long a document that the upstream refuses or lacks is not requested again.
+# The longest time for which a document that the upstream refuses or lacks is not requested again.
 LONGEST_REFUSAL_SECONDS = 60.0
 MAX_REFUSALS = 5000
 
@@ -110,14 +119,15 @@ class FetchResult(Generic[T]):
     seconds: float
 
 
+# Fetches a document at a priority.
 Fetch = Callable[[Priority], Awaitable[FetchResult[T]]]
 # The priority of a fetch, and its result.
-Tried = tuple[Priority, CacheEntry[T] | Exhausted]
+FetchOutcome = tuple[Priority, CacheEntry[T] | Exhausted]
 
 
 @dataclass(frozen=True, slots=True)
 class ServedValue(Generic[T]):
-    """A value, its provenance, and how long it stays fresh."""
+    """A value with its provenance and the seconds for which it stays fresh."""
 
     value: T
     provenance: Provenance
@@ -125,7 +135,18 @@ class ServedValue(Generic[T]):
 
 
 class ReadThrough(Generic[T]):
-    """The cache of one kind of document, with its fetch function."""
+    """Read-through cache of one kind of document.
+
+    Args:
+        cache: The two-level cache.
+        clock: The clock of freshness windows.
+        data_clock: The upstream's clock, for `as_of`.
+        sandbox: Whether the upstream is a sandbox.
+        rand: Returns a random number in [0, 1) for early refreshes.
+        sharing: The leases by which replicas fetch a key only once.
+        seconds_to_turn: Returns the seconds until the next queued call of a priority may start; None without
+            queued calls.
+    """
 
     def __init__(
         self,
@@ -145,21 +166,23 @@ class ReadThrough(Generic[T]):
         self._data_clock = data_clock
         self._sandbox = sandbox
         self._rand = rand
-        self._flights: SingleFlight[str, Tried[T]] = SingleFlight()
-        self._behind: set[asyncio.Task[object]] = set()
+        self._flights: SingleFlight[str, FetchOutcome[T]] = SingleFlight()
+        # Refreshes in the background.
+        self._refreshes: set[asyncio.Task[object]] = set()
         self._refused: NegativeCache[str] = NegativeCache(
             clock, min(cache.kind.windows.fresh, LONGEST_REFUSAL_SECONDS), max_entries=MAX_REFUSALS
         )
 
     async def get(self, key: str, fetch: Fetch[T], max_age_seconds: float | None = None) -> ServedValue[T]:
-        """Return the document; stale only where it is being refetched or the fetch failed.
-
-        Raises the error of the fetch where nothing can be served.
+        """Return the document; a stale one only while it is fetched again, or if the fetch failed.
 
         Args:
-            key: Key of the document.
+            key: The key of the document.
             fetch: Fetches the document at a priority.
             max_age_seconds: The maximum accepted age; None for any.
+
+        Raises:
+            CoincastError: The fetch failed, and there is no cached document that can be served.
         """
         entry = (await self._cache.read([key], max_age_seconds)).get(key)
         freshness = self._freshness(entry)
@@ -167,7 +190,7 @@ class ReadThrough(Generic[T]):
             if freshness is Freshness.FRESH:
                 return self._answer(entry)
             if freshness in (Freshness.FRESH_REFRESH, Freshness.STALE_REFRESH):
-                self._refresh_behind(key, fetch)
+                self._refresh_in_background(key, fetch)
                 return self._answer(entry, reason="a newer document is being fetched")
         fallback = entry is not None and freshness is not Freshness.GONE
         refused = self._refused.find(key)
@@ -196,10 +219,10 @@ class ReadThrough(Generic[T]):
         return self._answer(entry, reason=error.message)
 
     async def refresh(self, key: str, fetch: Fetch[T]) -> None:
-        """Fetch again, below the priority of callers.
+        """Fetch the document again, below the priority of callers.
 
         Args:
-            key: Key of the document.
+            key: The key of the document.
             fetch: Fetches the document at a priority.
         """
         await self._fetch(key, fetch, Priority.REFRESH)
@@ -217,30 +240,31 @@ class ReadThrough(Generic[T]):
         return max_age is None or self._age(entry) <= max_age
 
     async def _fetch(self, key: str, fetch: Fetch[T], priority: Priority) -> CacheEntry[T]:
-        """Run one fetch for all callers.
+        """Run one fetch for all concurrent callers.
 
-        A caller that joined a fetch of lower priority, for which the quota was used up, tries again.
+        The quota may be used up for a fetch of lower priority but not for this caller. A caller that joined
+        such a fetch starts another one.
         """
-        tried, outcome = await self._join(key, fetch, priority)
-        if isinstance(outcome, Exhausted) and tried > priority:
+        joined_priority, outcome = await self._join(key, fetch, priority)
+        if isinstance(outcome, Exhausted) and joined_priority > priority:
             _, outcome = await self._join(key, fetch, priority)
         if isinstance(outcome, Exhausted):
-            raise outcome.with_traceback(None)  # it is raised for every caller
+            raise outcome.with_traceback(None)  # one error is raised for all callers
         return outcome
 
-    async def _join(self, key: str, fetch: Fetch[T], priority: Priority) -> Tried[T]:
-        async def go() -> Tried[T]:
+    async def _join(self, key: str, fetch: Fetch[T], priority: Priority) -> FetchOutcome[T]:
+        async def run() -> FetchOutcome[T]:
             try:
                 return priority, await self._fetch_one(key, fetch, priority)
             except Exhausted as error:
                 return priority, error
 
-        return await self._flights.do(key, go)
+        return await self._flights.do(key, run)
 
     async def _fetch_one(self, key: str, fetch: Fetch[T], priority: Priority) -> CacheEntry[T]:
-        from_another = await self._sharing.obtain(key)
-        if from_another is not None:
-            return from_another
+        from_other_replica = await self._sharing.obtain(key)
+        if from_other_replica is not None:
+            return from_other_replica
         try:
             fetched = await fetch(priority)
         except BaseException as error:
@@ -253,19 +277,19 @@ class ReadThrough(Generic[T]):
         self._cache.write({key: entry})
         return entry
 
-    def _refresh_behind(self, key: str, fetch: Fetch[T]) -> None:
+    def _refresh_in_background(self, key: str, fetch: Fetch[T]) -> None:
         if self._refused.find(key) is not None:
             return
 
-        async def go() -> None:
+        async def refresh() -> None:
             try:
                 await self.refresh(key, fetch)
             except CoincastError:
-                return  # counted where it failed; the next caller tries again
+                return  # the upstream client has counted it; the next caller starts another refresh
 
-        task = asyncio.create_task(go(), context=context.detached())
-        self._behind.add(task)
-        task.add_done_callback(self._behind.discard)
+        task = asyncio.create_task(refresh(), context=context.detached())
+        self._refreshes.add(task)
+        task.add_done_callback(self._refreshes.discard)
 
     def _answer(self, entry: CacheEntry[T], *, live: bool = False, reason: str = "") -> ServedValue[T]:
         left = self._cache.kind.windows.fresh - self._cache.age(entry)
@@ -280,7 +304,7 @@ class ReadThrough(Generic[T]):
     async def aclose(self) -> None:
         """Cancel the fetches in flight."""
         await self._flights.aclose()
-        await asyncio.gather(*self._behind, return_exceptions=True)
+        await asyncio.gather(*self._refreshes, return_exceptions=True)
 
 
 def _too_old(age: float, max_age: float | None, met: CoincastError) -> Unavailable:

@@ -1,8 +1,8 @@
 """Two-level cache of one kind of data: a bounded cache in memory over Redis.
 
-An entry carries its times, and in Redis a checksum and, where a secret is set, a signature, so that garbage
-and values of others read as a miss. A failing Redis reads as empty and is counted. Redis also holds leases
-of cold keys: the replica with a key's lease fetches it for all, the others wait for the value.
+An entry has its times, and in Redis a checksum and, if a secret is set, a signature. Values that are garbage
+or were written by others count as a miss. If Redis fails, it counts as empty. Redis also has leases of
+missing keys: the replica with the lease of a key fetches it, the others wait for the value.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ CHECK_LENGTH = 8
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry(Generic[T]):
-    """A cached value with its times in UNIX seconds.
+    """A cached value with its times.
 
-    `stored_at` is on the machine's clock (for freshness windows), `fetched_at` on the upstream's (for as_of).
+    `stored_at` is UNIX seconds on this machine's clock, for freshness windows; `fetched_at` is UNIX seconds
+    on the upstream's clock, for `as_of`.
     """
 
     value: T
@@ -46,16 +47,17 @@ class CacheEntry(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class CacheKind(Generic[T]):
-    """One kind of data: its freshness windows and its encoding as bytes.
+    """One kind of data: its freshness windows, and its encoding as bytes.
 
-    `decode` raises ValueError for bytes that it cannot read.
+    `decode` raises ValueError for bytes that `encode` did not write.
     """
 
     name: str
     windows: FreshnessPolicy
     encode: Callable[[T], bytes]
     decode: Callable[[bytes], T]
-    # Whether a value read from the store can belong to its key: the store may hold a wrong value.
+    # Returns whether a value that was read from Redis is valid for its key, since Redis may have a wrong
+    # value.
     is_valid: Callable[[str, T], bool] = lambda _key, _value: True
 
 
@@ -64,7 +66,7 @@ def pack(entry: CacheEntry[T], kind: CacheKind[T]) -> bytes:
 
     Args:
         entry: The value with its times.
-        kind: Gives the encoding of the value.
+        kind: The kind of data, which encodes the value.
     """
     times = orjson.dumps([entry.stored_at, entry.fetched_at, entry.fetch_seconds])
     body = times + b"\n" + kind.encode(entry.value)
@@ -75,8 +77,8 @@ def unpack(data: bytes, kind: CacheKind[T]) -> CacheEntry[T]:
     """Decode an entry.
 
     Args:
-        data: Bytes from the store.
-        kind: Gives the decoding of the value.
+        data: Bytes from Redis.
+        kind: The kind of data, which decodes the value.
 
     Raises:
         ValueError: The bytes were not written by `pack`.
@@ -94,19 +96,19 @@ SIGNATURE_BYTES = 16
 
 
 class ValueSigner(Protocol):
-    """Signs values for the shared store and checks them when they are read back."""
+    """Signs values for Redis, and verifies them when they are read."""
 
     def sign(self, key: str, value: bytes) -> bytes:
-        """Return the value as it is stored under the key."""
+        """Return the bytes to store under the key."""
         ...
 
     def verify(self, key: str, stored: bytes) -> bytes | None:
-        """Return the value; None where its signature is missing or wrong."""
+        """Return the value, or None if its signature is missing or wrong."""
         ...
 
 
 class NoSignature:
-    """Stores values as they are, where no secret is set."""
+    """Signer that stores values unchanged, if no secret is set."""
 
     def sign(self, key: str, value: bytes) -> bytes:
         """Return the value."""
@@ -120,20 +122,20 @@ class NoSignature:
 
 
 class HmacSigner:
-    """Put an HMAC over key and value in front of each value.
+    """Signer that puts an HMAC of key and value in front of each value.
 
-    The key is signed as well, so that a value cannot be copied to another key.
+    The key is included, so that a value cannot be copied to another key.
     """
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
     def sign(self, key: str, value: bytes) -> bytes:
-        """Return signature and value."""
+        """Return the signature followed by the value."""
         return self._signature(key, value) + value
 
     def verify(self, key: str, stored: bytes) -> bytes | None:
-        """Return the value; None where its signature is missing or wrong."""
+        """Return the value, or None if its signature is missing or wrong."""
         signature, value = stored[:SIGNATURE_BYTES], stored[SIGNATURE_BYTES:]
         return value if hmac.compare_digest(signature, self._signature(key, value)) else None
 
@@ -143,12 +145,13 @@ class HmacSigner:
         return hmac.digest(self._secret, message, "sha256")[:SIGNATURE_BYTES]
 
 
-# Longer than a fetch with all its retries; a replica that dies with a lease blocks the others no longer.
+# A lease must outlast a fetch with all its retries. A replica that dies with a lease blocks the others for
+# at most this long.
 LEASE_SECONDS = 12.0
-# A holder name of another form is garbage.
+# The form of the holder's name in a lease; another form is garbage.
 TOKEN_MARK = b"coincast-lease-"
 TOKEN_LENGTH = len(TOKEN_MARK) + 32
-# Deletes the leases that are still this process' own.
+# Script that deletes those leases that this process still holds.
 RELEASE = """
 for _, name in ipairs(KEYS) do
   if redis.call('GET', name) == ARGV[1] then redis.call('DEL', name) end
@@ -158,7 +161,14 @@ return 1
 
 
 class RedisStore:
-    """Reads and writes through the executor, all keys of a call in one round trip."""
+    """Shared store in Redis; all keys of a call take one round trip.
+
+    Args:
+        client: The Redis client.
+        executor: Runs the commands fail-fast.
+        prefix: The prefix of all keys.
+        signer: Signs and verifies values.
+    """
 
     def __init__(
         self,
@@ -176,12 +186,12 @@ class RedisStore:
 
     @property
     def up(self) -> bool:
-        """Whether Redis answers, as far as is known."""
+        """Whether Redis answered the last command."""
         return self._executor.up
 
     @property
     def errors(self) -> int:
-        """Commands that were not answered."""
+        """The number of failed commands."""
         return self._executor.errors
 
     async def answers(self) -> bool:
@@ -202,7 +212,7 @@ class RedisStore:
         return self._verified(keys, await self._executor.execute("read", command))
 
     async def claim(self, keys: Sequence[str]) -> Claim:
-        """Take the leases of keys that no other replica is fetching; of all keys if Redis is away."""
+        """Take the leases of those keys that no other replica is fetching; without Redis, of all keys."""
         names, leases = [self._prefix + key for key in keys], [self._lease(key) for key in keys]
 
         async def command() -> list[list[object]]:
@@ -222,7 +232,7 @@ class RedisStore:
         return Claim(tuple(mine), elsewhere, self._verified(keys, values))
 
     async def look(self, keys: Sequence[str]) -> Claim:
-        """Return stored values and what is being fetched elsewhere; like `claim`, but take no lease."""
+        """Return the same as `claim`, without taking leases."""
         names = [*(self._prefix + key for key in keys), *(self._lease(key) for key in keys)]
 
         async def command() -> list[object]:
@@ -236,11 +246,11 @@ class RedisStore:
         return Claim(mine, elsewhere, self._verified(keys, reply[: len(keys)]))
 
     def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
-        """Store the items for this long in the background; this also releases their leases.
+        """Store items in the background, and release their leases.
 
         Args:
             items: Values by key.
-            ttl_seconds: Lifetime in Redis.
+            ttl_seconds: Their time to live in Redis.
         """
         held = [key for key in items if key in self._held]
         self._held.difference_update(held)
@@ -258,7 +268,7 @@ class RedisStore:
         self._executor.submit("write", command)
 
     def release(self, keys: Iterable[str]) -> None:
-        """Release leases without a value: the fetch failed, another replica may try."""
+        """Release the leases of keys whose fetch failed, so that another replica can fetch them."""
         held = [key for key in keys if key in self._held]
         if not held:
             return
@@ -273,7 +283,7 @@ class RedisStore:
         self._executor.submit("release", command)
 
     def _verified(self, keys: Sequence[str], values: Sequence[object] | None) -> Mapping[str, bytes]:
-        """Return the values whose signature is right; the others read as missing and are counted."""
+        """Return the values with a valid signature; others count as missing and as an error."""
         found = {}
         for key, stored in _values(keys, values).items():
             value = self._signer.verify(key, stored)
@@ -303,7 +313,7 @@ def _values(keys: Sequence[str], values: Sequence[object] | None) -> Mapping[str
 
 
 class NullStore:
-    """No shared layer."""
+    """Shared store of a process without Redis: it stores nothing."""
 
     up = False
     errors = 0
@@ -314,37 +324,36 @@ class NullStore:
         return {}
 
     async def claim(self, keys: Sequence[str]) -> Claim:
-        """Return all keys, to be fetched here: there is no other replica."""
+        """Return all keys as leased, since there is no other replica."""
         return Claim(tuple(keys), frozenset(), {})
 
     async def look(self, keys: Sequence[str]) -> Claim:
-        """Return all keys, to be fetched here: there is no other replica."""
+        """Return all keys as leased, since there is no other replica."""
         return Claim(tuple(keys), frozenset(), {})
 
     def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
-        """Forget."""
+        """Do nothing."""
 
     def release(self, keys: Iterable[str]) -> None:
-        """Do nothing, since no lease was held."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseResult(Generic[T]):
-    """Lease state of the keys that need a fetch.
+    """Lease state of keys that need a fetch."""
 
-    It holds what another replica stored meanwhile, what is to be fetched here, and what another replica is
-    fetching.
-    """
-
+    # Entries that another replica stored meanwhile.
     found: Mapping[str, CacheEntry[T]]
+    # Keys that this replica must fetch.
     mine: tuple[str, ...]
+    # Keys that another replica is fetching.
     elsewhere: tuple[str, ...]
-    # Storage times at the start of the wait: a newer entry ends the wait.
+    # For each key `stored_at` of the entry that is known already; only a newer entry ends a wait.
     seen: Mapping[str, float]
 
 
 class CacheStats:
-    """Hits, misses and errors of both layers over all kinds, for the status."""
+    """Hits, misses and errors of both layers over all kinds of data, for the status report."""
 
     def __init__(self) -> None:
         self.hits = {"memory": 0, "redis": 0}
@@ -353,15 +362,21 @@ class CacheStats:
         self._sizes: list[Callable[[], int]] = []
 
     def watch(self, size: Callable[[], int]) -> None:
-        """Add one more cache to the count."""
+        """Include the size of one more memory cache in `entries`."""
         self._sizes.append(size)
 
     def entries(self) -> int:
-        """Return the entries held in this process over all kinds."""
+        """Return the number of entries in memory over all kinds of data."""
         return sum(size() for size in self._sizes)
 
     def add(self, layer: str, hits: int, misses: int) -> None:
-        """Count one look-up."""
+        """Count the look-ups of one read.
+
+        Args:
+            layer: `memory` or `redis`.
+            hits: Keys that were found.
+            misses: Keys that were not.
+        """
         self.hits[layer] += hits
         self.misses[layer] += misses
         if hits:
@@ -371,9 +386,15 @@ class CacheStats:
 
 
 class TwoLevelCache(Generic[T]):
-    """Reads the process's layer first, Redis for what is not fresh there; writes both.
+    """Cache in memory over Redis: keys that are not fresh in memory are read from Redis; writes go to both.
 
-    The process's layer is bounded by entries and, where `max_bytes` is not 0, by the bytes of documents.
+    Args:
+        kind: The kind of data.
+        store: The shared store in Redis.
+        clock: The clock of freshness windows.
+        counts: Counts hits and misses.
+        max_entries: The most entries in memory.
+        max_bytes: The most bytes of documents in memory; 0 means no limit.
     """
 
     def __init__(
@@ -397,35 +418,35 @@ class TwoLevelCache(Generic[T]):
 
     @property
     def clock(self) -> Clock:
-        """The clock of ages and windows."""
+        """The clock of freshness windows."""
         return self._clock
 
     def __len__(self) -> int:
         return len(self._memory)
 
     def age(self, entry: CacheEntry[T]) -> float:
-        """Return the seconds since the entry was fetched.
+        """Return the seconds since the entry was stored.
 
-        An entry from the future comes from a replica whose clock is wrong: it counts as old by as much.
+        An entry from the future comes from a replica with a wrong clock. Its age counts as positive, so that
+        it is soon replaced.
         """
         age = self._clock.now() - entry.stored_at
         return age if age >= -CLOCK_SLACK_SECONDS else -age
 
     def peek(self, key: str) -> CacheEntry[T] | None:
-        """Return this process's entry, while it may still be served."""
+        """Return the entry in memory, or None if there is none that may still be served."""
         entry = self._memory.get(key)
         return entry if entry is not None and self.age(entry) < self.kind.windows.if_error else None
 
     async def read(
         self, keys: Sequence[str], new_enough_seconds: float | None = None
     ) -> dict[str, CacheEntry[T]]:
-        """Return the entries that exist, whatever their age.
-
-        Redis is read for keys whose entry here is no longer fresh, or is older than `new_enough_seconds`.
+        """Return the existing entries of keys, of any age.
 
         Args:
             keys: The keys to read.
-            new_enough_seconds: Age up to which this process's entry is used without a look into Redis.
+            new_enough_seconds: The age up to which a fresh entry in memory is used without reading Redis; by
+                default that of the fresh window.
         """
         found = self._from_memory(keys)
         fresh = min(self.kind.windows.fresh, math.inf if new_enough_seconds is None else new_enough_seconds)
@@ -433,43 +454,43 @@ class TwoLevelCache(Generic[T]):
         self._counts.add("memory", len(keys) - len(below), len(below))
         if below:
             found.update(await self._from_store(below, found))
-            # A fetch may have ended while Redis was read: without its result this caller would fetch again.
+            # Memory is read again: if a fetch has ended while Redis was read, its result saves another fetch.
             found.update(self._from_memory(below))
         return found
 
     def write(self, entries: Mapping[str, CacheEntry[T]]) -> None:
-        """Store the entries in both layers, in Redis in the background, and release their leases."""
+        """Store entries in memory and, in the background, in Redis, which also releases their leases."""
         self._remember(entries)
         packed = {self._key(key): pack(entry, self.kind) for key, entry in entries.items()}
         if packed:
             self._store.write(packed, self.kind.windows.if_error + 60)
 
     def versions(self, keys: Sequence[str]) -> dict[str, float]:
-        """Return each key's stored_at, or -inf if it is not in memory."""
+        """Return `stored_at` of each key's entry in memory, or -inf if there is none."""
         found = ((key, self._memory.get(key)) for key in keys)
         return {key: -math.inf if entry is None else entry.stored_at for key, entry in found}
 
     async def claim(self, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:
-        """Take the lease of each key, so that one replica fetches; with what is newer than `seen` by now.
+        """Take the leases of keys, so that only one replica fetches each.
 
         Args:
             keys: Keys that need a fetch.
-            seen: For each key when the known entry was stored.
+            seen: For each key `stored_at` of the known entry; newer entries are returned as found.
         """
-        return self._share(await self._store.claim([self._key(key) for key in keys]), keys, seen)
+        return self._lease_result(await self._store.claim([self._key(key) for key in keys]), keys, seen)
 
     async def look(self, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:
-        """Return the lease state like `claim`, but take no lease."""
-        return self._share(await self._store.look([self._key(key) for key in keys]), keys, seen)
+        """Return the same as `claim`, without taking leases."""
+        return self._lease_result(await self._store.look([self._key(key) for key in keys]), keys, seen)
 
     def release(self, keys: Iterable[str]) -> None:
-        """Release the leases without a value."""
+        """Release leases without storing a value."""
         self._store.release([self._key(key) for key in keys])
 
-    def _share(self, claim: Claim, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:
+    def _lease_result(self, claim: Claim, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:
         known = self._from_memory(keys)
         newer = known | self._newer({key: claim.values.get(self._key(key)) for key in keys}, known)
-        # Check all entries, since another caller may have read them from Redis meanwhile.
+        # Entries in memory count as well, since another caller may have read them from Redis meanwhile.
         found = {key: entry for key, entry in newer.items() if entry.stored_at > seen[key]}
         left = [key for key in keys if key not in found]
         elsewhere = tuple(key for key in left if self._key(key) in claim.elsewhere)
@@ -494,7 +515,7 @@ class TwoLevelCache(Generic[T]):
     def _newer(
         self, values: Mapping[str, bytes | None], known: Mapping[str, CacheEntry[T]]
     ) -> dict[str, CacheEntry[T]]:
-        """Return the store's entries that are newer than the known ones, and store them in memory."""
+        """Return the entries of Redis that are newer than the known ones, and store them in memory."""
         newer: dict[str, CacheEntry[T]] = {}
         for key, value in values.items():
             entry = self._unpacked(key, value)
@@ -524,45 +545,52 @@ class TwoLevelCache(Generic[T]):
 
 
 def document_bytes(entry: CacheEntry[Any]) -> int:
-    """Return the bytes of a document; entries of other kinds are counted, not weighed."""
+    """Return the size of a document; other kinds of data are bounded by the number of entries only."""
     return len(entry.value) if isinstance(entry.value, bytes) else 0
 
 
-# The maximum wait for another replica; afterwards this one fetches itself.
+# The longest wait for another replica; afterwards this one fetches the key itself. The following are the
+# pauses between two looks at Redis.
 LONGEST_WAIT_SECONDS = 3.0
 FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.1
 
 
 class KeyLeases(Generic[T]):
-    """Leases on the keys of one cache. Where Redis is away every key is fetched here, at once."""
+    """Leases on the keys of one cache. If Redis is unavailable, every key is fetched here without waiting.
+
+    Args:
+        cache: The cache.
+        longest_seconds: The longest wait for another replica.
+    """
 
     def __init__(self, cache: TwoLevelCache[T], *, longest_seconds: float = LONGEST_WAIT_SECONDS) -> None:
         self._cache = cache
         self._longest = longest_seconds
 
     async def claim(self, keys: Sequence[str], seen: Mapping[str, float] | None = None) -> LeaseResult[T]:
-        """Return what to fetch here, what to wait for, and what was stored since now, or since `seen`.
+        """Take the leases of keys.
 
         Args:
             keys: Keys that need a fetch.
-            seen: For each key the time of the known entry; only newer entries count.
+            seen: For each key `stored_at` of the known entry, by default of the one in memory; only newer
+                entries count as found.
         """
-        share = await self._cache.claim(keys, self._cache.versions(keys) if seen is None else seen)
-        # A lease was taken for a key whose value already exists.
-        self._cache.release(share.found)
-        metrics.SHARED_FETCHES.labels(outcome="found").inc(len(share.found))
-        return share
+        leases = await self._cache.claim(keys, self._cache.versions(keys) if seen is None else seen)
+        # Leases were also taken for the keys whose value exists, which are not fetched.
+        self._cache.release(leases.found)
+        metrics.SHARED_FETCHES.labels(outcome="found").inc(len(leases.found))
+        return leases
 
     async def obtain(self, key: str) -> CacheEntry[T] | None:
-        """Return the value that another replica fetched; None where this process is to fetch it."""
+        """Return the entry that another replica fetched, or None if this process must fetch the key."""
         deadline = asyncio.get_running_loop().time() + self._longest
         seen = self._cache.versions([key])
         while True:
-            share = await self.claim([key], seen)
-            if share.found:
-                return share.found[key]
-            if share.mine or asyncio.get_running_loop().time() >= deadline:
+            leases = await self.claim([key], seen)
+            if leases.found:
+                return leases.found[key]
+            if leases.mine or asyncio.get_running_loop().time() >= deadline:
                 return None
             found = await self.wait([key], seen, deadline)
             if found:
@@ -571,12 +599,15 @@ class KeyLeases(Generic[T]):
     async def wait(
         self, keys: Sequence[str], seen: Mapping[str, float], deadline: float | None = None
     ) -> dict[str, CacheEntry[T]]:
-        """Wait for keys that are fetched elsewhere, until leases or time end; return what arrived.
+        """Wait for keys that other replicas are fetching, until all leases have ended or the deadline.
 
         Args:
-            keys: Keys that other replicas fetch.
-            seen: For each key the time of the known entry.
-            deadline: End of the wait, monotonic seconds.
+            keys: The keys.
+            seen: For each key `stored_at` of the known entry.
+            deadline: The end of the wait, monotonic seconds; by default the longest wait from now.
+
+        Returns:
+            The entries that arrived.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._longest if deadline is None else deadline
@@ -585,13 +616,13 @@ class KeyLeases(Generic[T]):
         while waiting and clock() < deadline:
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE_SECONDS, pause * 1.5)
-            share = await self._cache.look(waiting, seen)
-            found |= share.found
-            waiting = share.elsewhere
+            leases = await self._cache.look(waiting, seen)
+            found |= leases.found
+            waiting = leases.elsewhere
         metrics.SHARED_FETCHES.labels(outcome="waited").inc(len(found))
         metrics.SHARED_FETCHES.labels(outcome="gave_up").inc(len(keys) - len(found))
         return found
 
     def release(self, keys: Sequence[str]) -> None:
-        """Release the leases after a failed fetch, so that another replica may try."""
+        """Release the leases of keys whose fetch failed, so that another replica can fetch them."""
         self._cache.release(keys)

@@ -1,1 +1,1 @@
-"""Coins and currencies that exist, and search among them."""
+"""The catalogue of coins and currencies, with search and suggestions."""

@@ -1,6 +1,6 @@
-"""The coins and currencies that exist: listing, searching, and the nearest names to a wrong one.
+"""The catalogue of coins and currencies: list, search, and suggestions for a misspelt id.
 
-Coins that the catalogue lacks cost upstream calls only within a budget.
+A budget limits the upstream calls for coins that are not in the catalogue.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ LEAST_SCORE = 60
 
 
 def search_coins(coins: tuple[Coin, ...], query: str) -> Sequence[Coin]:
-    """Return coins with every word in id, symbol or name, exact ids and symbols first.
+    """Return the coins that contain every word in id, symbol or name; exact ids and symbols first.
 
     Args:
         coins: The catalogue.
-        query: Words, in any order and case.
+        query: Words, in any order and case; empty returns all coins.
     """
     words = query.lower().split()
     if not words:
@@ -48,10 +48,10 @@ def _mentions(coin: Coin, word: str) -> bool:
 
 
 def nearest_ids(coin: str, coins: tuple[Coin, ...]) -> tuple[str, ...]:
-    """Return the known ids most like the given text: ids with that symbol first, then similar ids.
+    """Return at most five ids that resemble a text: first those with this symbol, then similar ids.
 
     Args:
-        coin: A text that is no known id.
+        coin: A text that is not a known id.
         coins: The catalogue.
     """
     by_symbol = [c.id for c in coins if c.symbol.lower() == coin][:2]
@@ -65,17 +65,22 @@ def nearest_ids(coin: str, coins: tuple[Coin, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*by_symbol, *near]))[:SUGGESTIONS]
 
 
+# The token bucket of look-ups of unknown coins: its size, and the time after which it gains a token.
 BURST = 250
-SECONDS_PER_QUESTION = 1.0
-REMEMBERED = 1000
+SECONDS_PER_TOKEN = 1.0
+MAX_ALLOWED = 1000
 
 
 class UnknownCoinBudget:
-    """Decide whether a coin that the catalogue lacks is looked up at CoinGecko.
+    """Decides whether a coin that is not in the catalogue is looked up at CoinGecko.
 
-    The catalogue can be an hour old, and CoinGecko prices coins that its list of active coins leaves out, so
-    that a missing coin must be looked up. Misspelt ids must not use up the quota: a token bucket limits such
-    questions. A coin that was let through stays so, since its answer is cached.
+    The catalogue can be an hour old, and CoinGecko has prices of coins that are not in its list, so a missing
+    coin must be looked up. Misspelt ids must not use up the quota, so a token bucket limits these look-ups. A
+    coin that was looked up needs no further token, since its result is cached.
+
+    Args:
+        unknown: Returns whether a coin is certainly not in the catalogue.
+        monotonic: The clock of the token bucket, in seconds.
     """
 
     def __init__(self, unknown: Callable[[str], bool], monotonic: Callable[[], float]) -> None:
@@ -86,16 +91,16 @@ class UnknownCoinBudget:
         self._allowed: dict[str, None] = {}
 
     def refuses(self, coin: str) -> bool:
-        """Return whether the coin counts as unknown without a question."""
+        """Return whether a coin is treated as unknown without a look-up; otherwise take a token for it."""
         if not self._unknown(coin) or coin in self._allowed:
             return False
         now = self._monotonic()
-        self._tokens = min(float(BURST), self._tokens + (now - self._filled_at) / SECONDS_PER_QUESTION)
+        self._tokens = min(float(BURST), self._tokens + (now - self._filled_at) / SECONDS_PER_TOKEN)
         self._filled_at = now
         if self._tokens < 1.0:
             return True
         self._tokens -= 1.0
-        if len(self._allowed) >= REMEMBERED:
+        if len(self._allowed) >= MAX_ALLOWED:
             del self._allowed[next(iter(self._allowed))]
         self._allowed[coin] = None
         return False
@@ -103,12 +108,20 @@ class UnknownCoinBudget:
 
 LONGEST_QUERY = 100
 MOST_HINTS = 1000
-# A list that has less than this share of its former rows needs confirmation.
+# A list with less than this share of its previous rows needs confirmation by a later fetch.
 SHRUNKEN_SHARE = 0.8
 
 
 class Catalogue:
-    """Reads the lists through the cache; the last ones loaded stay in memory for quick checks of ids."""
+    """The lists of coins and currencies, read through the cache.
+
+    The last loaded lists stay in memory, for checks of ids and currencies without a look-up.
+
+    Args:
+        upstream: CoinGecko.
+        coins: The cache of the list of coins.
+        currencies: The cache of the list of currencies.
+    """
 
     def __init__(
         self,
@@ -128,13 +141,17 @@ class Catalogue:
     async def list(
         self, query: str, limit: int, page_token: str, max_age_seconds: float | None = None
     ) -> tuple[Sequence[Coin], str, int, Provenance]:
-        """Return (coins of this page, token of the next, how many match in all, provenance).
+        """Return a page of the coins that match a query.
 
         Args:
-            query: Words to search for; empty for all.
-            limit: Coins per page, 1 to 1000.
-            page_token: The token of the page, from the previous one.
+            query: Words to search for; empty for all coins.
+            limit: Coins per page, 1 to 1000; 0 means 100.
+            page_token: The token of the page, from the previous page; empty for the first one.
             max_age_seconds: The maximum accepted age; None for any.
+
+        Returns:
+            The coins of the page, the token of the next page (empty after the last one), the number of all
+            matching coins, and the provenance of the list.
 
         Raises:
             InvalidInput: The limit, the query or the token is not valid.
@@ -168,20 +185,20 @@ class Catalogue:
         return answer
 
     def is_certainly_unknown(self, coin: str) -> bool:
-        """Return whether the catalogue is loaded and lacks the id, so that a call would be useless."""
+        """Return whether the catalogue is loaded and does not have the id."""
         return bool(self._known) and coin not in self._known
 
     @property
     def is_known(self) -> bool:
-        """Whether the list of coins was ever seen."""
+        """Whether the list of coins has been loaded."""
         return bool(self._known)
 
     def is_certainly_known(self, coin: str) -> bool:
-        """Return whether the catalogue has the id; False where it was never seen."""
+        """Return whether the catalogue is loaded and has the id."""
         return coin in self._known
 
     async def suggest(self, coin: str) -> Sequence[str]:
-        """Return the nearest known ids, best first; none where the catalogue is not available."""
+        """Return ids that resemble a text, best first; none if the catalogue is not available."""
         try:
             await self.coins()
         except CoincastError:
@@ -195,9 +212,14 @@ class Catalogue:
         return names
 
     def check_currency(self, code: str, field: str) -> None:
-        """Raise InvalidInput for a currency that prices are not quoted in.
+        """Check that prices are quoted in a currency; every currency passes until the list is loaded.
 
-        Every currency passes where the list was never loaded.
+        Args:
+            code: The currency.
+            field: The field of the request that the error names.
+
+        Raises:
+            InvalidInput: Prices are not quoted in this currency.
         """
         if not self._codes or code in self._codes:
             return
@@ -209,7 +231,7 @@ class Catalogue:
         )
 
     async def quoted(self, codes: Sequence[str]) -> Sequence[str]:
-        """Return the codes that prices are quoted in; where the list is not available, all that may be."""
+        """Return the codes in which prices are quoted; without the list, all well-formed codes."""
         if not self._codes:
             with contextlib.suppress(CoincastError):
                 await self.currencies()
@@ -224,9 +246,18 @@ class Catalogue:
         return FetchResult(coins, reply.as_of, reply.seconds)
 
     def _check_length(self, what: str, now: int, before: int, at: float) -> None:
-        """Raise BadData for a list that lost a good part of its rows, unless later fetches say the same.
+        """Reject a list that lost a large part of its rows, until later fetches confirm it.
 
-        Then the earlier list goes on being served, marked stale with this reason.
+        Meanwhile the earlier list is served, marked as stale with this reason.
+
+        Args:
+            what: `coins` or `currencies`.
+            now: The number of rows of the fetched list.
+            before: The number of rows of the earlier list.
+            at: When it was fetched, UNIX seconds on the upstream's clock.
+
+        Raises:
+            BadData: The list is rejected.
         """
         if now >= before * SHRUNKEN_SHARE:
             self._shrunken.forget((what, ""))

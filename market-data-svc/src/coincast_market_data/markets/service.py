@@ -1,4 +1,4 @@
-"""The market table, a page or named coins at a time, through the cache."""
+"""The market table: pages of coins by market value, or the rows of named coins, through the cache."""
 
 from __future__ import annotations
 
@@ -30,7 +30,16 @@ LONGEST_COMMON_BYTES = 120
 
 
 class MarketService:
-    """Pages of coins by market value, or the named ones."""
+    """Serves pages of the market table, or the rows of named coins.
+
+    Args:
+        upstream: CoinGecko.
+        tables: The cache of tables.
+        catalogue: The catalogue of coins and currencies.
+        note: Records (coin, currency, text) about quarantined figures.
+        judge: Checks whether prices are plausible.
+        max_query_bytes: The longest query string of one upstream call.
+    """
 
     def __init__(
         self,
@@ -52,17 +61,18 @@ class MarketService:
     async def get(
         self, currency: str, ids: Sequence[str], page: int, per_page: int, max_age_seconds: float | None
     ) -> Markets:
-        """Return one page.
+        """Return a page of coins by market value, or the rows of named coins.
 
         Args:
-            currency: The currency's code.
-            ids: Coins; empty for all by market value.
-            page: Number of the page, from 1.
-            per_page: Rows per page.
+            currency: The code of the currency.
+            ids: The named coins; empty for all coins by market value.
+            page: The number of the page, from 1; 0 means 1.
+            per_page: Rows per page, 1 to 250; 0 means 100.
             max_age_seconds: The maximum accepted age; None for any.
 
         Raises:
-            InvalidInput: The page cannot exist.
+            InvalidInput: An argument is not valid.
+            CoincastError: The table cannot be fetched.
         """
         code = canonical_currency(currency)
         page, per_page = page or 1, per_page or 100
@@ -77,8 +87,8 @@ class MarketService:
         if bad and not coins:
             raise InvalidInput(failures[0].message, field="ids")
         self._catalogue.check_currency(code, "vs_currency")
-        questions = self._questions(code, sorted(coins), page, per_page)
-        answers = await asyncio.gather(*(self._page(query, code, max_age_seconds) for query in questions))
+        queries = self._queries(code, sorted(coins), page, per_page)
+        answers = await asyncio.gather(*(self._page(query, code, max_age_seconds) for query in queries))
         rows = [row for answer in answers for row in answer.value[0]]
         rejects = [reject for answer in answers for reject in answer.value[1]]
         if len(answers) > 1:
@@ -86,11 +96,11 @@ class MarketService:
         failures += [_rejected(reject) for reject in rejects if reject.id]
         for coin in _absent(coins, rows, rejects):
             failures.append(await self._missing(coin, hints=len(failures) < MOST_HINTS))
-        where = worst(answer.provenance for answer in answers)
-        return Markets(rows, where or answers[0].provenance, failures)
+        provenance = worst(answer.provenance for answer in answers)
+        return Markets(rows, provenance or answers[0].provenance, failures)
 
-    def _questions(self, code: str, coins: Sequence[str], page: int, per_page: int) -> list[Query]:
-        """Return one query for a page; for named coins as many as a bounded address needs."""
+    def _queries(self, code: str, coins: Sequence[str], page: int, per_page: int) -> list[Query]:
+        """Return one query for a page; for named coins as many as the length of a query string requires."""
         common = (("vs_currency", code), ("order", "market_cap_desc"), ("precision", "full"))
         if not coins:
             return [(*common, ("page", str(page)), ("per_page", str(per_page)))]
@@ -122,7 +132,11 @@ class MarketService:
         return fetch
 
     def _check_not_empty(self, query: Query, document: Any) -> None:
-        """Raise BadData for an empty table where coins are known: the earlier one is served instead."""
+        """Reject an empty table although coins are known, so that the earlier table is served.
+
+        Raises:
+            BadData: The table is rejected.
+        """
         parameters = dict(query)
         wanted = parameters.get("ids", "").split(",") if "ids" in parameters else []
         first_page = not wanted and parameters.get("page") == "1" and self._catalogue.is_known
@@ -147,7 +161,7 @@ def _absent(coins: Sequence[str], rows: Sequence[Market], rejects: Sequence[Reje
 
 
 def _figure_faults(document: Any, rows: Sequence[Market]) -> Iterator[tuple[str, str, str]]:
-    """Yield (coin, figure, why it is left out) for the rows that are accepted."""
+    """Yield (coin, name of the figure, fault) for each figure of an accepted row that is left out."""
     taken = {row.id for row in rows}
     for row in document:
         if isinstance(row, dict) and row.get("id") in taken:

@@ -1,1 +1,1 @@
-"""CoinGecko documents passed through unchanged in shape, cached and sanitised."""
+"""Pass-through of CoinGecko's documents in their own form, cached and sanitised."""

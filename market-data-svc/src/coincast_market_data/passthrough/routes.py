@@ -1,4 +1,4 @@
-"""CoinGecko's paths that are passed through, with their parameters and canonical form. Pure functions."""
+"""CoinGecko's paths that are passed through, with their parameters and canonical form; pure functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from coincast_chassis.errors import InvalidInput, NotFound
 from coincast_market_data.identifiers import canonical_id
 
 LONGEST_VALUE = 4000
-# Lists in which neither order nor case nor duplicates make a difference, and those that differ by case.
+# Parameters with comma-separated lists: order and duplicates make no difference, and in the first group
+# neither does case.
 LISTS = ("ids", "vs_currencies", "vs_currency")
 LISTS_WITH_CASE = ("names", "symbols", "price_change_percentage", "contract_addresses", "exchange_ids")
 COIN = r"coins/(?P<id>[^/]+)"
@@ -27,18 +28,18 @@ COIN_PARTS = (
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The one declaration of a path that is passed through.
+    """A path that is passed through.
 
-    CoinGecko ignores every other parameter; here it is dropped, since it would make a separate cache entry of
-    a question that is answered already.
+    CoinGecko ignores unknown parameters. They are dropped here, since each would create another cache entry
+    for the same document.
 
     Args:
-        pattern: The path without slashes at the ends.
-        group: Breaker group.
-        cache: Cache kind, which sets how long a document counts as fresh.
-        known: Parameters that make a difference.
-        credits: Credits that a call costs at CoinGecko.
-        chart_of_coin: Whether the document is a chart of the coin `id`, which the archive can take.
+        pattern: The path, without slashes at its ends.
+        group: The group of its circuit breaker.
+        cache: The kind of its cache, which sets how long a document is fresh.
+        known: The parameters that affect the document.
+        credits: The credits that a call costs at CoinGecko.
+        chart_of_coin: Whether the document is a chart of the coin `id`, which the archive can store.
     """
 
     pattern: re.Pattern[str]
@@ -98,16 +99,16 @@ ROUTES = (
     _route("global", "other", "document"),
     _route("global/decentralized_finance_defi", "other", "document"),
 )
-# Paths of CoinGecko's that are not passed through, and that would be taken for coins.
+# Segments after `coins/` that are not coins; their paths are not passed through.
 NOT_COINS = frozenset({"top_gainers_losers"})
 
 
 def find_route(path: str) -> tuple[Route, str]:
-    """Return the route of a path and the canonical path.
+    """Return the route of a path, and the path with a canonical coin id.
 
     Raises:
         NotFound: The path is not mirrored.
-        InvalidInput: The coin id cannot be one.
+        InvalidInput: The coin id is malformed.
     """
     path = path.strip("/")
     for route in ROUTES:
@@ -124,10 +125,10 @@ def find_route(path: str) -> tuple[Route, str]:
 
 
 def canonical_query(route: Route, query: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return the parameters that the path has, sorted, with lists in canonical order.
+    """Return the known parameters of a query, sorted, with lists in canonical order.
 
     Raises:
-        InvalidInput: A value is too long or holds control characters.
+        InvalidInput: A value is too long or has control characters.
     """
     parameters = []
     for name, given in sorted(query.items()):

@@ -1,4 +1,4 @@
-"""CoinGecko's own documents through the cache, for the mirror of its paths, and `ohlc` for the API."""
+"""Serves CoinGecko's own documents through the cache, for the mirror, and `ohlc` for the API."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from coincast_market_data.prices.simple_price import SimplePriceService, answera
 from coincast_market_data.validation.outliers import PlausibilityChecker
 from coincast_market_data.validation.sanitizer import PayloadSanitizer, series_prices, spot_prices
 
-# Takes (coin, currency, cleaned chart, when it was sent) into the archive.
-Keep = Callable[[str, str, Any, float], Awaitable[int]]
+# Stores (coin, currency, sanitised chart, UNIX seconds at which it was received) in the archive.
+StoreChart = Callable[[str, str, Any, float], Awaitable[int]]
 MAX_REFUSALS = 1000
 REFUSAL_SECONDS = 60.0
 OHLC_DAYS = (1, 7, 14, 30, 90, 180, 365)
@@ -33,10 +33,7 @@ OHLC_DAYS = (1, 7, 14, 30, 90, 180, 365)
 
 @dataclass(frozen=True, slots=True)
 class ServedDocument:
-    """A document in CoinGecko's shape.
-
-    Where `error_status` is set, `value` is CoinGecko's own error document.
-    """
+    """A document in CoinGecko's form. If `error_status` is not 0, it is CoinGecko's error document."""
 
     value: bytes
     provenance: Provenance
@@ -47,7 +44,18 @@ class ServedDocument:
 
 
 class PassthroughService:
-    """Fetch each document once within its window, whatever the number of callers."""
+    """Serves CoinGecko's documents; each is fetched once per fresh window for all callers.
+
+    Args:
+        upstream: CoinGecko.
+        caches: The read-through caches by the kind that routes name.
+        simple_prices: Answers `simple/price` from cached quotes.
+        cleaner: Removes implausible figures.
+        plausibility: Loads the prices with which new ones are compared.
+        series_validator: Compares charts with the archive.
+        keep: Stores charts in the archive.
+        monotonic: Measures the age of cached refusals.
+    """
 
     def __init__(
         self,
@@ -58,7 +66,7 @@ class PassthroughService:
         *,
         plausibility: PlausibilityChecker,
         series_validator: SeriesValidator,
-        keep: Keep,
+        keep: StoreChart,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._upstream = upstream
@@ -75,7 +83,7 @@ class PassthroughService:
     async def get(
         self, path: str, query: Mapping[str, str], max_age_seconds: float | None = None
     ) -> ServedDocument:
-        """Return the document in CoinGecko's shape, or CoinGecko's own refusal.
+        """Return the document in CoinGecko's form, or CoinGecko's own error document.
 
         Args:
             path: A supported path below /api/v3.
@@ -85,7 +93,7 @@ class PassthroughService:
         Raises:
             NotFound: The path is not mirrored.
             InvalidInput: A parameter or the coin id is not valid.
-            CoincastError: CoinGecko is not available, or its refusal has no body of its own.
+            CoincastError: CoinGecko is unavailable, or its error has no body that can be passed through.
         """
         route, path = find_route(path)
         parameters = canonical_query(route, query)
@@ -105,7 +113,7 @@ class PassthroughService:
         return ServedDocument(body, cached.provenance, cached.fresh_for_seconds, headers=headers)
 
     def _refusal(self, key: str, error: CoincastError) -> ServedDocument:
-        """Return CoinGecko's error; cache it if another call within a minute would return the same."""
+        """Return CoinGecko's error document; cache it for a minute if a repeated call would return it."""
         reply = error_reply_of(error)
         if reply is None or not reply.body:
             raise error
@@ -123,10 +131,17 @@ class PassthroughService:
     async def ohlc(
         self, coin: str, currency: str, days: int, max_age_seconds: float | None = None
     ) -> tuple[str, str, ServedValue[Sequence[OhlcCandle]]]:
-        """Return id, currency and candles as CoinGecko's `ohlc` gives them.
+        """Return (canonical id, canonical currency, candles) of CoinGecko's `ohlc`.
+
+        Args:
+            coin: The coin.
+            currency: The currency.
+            days: The span: 1, 7, 14, 30, 90, 180 or 365 days.
+            max_age_seconds: The maximum accepted age; None for any.
 
         Raises:
-            InvalidInput: CoinGecko has no candles of this many days.
+            InvalidInput: An argument is not valid.
+            CoincastError: The candles cannot be fetched.
         """
         coin, code = canonical_id(coin), canonical_currency(currency)
         if days not in OHLC_DAYS:
@@ -151,7 +166,7 @@ class PassthroughService:
             if route.chart_of_coin:
                 await self._series_validator.check(path.split("/")[1], query, series_prices(path, document))
             if route.chart_of_coin and "/market_chart" in path and query.get("precision", "full") == "full":
-                # Rounded prices are not worth keeping.
+                # Only charts with full precision are stored, since rounded prices would replace exact ones.
                 currency = canonical_currency(query.get("vs_currency", ""))
                 await self._keep(path.split("/")[1], currency, document, reply.received_at)
             return FetchResult(_pack(reply.headers, document), reply.as_of, reply.seconds)
@@ -160,7 +175,7 @@ class PassthroughService:
 
 
 def _pack(headers: Mapping[str, str], document: Any) -> bytes:
-    """Return a line of headers and the document; numbers that are not finite become null in JSON."""
+    """Encode headers and document, each as a line of JSON; numbers that are not finite become null."""
     return orjson.dumps(dict(headers)) + b"\n" + orjson.dumps(document)
 
 

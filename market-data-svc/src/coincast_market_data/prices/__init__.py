@@ -1,1 +1,1 @@
-"""Spot prices: cached a coin and currency at a time, fetched in batches."""
+"""Spot prices: cached by coin and currency, fetched in batches."""

@@ -1,8 +1,8 @@
-"""Batches price requests of a short window into few upstream calls.
+"""Batches the price requests of a short window into few upstream calls.
 
-Each pair that is requested or in flight has one future. A batch is fetched in a task of the batcher, so
-a caller that is cancelled stops waiting without cancelling the fetch. Pairs that another replica is fetching
-are awaited.
+A pair is a coin and a currency. Each pair that is requested or in flight has one future. A batch is fetched
+in a task of the batcher, so a cancelled caller does not cancel the fetch. Pairs that another replica is
+fetching are awaited, not fetched.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ from coincast_market_data.domain import Quote
 from coincast_market_data.ports import Priority
 from coincast_market_data.prices.fetcher import Chunk, Outcome, most_calls, plan_chunks, quote_key
 
-# When pairs of a refused batch may be requested again if the faulty pair could not be isolated.
+# When the pairs of a refused batch may be requested again, if the faulty pair was not isolated.
 RETRY_REFUSED_SECONDS = 30.0
 FetchChunk = Callable[[Chunk, Priority], Awaitable[Mapping[Pair, Outcome]]]
 
 
 @dataclass(frozen=True, slots=True)
 class PairLeaseResult:
-    """Pairs that another replica has just stored, those to be fetched here, and those fetched elsewhere."""
+    """The result of claiming pairs."""
 
+    # Pairs that this replica must fetch.
     mine: Sequence[Pair]
+    # Entries that another replica has just stored.
     found: Mapping[Pair, CacheEntry[Quote | None]] = field(default_factory=dict)
+    # Pairs that another replica is fetching.
     elsewhere: Sequence[Pair] = ()
 
 
@@ -43,36 +46,44 @@ class ReplicaLeases(Protocol):
     """The lease operations that the batcher uses."""
 
     async def claim(self, pairs: Sequence[Pair]) -> PairLeaseResult:
-        """Take the leases of these pairs where no other replica has them."""
+        """Take the leases of those pairs that no other replica has leased."""
         ...
 
     async def wait(self, pairs: Sequence[Pair]) -> Mapping[Pair, CacheEntry[Quote | None]]:
-        """Wait a bounded time for these pairs to be fetched by other replicas."""
+        """Wait, for a bounded time, until other replicas have fetched these pairs."""
         ...
 
     def release(self, pairs: Sequence[Pair]) -> None:
-        """Release pairs that could not be fetched."""
+        """Release the leases of pairs that could not be fetched."""
         ...
 
 
 class NoReplicaLeases:
-    """No other replica exists."""
+    """Leases of a process without other replicas."""
 
     async def claim(self, pairs: Sequence[Pair]) -> PairLeaseResult:
-        """Claim all pairs, to be fetched here."""
+        """Return all pairs as leased."""
         return PairLeaseResult(pairs)
 
     async def wait(self, pairs: Sequence[Pair]) -> Mapping[Pair, CacheEntry[Quote | None]]:
-        """Return nothing: no other replica fetches."""
+        """Return nothing, since no other replica fetches."""
         del pairs
         return {}
 
     def release(self, pairs: Sequence[Pair]) -> None:
-        """Do nothing, since no lease was held."""
+        """Do nothing."""
 
 
 class PriceBatcher:
-    """Batches fetches; `fetch` resolves each pair to an entry or to its own error."""
+    """Batches fetches of prices.
+
+    Args:
+        fetch_chunk: Makes one upstream call.
+        window_seconds: How long requests are collected for a batch.
+        max_ids: The most ids in one upstream call.
+        max_query_bytes: The longest query string of one upstream call.
+        replicas: The leases by which replicas fetch a pair only once.
+    """
 
     def __init__(
         self,
@@ -90,7 +101,8 @@ class PriceBatcher:
         self._max_query_bytes = max_query_bytes
         self._waiting: dict[Pair, Priority] = {}
         self._futures: dict[Pair, asyncio.Future[Outcome]] = {}
-        self._under_way: dict[Pair, Priority] = {}
+        # The priorities of the pairs in flight.
+        self._in_flight: dict[Pair, Priority] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.Task[Any] | None = None
         self._opened_at = 0.0
@@ -99,17 +111,23 @@ class PriceBatcher:
         self.ids_sent = 0
 
     async def fetch(self, pairs: Iterable[Pair], priority: Priority = Priority.LIVE) -> dict[Pair, Outcome]:
-        """Fetch entries or errors of exactly these pairs."""
+        """Fetch pairs, each of which is resolved to an entry or to an error of its own.
+
+        Args:
+            pairs: The pairs.
+            priority: The priority of the upstream calls.
+        """
         requested = list(pairs)
         if not requested:
             return {}
         self.client_calls += 1
         metrics.BATCH_CLIENT_CALLS.inc()
-        # A fetch in flight may have a lower priority, whose share of the quota may be used up: try once more.
-        behind = [pair for pair in requested if self._under_way.get(pair, priority) > priority]
+        # A fetch in flight may have a lower priority, whose share of the quota is used up. Such pairs are
+        # fetched again with the priority of this caller.
+        lower = [pair for pair in requested if self._in_flight.get(pair, priority) > priority]
         outcomes = await self._outcomes(requested, priority)
-        again = [pair for pair in behind if isinstance(outcomes[pair], Exhausted)]
-        return outcomes | await self._outcomes(again, priority) if again else outcomes
+        retried = [pair for pair in lower if isinstance(outcomes[pair], Exhausted)]
+        return outcomes | await self._outcomes(retried, priority) if retried else outcomes
 
     async def _outcomes(self, pairs: Sequence[Pair], priority: Priority) -> dict[Pair, Outcome]:
         futures = {pair: self._join(pair, priority) for pair in pairs}
@@ -137,18 +155,18 @@ class PriceBatcher:
         self._timer = None
         waiting, self._waiting = self._waiting, {}
         metrics.BATCH_WAIT_SECONDS.observe(asyncio.get_running_loop().time() - self._opened_at)
-        # The batch gets the priority of its most urgent caller, since further pairs in a call cost nothing.
+        # The batch has the priority of its most urgent caller, since further pairs in a call cost nothing.
         priority = min(waiting.values())
-        self._under_way |= dict.fromkeys(waiting, priority)
+        self._in_flight |= dict.fromkeys(waiting, priority)
         async with self._settling(waiting):
-            share = await self._replicas.claim(list(waiting))
-            self._settle(share.found, share.found)
-            if share.elsewhere:
-                self._spawn(self._await_others(share.elsewhere, priority))
-            self._send(share.mine, priority)
+            leases = await self._replicas.claim(list(waiting))
+            self._settle(leases.found, leases.found)
+            if leases.elsewhere:
+                self._spawn(self._await_others(leases.elsewhere, priority))
+            self._send(leases.mine, priority)
 
     async def _await_others(self, pairs: Sequence[Pair], priority: Priority) -> None:
-        """Wait for pairs that another replica is fetching; fetch here what does not arrive in time."""
+        """Wait for pairs that another replica is fetching, and fetch those that do not arrive in time."""
         async with self._settling(pairs):
             found = await self._replicas.wait(pairs)
             self._settle(found, found)
@@ -159,37 +177,46 @@ class PriceBatcher:
             self._spawn(self._run(chunk, priority, frozenset(pairs)))
 
     async def _run(self, chunk: Chunk, priority: Priority, wanted: frozenset[Pair]) -> None:
-        owed = [pair for pair in chunk.pairs() if pair in wanted]
-        async with self._settling(owed):
-            outcomes = await self._fetch_apart(chunk, priority, wanted)
-            self._replicas.release([pair for pair in owed if not isinstance(outcomes.get(pair), CacheEntry)])
+        pending = [pair for pair in chunk.pairs() if pair in wanted]
+        async with self._settling(pending):
+            outcomes = await self._fetch_splitting(chunk, priority, wanted)
+            failed = [pair for pair in pending if not isinstance(outcomes.get(pair), CacheEntry)]
+            self._replicas.release(failed)
             left_out = Unavailable("CoinGecko's reply left this out")
-            self._settle(owed, {pair: outcomes.get(pair, left_out) for pair in owed})
+            self._settle(pending, {pair: outcomes.get(pair, left_out) for pair in pending})
 
     @asynccontextmanager
     async def _settling(self, pairs: Iterable[Pair]) -> AsyncIterator[None]:
-        """Resolve the pairs however the block ends, so that no caller waits forever."""
+        """Resolve the pairs with an error if the block fails, so that no caller waits forever."""
         try:
             yield
         except asyncio.CancelledError:
             self._fail(pairs, "the service is stopping")
             raise
         except Exception:
-            # A bug in this service; it is also raised, so that it is logged.
+            # An unexpected error is a bug of this service. It is raised again, so that it is logged.
             self._fail(pairs, "the batch failed")
             raise
 
     def _fail(self, pairs: Iterable[Pair], why: str) -> None:
-        owed = list(pairs)
-        self._replicas.release(owed)
-        self._settle(owed, dict.fromkeys(owed, Unavailable(why)))
+        pending = list(pairs)
+        self._replicas.release(pending)
+        self._settle(pending, dict.fromkeys(pending, Unavailable(why)))
 
-    async def _fetch_apart(
+    async def _fetch_splitting(
         self, chunk: Chunk, priority: Priority, wanted: frozenset[Pair]
     ) -> dict[Pair, Outcome]:
-        """Fetch the chunk, splitting a refused one until the fault is isolated.
+        """Fetch a chunk; split it in halves if it is refused, until the faulty pair is isolated.
 
-        Splitting also stops once it has cost enough calls.
+        Splitting also ends after `most_calls` upstream calls.
+
+        Args:
+            chunk: The ids and currencies.
+            priority: The priority of the upstream calls.
+            wanted: The pairs that are needed; parts of the chunk without any of them are not fetched.
+
+        Returns:
+            The outcome of each pair that was fetched or refused.
         """
         outcomes: dict[Pair, Outcome] = {}
         parts, left = deque([chunk]), most_calls(chunk)
@@ -200,10 +227,10 @@ class PriceBatcher:
             except (InvalidInput, NotFound) as error:
                 halves = part.halves() if not isinstance(error, BeyondPlanReach) else []
                 outcomes |= dict.fromkeys(part.pairs(), _unisolated(error) if halves else error)
-                # Largest parts first, so that most pairs are answered before the calls are used up.
+                # The largest parts come first, so that most pairs are served before the calls are used up.
                 parts += [half for half in halves if not wanted.isdisjoint(half.pairs())]
             except CoincastError as error:
-                # The cause is not the request: the other parts would fail in the same way, after a wait each.
+                # The error is not about the request, so the other parts would fail too, each after a wait.
                 return outcomes | {pair: error for rest in (part, *parts) for pair in rest.pairs()}
         return outcomes
 
@@ -217,7 +244,7 @@ class PriceBatcher:
     def _settle(self, pairs: Iterable[Pair], outcomes: Mapping[Pair, Outcome]) -> None:
         for pair in list(pairs):
             future = self._futures.pop(pair, None)
-            self._under_way.pop(pair, None)
+            self._in_flight.pop(pair, None)
             if future is not None and not future.done():
                 future.set_result(outcomes[pair])
 
@@ -228,7 +255,7 @@ class PriceBatcher:
         return task
 
     async def aclose(self) -> None:
-        """Cancel the fetches in flight; their callers get an error."""
+        """Cancel the fetches in flight, whose callers get an error."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -239,42 +266,46 @@ class PriceBatcher:
 
 
 def _unisolated(error: CoincastError) -> UnconfirmedData:
-    """Return the error of a pair that was refused with others and may itself be valid."""
+    """Return the error of a pair that was refused together with others, although it may be valid."""
     return UnconfirmedData(
         f"CoinGecko refused a batch with this item, and the faulty item was not isolated: {error.message}",
         retry_after_seconds=RETRY_REFUSED_SECONDS,
     )
 
 
-# Leases for more pairs than this would cost more than a second upstream call.
+# For more pairs no leases are taken, since they would cost more than a second upstream call.
 MOST_PAIRS = 1000
 
 
 class PairLeases:
-    """The leases of the cache of quotes, by pair."""
+    """The leases of the cache of quotes, by pair.
+
+    Args:
+        sharing: The leases by cache key.
+    """
 
     def __init__(self, sharing: KeyLeases[Quote | None]) -> None:
         self._sharing = sharing
-        # The stored entries of awaited pairs when the wait began.
+        # For each awaited key `stored_at` of the entry that was known when the wait began.
         self._seen: dict[str, float] = {}
 
     async def claim(self, pairs: Sequence[Pair]) -> PairLeaseResult:
-        """Take the leases of these pairs where no other replica has them."""
+        """Take the leases of those pairs that no other replica has leased."""
         if len(pairs) > MOST_PAIRS:
             return PairLeaseResult(pairs)
         by_key = {quote_key(pair): pair for pair in pairs}
-        share = await self._sharing.claim(list(by_key))
-        self._seen |= {key: share.seen[key] for key in share.elsewhere}
-        found = {by_key[key]: entry for key, entry in share.found.items()}
-        return PairLeaseResult([by_key[k] for k in share.mine], found, [by_key[k] for k in share.elsewhere])
+        leases = await self._sharing.claim(list(by_key))
+        self._seen |= {key: leases.seen[key] for key in leases.elsewhere}
+        found = {by_key[key]: entry for key, entry in leases.found.items()}
+        return PairLeaseResult([by_key[k] for k in leases.mine], found, [by_key[k] for k in leases.elsewhere])
 
     async def wait(self, pairs: Sequence[Pair]) -> Mapping[Pair, CacheEntry[Quote | None]]:
-        """Wait a bounded time for what other replicas fetch of these pairs."""
+        """Wait, for a bounded time, until other replicas have fetched these pairs."""
         by_key = {quote_key(pair): pair for pair in pairs}
         seen = {key: self._seen.pop(key) for key in by_key}
         found = await self._sharing.wait(list(by_key), seen)
         return {by_key[key]: entry for key, entry in found.items()}
 
     def release(self, pairs: Sequence[Pair]) -> None:
-        """Release pairs that could not be fetched."""
+        """Release the leases of pairs that could not be fetched."""
         self._sharing.release([quote_key(pair) for pair in pairs])

@@ -1,4 +1,4 @@
-"""Splits a batch of prices into upstream calls, fetches each, and caches the valid prices."""
+"""Splits a batch of prices into upstream calls, makes the calls, and caches the plausible prices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FIXED_QUERY = (
     ("include_last_updated_at", "true"),
     ("precision", "full"),
 )
-FEW_CALLS = 4
+EXTRA_CALLS = 4
 FIXED_BYTES = sum(len(key) + len(value) + 2 for key, value in FIXED_QUERY) + len("ids=&vs_currencies=")
 
 
@@ -54,9 +54,9 @@ class Chunk:
         return (("ids", ",".join(self.ids)), ("vs_currencies", ",".join(self.currencies)), *FIXED_QUERY)
 
     def halves(self) -> list[Chunk]:
-        """Split into two smaller chunks; return none where the chunk cannot be split.
+        """Return two smaller chunks, or none if there is only one pair.
 
-        The split is by ids where there are several, otherwise by currencies.
+        The ids are split if there are several, otherwise the currencies.
         """
         if len(self.ids) > 1:
             middle = len(self.ids) // 2
@@ -68,22 +68,20 @@ class Chunk:
 
 
 def most_calls(chunk: Chunk) -> int:
-    """Return how many upstream calls a refused chunk may cost.
-
-    That is enough to find one bad pair by halving, and a few more.
-    """
-    return 1 + 2 * (len(chunk.pairs()) - 1).bit_length() + FEW_CALLS
+    """Return how many upstream calls a refused chunk may cost: enough to find one bad pair, and four more."""
+    return 1 + 2 * (len(chunk.pairs()) - 1).bit_length() + EXTRA_CALLS
 
 
 def plan_chunks(pairs: Iterable[Pair], *, max_ids: int, max_query_bytes: int) -> list[Chunk]:
-    """Plan chunks over the union of ids and currencies that cover every pair, each within both bounds.
+    """Return chunks that together have every pair, each within both limits.
 
-    A single id may exceed the bytes on its own; it is still sent, alone.
+    A chunk has all currencies of the pairs. An id that is longer than the limit is sent in a chunk of its
+    own.
 
     Args:
-        pairs: The pairs to cover.
-        max_ids: Maximum ids per call.
-        max_query_bytes: Maximum length of the ids in the address.
+        pairs: The pairs.
+        max_ids: The most ids in one chunk.
+        max_query_bytes: The longest query string of one call.
     """
     wanted = set(pairs)
     currencies = tuple(sorted({currency for _, currency in wanted}))
@@ -93,7 +91,13 @@ def plan_chunks(pairs: Iterable[Pair], *, max_ids: int, max_query_bytes: int) ->
 
 
 def split_by_width(ids: Sequence[str], room: int, most: int) -> list[tuple[str, ...]]:
-    """Split the ids, in order, into parts of at most `most` that fit into `room` bytes of an address."""
+    """Split ids, in their order, into parts.
+
+    Args:
+        ids: The ids.
+        room: The most bytes of a part in a query string.
+        most: The most ids of a part.
+    """
     parts: list[tuple[str, ...]] = []
     part: list[str] = []
     used = 0
@@ -108,36 +112,42 @@ def split_by_width(ids: Sequence[str], room: int, most: int) -> list[tuple[str, 
 
 
 def _width(names: Sequence[str]) -> int:
-    # A comma becomes %2C in the address.
+    # In a query string the comma after an id is %2C, three bytes.
     return sum(len(quote_url(name, safe="")) + 3 for name in names)
 
 
-# Replicas and CDN edges of the upstream differ by minutes at most.
+# The time of the last trade may go back by at most this, as replicas and caches of the upstream differ by
+# minutes.
 BACKWARDS_SECONDS = 3600.0
 MAX_PRICELESS = 10_000
 Outcome = CacheEntry[Quote | None] | CoincastError
 QuoteCache = TwoLevelCache[Quote | None]
 IncompleteRow = Mapping[str, float | None]
-# The currency comes first in a key, so that no text in an id can be read as a currency.
-PLAIN_REASONS = {
+# The predicate of the error sentence about a rejected price, by reason.
+REASON_TEXTS = {
     "not_finite": "is not a finite number",
     "not_a_number": "is not a number",
     "not_positive": "is not positive",
-    "absurd_clock": "carries an impossible time",
-    "clock_back": "is older than the one known already",
-    "left_out": "is missing this time",
-    "jump": "is far off the last good one (tenfold, or twofold within an hour) and not confirmed yet",
+    "absurd_clock": "has an impossible time",
+    "clock_back": "is older than the known one",
+    "left_out": "is missing in this reply",
+    "jump": "is too far off the last good one (tenfold, or twofold within an hour) and not confirmed yet",
 }
 
 
 def quote_kind(fresh_seconds: float, if_error_seconds: float) -> CacheKind[Quote | None]:
-    """Return how quotes are cached. None is a pair that the upstream is known not to have."""
+    """Return the cache kind of quotes. The value None means that the upstream does not have a pair.
+
+    Args:
+        fresh_seconds: How long a quote is fresh.
+        if_error_seconds: How old a quote may be that is served after a failed fetch.
+    """
     windows = FreshnessPolicy(fresh_seconds, fresh_seconds * 4, max(if_error_seconds, fresh_seconds * 4))
     return CacheKind("quote", windows, _encode, _decode, is_quote_of)
 
 
 def is_quote_of(key: str, quote: Quote | None) -> bool:
-    """Return whether a quote read back from Redis is of this key, and its figures can be true."""
+    """Return whether a quote that was read from Redis belongs to a key and has valid figures."""
     if quote is None:
         return True
     figures = (quote.market_cap, quote.volume_24h, quote.change_24h_percent, quote.last_updated_at)
@@ -149,7 +159,10 @@ def is_quote_of(key: str, quote: Quote | None) -> bool:
 
 
 def quote_key(pair: Pair) -> str:
-    """Return the cache key of one coin in one currency."""
+    """Return the cache key of a pair.
+
+    The currency comes first, since it has no colon; so an id with a colon cannot be mistaken for a currency.
+    """
     return f"{pair[1]}:{pair[0]}"
 
 
@@ -157,20 +170,28 @@ class PriceValidator(Protocol):
     """Checks which prices are plausible."""
 
     async def prepare(self, pairs: Iterable[Pair]) -> None:
-        """Load the last prices of these pairs; call it before `plausible`."""
+        """Load the last good prices of pairs; call it before `plausible`."""
         ...
 
     def plausible(self, pair: Pair, price: float) -> bool:
-        """Return whether the price may be served and cached."""
+        """Return whether a price may be served and cached."""
         ...
 
     def plausible_supply(self, pair: Pair, coins: float) -> bool:
-        """Return whether the supply may be true, as a market cap and a price imply it."""
+        """Return whether the supply of a coin is plausible that follows from its market cap and price."""
         ...
 
 
 class QuoteFetcher:
-    """One upstream call for one chunk."""
+    """Makes the upstream call for a chunk.
+
+    Args:
+        upstream: CoinGecko.
+        cache: The cache of quotes.
+        clock: The clock of the cache.
+        judge: Checks which prices are plausible.
+        note: Records (pair, text) about quarantined figures.
+    """
 
     def __init__(
         self,
@@ -185,22 +206,29 @@ class QuoteFetcher:
         self._clock = clock
         self._judge = judge
         self._note = note
-        # Coins that CoinGecko lists and gives no price for: `{"id": {}}`.
+        # Coins that CoinGecko lists without a price: `{"id": {}}`.
         self._priceless: LRUCache[str, None] = LRUCache(MAX_PRICELESS)
-        # Rows that lack a figure, or whose price is 0 since the coin is not traded any more. Nothing is
-        # computed with them; the mirror passes them on.
+        # Rows that lack a figure, or whose price is 0 since the coin is no longer traded. The mirror passes
+        # them through; they are not used otherwise.
         self._incomplete: LRUCache[Pair, CacheEntry[IncompleteRow]] = LRUCache(MAX_PRICELESS)
 
     def is_priceless(self, coin: str) -> bool:
-        """Return whether CoinGecko last answered a coin with an empty row, not by leaving it out."""
+        """Return whether CoinGecko's last reply had an empty row for a coin, which means no price."""
         return coin in self._priceless
 
     def incomplete_row(self, pair: Pair) -> CacheEntry[IncompleteRow] | None:
-        """Return the last row of a pair where it lacked a figure at CoinGecko, or its price was 0."""
+        """Return the last row of a pair if it lacked a figure or its price was 0; otherwise None."""
         return self._incomplete.get(pair)
 
     async def fetch(self, chunk: Chunk, priority: Priority) -> dict[Pair, Outcome]:
-        """Fetch an entry for each pair of the chunk, or the reason why its figure was quarantined."""
+        """Fetch a chunk and cache its entries.
+
+        Returns:
+            For each pair its entry, or the error that its price was quarantined.
+
+        Raises:
+            CoincastError: The upstream call failed.
+        """
         request = UpstreamRequest("simple/price", chunk.query(), "prices", priority)
         reply = await self._upstream.fetch(request)
         self._note_priceless(chunk.ids, reply.document)
@@ -244,7 +272,7 @@ class QuoteFetcher:
                 self._incomplete[pair] = CacheEntry(row, stored_at, reply.as_of, reply.seconds)
 
     def _with_plausible_cap(self, pair: Pair, quote: Quote | None) -> Quote | None:
-        """Drop a market cap that would mean a tenfold supply from one fetch to the next."""
+        """Remove a market cap if it implies that the supply changed tenfold between two fetches."""
         if quote is None or quote.market_cap is None:
             return quote
         supply = quote.market_cap / quote.price
@@ -255,14 +283,14 @@ class QuoteFetcher:
         return replace(quote, market_cap=None)
 
     def _went_back(self, pair: Pair, quote: Quote) -> bool:
-        """Return whether the last trade lies well before the one that was known already."""
+        """Return whether the time of the last trade is much earlier than in the cached quote."""
         before = self._cache.peek(quote_key(pair))
         known = before.value.last_updated_at if before and before.value else None
         seen = quote.last_updated_at
         return known is not None and seen is not None and seen < known - BACKWARDS_SECONDS
 
     def _was_there(self, pair: Pair) -> bool:
-        """Return whether an omitted coin had a price recently, so that the omission is probably an error."""
+        """Return whether a missing pair has a cached price, so that its absence is probably an error."""
         before = self._cache.peek(quote_key(pair))
         return before is not None and before.value is not None
 
@@ -270,9 +298,9 @@ class QuoteFetcher:
         metrics.QUARANTINED.labels(reason=reason).inc()
         self._note(pair, reason)
         coin, currency = pair
-        said = PLAIN_REASONS.get(reason, reason)
+        text = REASON_TEXTS.get(reason, reason)
         return UnconfirmedData(
-            f"CoinGecko's price of {coin} in {currency} {said}; it was rejected", retry_after_seconds=30
+            f"CoinGecko's price of {coin} in {currency} {text}; it was rejected", retry_after_seconds=30
         )
 
 

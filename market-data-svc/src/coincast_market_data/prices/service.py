@@ -1,6 +1,6 @@
-"""Serves prices from cache and upstream, with the provenance of each figure.
+"""Serves prices from cache and upstream, each with its provenance.
 
-Requests are counted by pair, so that popular prices are refreshed before they are stale.
+Requests are counted by pair (coin and currency), so that popular prices are refreshed before they are stale.
 """
 
 from __future__ import annotations
@@ -30,28 +30,33 @@ LEAST_TOUCHES = 2
 
 
 class PairPopularity:
-    """Counts requests between two refreshes; bounded."""
+    """Counts the requests of pairs between two refreshes, for a bounded number of pairs."""
 
     def __init__(self) -> None:
         self._touches: Counter[Pair] = Counter()
 
     def touch(self, pairs: Iterable[Pair]) -> None:
-        """Count one request for each pair."""
+        """Count one request of each pair."""
         for pair in pairs:
             if pair in self._touches or len(self._touches) < MAX_PAIRS:
                 self._touches[pair] += 1
 
     def take(self, most: int) -> list[Pair]:
-        """Return the pairs requested more than once since the last call, most requested first, and reset."""
+        """Return the pairs requested at least twice since the last call, most requested first, and reset.
+
+        Args:
+            most: The most pairs to return.
+        """
         touches, self._touches = self._touches, Counter()
         return [pair for pair, count in touches.most_common(most) if count >= LEAST_TOUCHES]
 
 
-# A rejected age costs an upstream call; an age that cannot be met may cost one only every few seconds.
+# A price that is older than the request accepts is fetched again. A price that was fetched within this time
+# is not, so that an age that the upstream cannot meet does not cost a call per request.
 LEAST_REFETCH_SECONDS = 5.0
-# How long a pair without a usable price is not requested again.
+# The longest time for which a pair without a usable price is not requested again.
 LONGEST_REFUSAL_SECONDS = 60.0
-# Suggestions cost a search each; a request with only unknown ids gets a few.
+# Suggestions cost a search each, so only the first unknown ids of a request get them.
 MOST_HINTS = 8
 SERVABLE = (Freshness.FRESH, Freshness.FRESH_REFRESH, Freshness.STALE_REFRESH)
 Entry = CacheEntry[Quote | None]
@@ -61,12 +66,27 @@ class Fetches(Protocol):
     """The part of the batcher that the service uses."""
 
     async def fetch(self, pairs: Iterable[Pair], priority: Priority = Priority.LIVE) -> dict[Pair, Outcome]:
-        """Fetch entries or errors of exactly these pairs."""
+        """Fetch pairs, each of which is resolved to an entry or to an error of its own."""
         ...
 
 
 class PriceService:
-    """Prices of many coins in many currencies; an invalid id fails only itself."""
+    """Serves the prices of many coins in many currencies; a coin that fails does not affect the others.
+
+    Args:
+        cache: The cache of quotes.
+        batcher: Fetches prices.
+        clock: The upstream's clock, for ages.
+        hot: Counts requests by pair.
+        sandbox: Whether the upstream is a sandbox.
+        suggest: Returns ids that resemble an unknown one.
+        unknown: Returns whether a coin is treated as unknown without a look-up.
+        check_currency: Raises InvalidInput for (currency, field) in which prices are not quoted.
+        known: Returns whether a coin is certainly in the catalogue.
+        rand: Returns a random number in [0, 1) for early refreshes.
+        seconds_to_turn: Returns the seconds until the next queued call of a priority may start; None without
+            queued calls.
+    """
 
     def __init__(
         self,
@@ -102,14 +122,15 @@ class PriceService:
     async def get(
         self, ids: Sequence[str], currencies: Sequence[str], max_age_seconds: float | None = None
     ) -> Prices:
-        """Return quotes of every id in every currency.
-
-        Raises an error where the request is wrong, or nothing at all can be served.
+        """Return the prices of every coin in every currency, and the failures of coins without a price.
 
         Args:
             ids: Ids of coins.
-            currencies: Codes of currencies.
+            currencies: Codes of currencies; empty means usd.
             max_age_seconds: The maximum accepted age of each price; None for any.
+
+        Raises:
+            InvalidInput: There are no or too many ids, or prices are not quoted in a currency.
         """
         coins, bad = split_ids(ids)
         codes = canonical_currencies(currencies)
@@ -129,16 +150,20 @@ class PriceService:
         return Prices(prices, failures)
 
     async def refresh(self, pairs: Sequence[Pair]) -> None:
-        """Fetch the pairs again, below the priority of callers."""
+        """Fetch pairs again, below the priority of callers."""
         self._remember_refusals(await self._batcher.fetch(pairs, Priority.REFRESH))
 
     def watchable(
         self, ids: Sequence[str], currencies: Sequence[str]
     ) -> tuple[list[Pair], list[ItemFailure]]:
-        """Return the requested pairs, and the failures of texts that cannot be ids.
+        """Return the requested pairs, and the failures of malformed ids.
+
+        Args:
+            ids: Ids of coins.
+            currencies: Codes of currencies; empty means usd.
 
         Raises:
-            InvalidInput: No id, too many, or a currency that prices are not quoted in.
+            InvalidInput: There are no or too many ids, or prices are not quoted in a currency.
         """
         coins, bad = split_ids(ids)
         codes = canonical_currencies(currencies)
@@ -147,7 +172,7 @@ class PriceService:
         return [(coin, code) for coin in coins for code in codes], [_not_an_id(text) for text in bad]
 
     async def cached(self, pairs: Sequence[Pair]) -> dict[Pair, Quoted]:
-        """Return the cached prices of the pairs, without an upstream call."""
+        """Return the cached prices of pairs, without an upstream call."""
         entries = await self._cache.read([quote_key(pair) for pair in pairs])
         found = {pair: self._usable(entries.get(quote_key(pair))) for pair in pairs}
         return {
@@ -157,9 +182,9 @@ class PriceService:
         }
 
     async def poll(self, pairs: Sequence[Pair]) -> tuple[dict[Pair, Quoted], dict[str, ItemFailure]]:
-        """Return the newest prices of the pairs, and why a coin has none.
+        """Return the newest prices of pairs, and by coin the failure if it has no price.
 
-        Only pairs that no caller has refreshed meanwhile are fetched, below callers' priority.
+        Only pairs without a fresh cached price are fetched, below the priority of callers.
         """
         cached = await self._cache.read([quote_key(pair) for pair in pairs])
         known = {pair: cached.get(quote_key(pair)) for pair in pairs}
@@ -193,26 +218,28 @@ class PriceService:
         return prices, failures
 
     def nothing_found(self) -> Provenance:
-        """Return the provenance of an answer without a single price, which was looked up just now."""
+        """Return the provenance of a reply without prices: of the present moment."""
         return Provenance(self._clock.now(), 0.0, Source.SANDBOX if self._sandbox else Source.LIVE)
 
     async def _resolve(
         self, pairs: Sequence[Pair], max_age: float | None
     ) -> tuple[dict[Pair, tuple[Entry | None, CoincastError | None]], set[Pair]]:
-        """Resolve each pair to its best cached entry and the error of its fetch.
+        """Resolve pairs from cache and upstream.
 
-        Also returns which pairs were fetched just now.
+        Returns:
+            For each pair the fetched or else the best cached entry, and the error of its fetch; and the pairs
+            that were fetched just now.
         """
         cached = await self._cache.read([quote_key(pair) for pair in pairs], max_age)
         known = {pair: cached.get(quote_key(pair)) for pair in pairs}
         needed, early = self._sort(known, max_age)
-        # The rejected price is also the reason why a stale cached one is served.
+        # The stored error of a pair also becomes the reason if a stale price is served.
         refused = {
             pair: error for pair in (*needed, *early) if (error := self._refused.find(pair)) is not None
         }
         early = [pair for pair in early if pair not in refused]
         if early:
-            self._refresh_behind(early)
+            self._refresh_in_background(early)
         needed = [pair for pair in needed if pair not in refused]
         fetched = {**refused, **(await self._fetch(needed, known) if needed else {})}
         result: dict[Pair, tuple[Entry | None, CoincastError | None]] = {}
@@ -229,7 +256,7 @@ class PriceService:
     async def _fetch(
         self, needed: Sequence[Pair], known: Mapping[Pair, Entry | None]
     ) -> Mapping[Pair, Outcome]:
-        """Return the outcomes in time; a caller with a cached value waits only briefly."""
+        """Fetch pairs within the wait budget, which is short if all of them have a cached price."""
         fallback = all(self._usable(known[pair]) for pair in needed)
         try:
             async with asyncio.timeout(wait_budget_seconds(fallback=fallback)):
@@ -267,7 +294,7 @@ class PriceService:
             age, self._cache.kind.windows, fetch_seconds=entry.fetch_seconds, rand=1 - self._rand()
         )
         if entry.value is None and freshness is Freshness.STALE_REFRESH:
-            return Freshness.GONE  # a coin listed a moment ago should not stay unknown for long
+            return Freshness.GONE  # the coin may have been listed meanwhile, so it is looked up again
         return freshness
 
     def _too_old(self, entry: Entry | None, max_age: float | None) -> bool:
@@ -279,7 +306,7 @@ class PriceService:
     def _usable(self, entry: Entry | None) -> Entry | None:
         return entry if entry and self._cache.age(entry) < self._cache.kind.windows.if_error else None
 
-    def _refresh_behind(self, pairs: Sequence[Pair]) -> None:
+    def _refresh_in_background(self, pairs: Sequence[Pair]) -> None:
         task = asyncio.create_task(self.refresh(pairs), context=context.detached())
         self._refreshes.add(task)
         task.add_done_callback(self._refreshes.discard)
@@ -309,10 +336,10 @@ class PriceService:
             else:
                 quoted.append(found)
         if error is None and missing:
-            error = await self._nothing(coin, missing, any_found=bool(quoted), hints=hints)
+            error = await self._no_price_error(coin, missing, any_found=bool(quoted), hints=hints)
         return quoted, item_failure(coin, error) if error else None
 
-    async def _nothing(
+    async def _no_price_error(
         self, coin: str, missing: Sequence[str], *, any_found: bool, hints: bool
     ) -> CoincastError:
         if any_found:
@@ -338,12 +365,15 @@ class PriceService:
         return Provenance(as_of, age, source, stale, reason)
 
     async def aclose(self) -> None:
-        """Wait for the refreshes in the background."""
+        """Wait for the background refreshes."""
         await asyncio.gather(*self._refreshes, return_exceptions=True)
 
 
 def worst(provenances: Iterable[Provenance]) -> Provenance | None:
-    """Return the oldest provenance, stale if any is."""
+    """Return the provenance of a set of figures: that of the oldest, marked as stale if any of them is stale.
+
+    None without figures.
+    """
     items = list(provenances)
     if not items:
         return None

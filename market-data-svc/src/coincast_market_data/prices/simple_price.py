@@ -1,4 +1,4 @@
-"""`simple/price` in CoinGecko's shape from cached quotes, so that mirrored calls share batches and cache."""
+"""Answers the mirror's `simple/price` from cached quotes, sharing batches and cache with the API."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from coincast_market_data.item_errors import TRANSIENT_KINDS, raise_if_all_faile
 from coincast_market_data.prices.fetcher import IncompleteRow
 from coincast_market_data.prices.service import PriceService, worst
 
-# Rounding where no precision is requested, as seen in recorded replies: decimals by least price.
+# CoinGecko's rounding without `precision`, as found in recorded replies: (lowest price, decimals).
 MONEY_DECIMALS = ((10_000.0, 0), (1.1, 2), (1.0, 3), (0.1, 6))
 LEAST_WITH_EIGHT_DECIMALS = 1e-6
 FIGURES_BELOW = 8
 COIN_CODES = frozenset(["btc", "eth", "ltc", "bch", "bnb", "eos", "xrp", "xlm", "link", "dot", "yfi", "sol"])
-# Parameters, and the figures that they add.
+# The figure that each parameter adds.
 FLAGS = {
     "include_market_cap": "{code}_market_cap",
     "include_24hr_vol": "{code}_24h_vol",
@@ -42,7 +42,16 @@ def answerable(query: Mapping[str, str]) -> bool:
 
 
 class SimplePriceService:
-    """Replies as CoinGecko does: an unknown id or currency is left out, however many are requested."""
+    """Answers `simple/price` as CoinGecko does, which leaves out unknown ids and currencies.
+
+    Args:
+        prices: Serves the prices.
+        fresh_seconds: How long a price is fresh.
+        quoted: Returns those currencies in which prices are quoted.
+        unknown: Returns whether a coin is certainly not in the catalogue.
+        priceless: Returns whether CoinGecko lists a coin without a price.
+        incomplete: Returns CoinGecko's row of a pair if it lacks a figure.
+    """
 
     def __init__(
         self,
@@ -62,20 +71,25 @@ class SimplePriceService:
         self._incomplete = incomplete
 
     def provenance_of_now(self) -> Provenance:
-        """Return the provenance of a reply that was looked up just now and has no figures."""
+        """Return the provenance of a reply without figures: of the present moment."""
         return self._prices.nothing_found()
 
     async def get(self, query: Mapping[str, str], max_age_seconds: float | None = None) -> ServedValue[bytes]:
-        """Return the document.
+        """Return the JSON document.
+
+        Args:
+            query: The parameters, with `ids` and `vs_currencies`.
+            max_age_seconds: The maximum accepted age; None for any.
 
         Raises:
             InvalidInput: The precision is not valid.
+            CoincastError: CoinGecko refused the request, or no price can be served and a retry may help.
         """
         digits = _precision(query.get("precision"))
         ids = query["ids"].split(",")
         codes = await self._quoted(query["vs_currencies"].split(","))
         if not codes:
-            return self._of_no_currency(ids)
+            return self._without_currencies(ids)
         parts = [codes[start : start + MAX_CURRENCIES] for start in range(0, len(codes), MAX_CURRENCIES)]
         answers = await asyncio.gather(*(self._prices.get(ids, part, max_age_seconds) for part in parts))
         found = [item for answer in answers for item in answer.prices]
@@ -83,7 +97,7 @@ class SimplePriceService:
         pairs = list(itertools.product(split_ids(ids)[0], codes))
         priced = {(item.quote.id, item.quote.vs_currency): item for item in found}
         rows = {pair: entry for pair in pairs if (entry := self._incomplete(pair)) is not None}
-        # Prices of 0 and null were quarantined; the mirror passes them on as CoinGecko does.
+        # Prices of 0 and null were quarantined, but the mirror repeats them as CoinGecko sends them.
         passed_on = {
             pair: self._provenance(entry)
             for pair, entry in rows.items()
@@ -95,9 +109,9 @@ class SimplePriceService:
             _raise_refusal(failures)
         raise_if_all_failed(failures, len(found) + len(passed_on))
         known = [*(item.provenance for item in found), *passed_on.values()]
-        where = worst(known) or self._prices.nothing_found()
+        provenance = worst(known) or self._prices.nothing_found()
         flags = {flag for flag in FLAGS if query.get(flag, "").lower() == "true"}
-        left = 0.0 if where.stale else max(0.0, self._fresh_seconds - where.age_seconds)
+        left = 0.0 if provenance.stale else max(0.0, self._fresh_seconds - provenance.age_seconds)
         document: dict[str, dict[str, Any]] = {}
         for pair in pairs:
             row = rows[pair].value if pair in rows else None
@@ -109,16 +123,16 @@ class SimplePriceService:
                 continue
             document.setdefault(pair[0], {}).update(figures)
         if "include_last_updated_at" in flags:
-            # CoinGecko puts it last.
+            # CoinGecko writes this field last.
             for shown in document.values():
                 if "last_updated_at" in shown:
                     shown["last_updated_at"] = shown.pop("last_updated_at")
         failed = {failure.id for failure in failures if failure.kind in TRANSIENT_KINDS}
         for coin in split_ids(ids)[0]:
             if coin not in document and coin not in failed and self._priceless(coin):
-                # CoinGecko lists the coin and has no price of it.
+                # CoinGecko sends an empty object for a coin that it lists without a price.
                 document[coin] = {}
-        return ServedValue(orjson.dumps(document), where, left)
+        return ServedValue(orjson.dumps(document), provenance, left)
 
     def _provenance(self, entry: CacheEntry[IncompleteRow]) -> Provenance:
         """Return the provenance of a row without a price."""
@@ -126,21 +140,21 @@ class SimplePriceService:
         age = max(0.0, now.as_of - entry.fetched_at)
         return replace(now, as_of=entry.fetched_at, age_seconds=age, stale=age > self._fresh_seconds)
 
-    def _of_no_currency(self, ids: Sequence[str]) -> ServedValue[bytes]:
+    def _without_currencies(self, ids: Sequence[str]) -> ServedValue[bytes]:
         coins = split_ids(ids)[0]
         document: dict[str, dict[str, Any]] = {coin: {} for coin in coins if not self._unknown(coin)}
         return ServedValue(orjson.dumps(document), self._prices.nothing_found(), self._fresh_seconds)
 
 
 def _raise_refusal(failures: Sequence[ItemFailure]) -> None:
-    """Raise the cause of the failures where CoinGecko refused the whole request."""
+    """Raise the common cause of all failures if CoinGecko refused the whole request."""
     causes = [failure.cause for failure in failures if failure.cause is not None]
     if causes and len(causes) == len(failures) and all(error_reply_of(cause) for cause in causes):
         raise causes[0].with_traceback(None)
 
 
 def _names(code: str, flags: set[str]) -> set[str]:
-    """Return the names of the price in a currency and of the figures that are requested beside it."""
+    """Return the names of the requested figures in a currency, price included."""
     return {code} | {name.format(code=code) for flag, name in FLAGS.items() if flag in flags}
 
 
@@ -151,14 +165,14 @@ def _figures(
 
     Args:
         quote: The quote.
-        row: CoinGecko's row where it lacks a figure: what is absent or null there is so here.
+        row: CoinGecko's row if it lacks a figure; figures that it lacks are left out here, too.
         flags: The figures that are requested beside the price.
         digits: `full`, a number of decimals, or None for CoinGecko's own rounding by size.
     """
     code = quote.vs_currency
     figures: dict[str, Any] = {
         code: spot(quote.price, code, digits),
-        # Not known is 0 at CoinGecko.
+        # CoinGecko writes 0 for an unknown market cap.
         f"{code}_market_cap": quote.market_cap or 0,
         f"{code}_24h_vol": quote.volume_24h,
         f"{code}_24h_change": quote.change_24h_percent,
@@ -166,7 +180,7 @@ def _figures(
     }
     wanted = {name: value for name, value in figures.items() if name in _names(code, flags)}
     if row is None or row.get(code) != quote.price:
-        # A complete row, or one whose price was rejected: an older price with its figures is served.
+        # The row is complete, or its price was rejected and an older price is served with its own figures.
         return wanted
     return {name: value if row[name] is not None else None for name, value in wanted.items() if name in row}
 
@@ -175,8 +189,8 @@ def spot(price: float, currency: str, digits: int | str | None) -> float:
     """Return a spot price as CoinGecko rounds it.
 
     Args:
-        price: The price in full.
-        currency: Lower-case code; coins have more decimals than money.
+        price: The exact price.
+        currency: The code in lower case; prices in coins have more decimals than prices in money.
         digits: `full`, a number of decimals, or None for CoinGecko's own rounding by size.
     """
     if price == 0:
@@ -189,7 +203,7 @@ def spot(price: float, currency: str, digits: int | str | None) -> float:
         return round(price, 6 if price >= 1 else _small_decimals(price))
     for least, decimals in MONEY_DECIMALS:
         if price >= least:
-            # Without decimals CoinGecko gives a whole number, which has no `.0`.
+            # Without decimals CoinGecko writes an integer, without `.0`.
             return round(price, decimals or None)
     return round(price, _small_decimals(price))
 

@@ -1,7 +1,8 @@
-"""Watch spot prices as they change: one poll of the upstream for everything that any subscriber watches.
+"""Live prices: one poll of the upstream serves all subscribers.
 
-A subscriber holds no queue. It holds the number of the last event that it saw, and gets the newest state
-of the pairs that changed since: a slow reader skips intermediate prices and costs no memory.
+A subscriber has no queue, only the number of the last event that it received, and then gets the newest
+prices of the pairs that have changed since. So a slow subscriber skips intermediate prices and uses no
+memory.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PriceUpdate:
-    """What a subscriber gets: the pairs and failures that changed, or a heartbeat with neither."""
+    """A message to a subscriber: the prices and failures that changed, or a heartbeat without any."""
 
     event_id: int
     prices: Sequence[Quoted] = ()
@@ -38,7 +39,7 @@ class PriceUpdate:
 
 @dataclass(slots=True)
 class _Watched:
-    """The newest state of one pair, or the failure of one coin, and the event of its last change."""
+    """The newest price of a pair or failure of a coin, and the event of its last change."""
 
     event_id: int
     quoted: Quoted | None = None
@@ -52,13 +53,13 @@ class _Subscriber:
 
 
 class PriceWatch:
-    """Poll what is watched, below callers' priority, and wake the subscribers of what changed.
+    """Polls the watched pairs, below the priority of callers, and wakes the subscribers of changed ones.
 
     Args:
-        prices: Where prices are cached and fetched.
-        clock: Start of the event numbers, so that those of an earlier process are recognised as such.
-        poll_seconds: Time between two polls.
-        heartbeat_seconds: Interval of heartbeats to a subscriber without changes.
+        prices: Serves and fetches prices.
+        clock: Its time is the first event number, so that numbers of an earlier process are recognised.
+        poll_seconds: The time between two polls.
+        heartbeat_seconds: The time without changes after which a subscriber gets a heartbeat.
     """
 
     def __init__(
@@ -80,21 +81,21 @@ class PriceWatch:
     async def subscribe(
         self, ids: Sequence[str], currencies: Sequence[str], after_event_id: int = 0
     ) -> AsyncGenerator[PriceUpdate, None]:
-        """Yield updates until the caller leaves or the service drains, the first one at once.
+        """Yield updates until the caller closes the generator or the service drains; the first one at once.
 
         Args:
             ids: Ids of coins.
             currencies: Codes of currencies.
-            after_event_id: The last event that the subscriber has; it gets the changes since.
+            after_event_id: The last event that the subscriber has received; 0 for none.
 
         Raises:
-            InvalidInput: An id or a currency cannot be one.
-            Exhausted: Too many subscribers.
+            InvalidInput: The ids or currencies are not valid.
+            Exhausted: There are too many subscribers.
         """
         pairs, failures = self._prices.watchable(ids, currencies)
         if len(self._subscribers) >= MAX_SUBSCRIBERS:
             raise Exhausted(
-                f"{MAX_SUBSCRIBERS} subscribers watch prices already; ask again later", retry_after_seconds=30
+                f"{MAX_SUBSCRIBERS} subscribers watch prices already; try again later", retry_after_seconds=30
             )
         subscriber = _Subscriber(frozenset(pairs))
         self._add(subscriber)
@@ -109,7 +110,7 @@ class PriceWatch:
             if self._closing.is_set():
                 return
             while True:
-                heartbeat = not await self._woken(subscriber)
+                heartbeat = not await self._wait_for_change(subscriber)
                 if self._closing.is_set():
                     return
                 update = self._update(subscriber, seen)
@@ -121,7 +122,7 @@ class PriceWatch:
         finally:
             self._remove(subscriber)
 
-    async def _woken(self, subscriber: _Subscriber) -> bool:
+    async def _wait_for_change(self, subscriber: _Subscriber) -> bool:
         """Wait for a change; return False if the heartbeat is due first."""
         try:
             async with asyncio.timeout(self._heartbeat_seconds):
@@ -153,23 +154,23 @@ class PriceWatch:
     async def _load(self, pairs: Sequence[Pair]) -> None:
         """Load cached prices of pairs that were not watched before."""
         if pairs:
-            self._take(await self._prices.cached(pairs), {})
+            self._record(await self._prices.cached(pairs), {})
 
     async def _poll_until_idle(self) -> None:
         while self._watching and not self._closing.is_set():
             self._new.clear()
             try:
                 found, failures = await self._prices.poll(list(self._watching))
-                self._take(found, failures)
+                self._record(found, failures)
             except CoincastError as error:
                 log.info("watch_poll_failed", reason=error.message)
             except Exception:
-                # Subscribers outlive one failed poll; the next one tries again.
+                # Subscribers stay connected; the next poll may succeed.
                 log.exception("watch_poll_failed")
             await self._pause()
 
     async def _pause(self) -> None:
-        """Wait for the next poll; a pair that has no state yet is polled at once."""
+        """Wait until the next poll is due, or a subscriber watches a pair whose price is not known yet."""
         deadline = asyncio.get_running_loop().time() + self._poll_seconds
         while (left := deadline - asyncio.get_running_loop().time()) > 0:
             try:
@@ -181,8 +182,8 @@ class PriceWatch:
             if any(pair not in self._state and pair[0] not in self._failures for pair in self._watching):
                 return
 
-    def _take(self, found: Mapping[Pair, Quoted], failures: Mapping[str, ItemFailure]) -> None:
-        """Assign numbers to the changes and wake the subscribers that watch them."""
+    def _record(self, found: Mapping[Pair, Quoted], failures: Mapping[str, ItemFailure]) -> None:
+        """Store the results of a poll, number the changes as one event, and wake the subscribers of them."""
         event_id = self._event + 1
         changed: set[Pair] = set()
         for pair, quoted in found.items():
@@ -190,7 +191,7 @@ class PriceWatch:
             if pair in self._watching and (before is None or _differs(before.quoted, quoted)):
                 self._state[pair] = _Watched(event_id, quoted=quoted)
                 changed.add(pair)
-        changed |= self._take_failures({coin for coin, _ in found}, failures, event_id)
+        changed |= self._record_failures({coin for coin, _ in found}, failures, event_id)
         if not changed:
             return
         self._event = event_id
@@ -199,7 +200,7 @@ class PriceWatch:
             if not changed.isdisjoint(subscriber.pairs):
                 subscriber.wake.set()
 
-    def _take_failures(
+    def _record_failures(
         self, served: set[str], failures: Mapping[str, ItemFailure], event_id: int
     ) -> set[Pair]:
         coins: set[str] = set()
@@ -213,7 +214,7 @@ class PriceWatch:
         return {pair for pair in self._watching if pair[0] in coins}
 
     def _update(self, subscriber: _Subscriber, seen: int) -> PriceUpdate:
-        """Return what changed after an event; subscribers of the same pairs share the object."""
+        """Return the changes after an event. Subscribers of the same pairs share one object."""
         key = (subscriber.pairs, seen)
         update = self._shared.get(key)
         if update is None:
@@ -231,13 +232,13 @@ class PriceWatch:
         return [state.failure for state in states if state and state.failure and state.event_id > seen]
 
     def drain(self) -> None:
-        """End all streams, so that the server need not wait for them."""
+        """End all streams, so that the server does not wait for them."""
         self._closing.set()
         for subscriber in self._subscribers:
             subscriber.wake.set()
 
     async def aclose(self) -> None:
-        """End the poller."""
+        """End all streams and stop polling."""
         self.drain()
         if self._poller is not None:
             self._poller.cancel()
@@ -249,5 +250,5 @@ def _changed_after(seen: int, states: Iterable[_Watched | None]) -> list[Quoted]
 
 
 def _differs(before: Quoted | None, after: Quoted) -> bool:
-    """Return whether a reader would see another figure or another provenance."""
+    """Return whether the quote differs, or the price became stale or fresh."""
     return before is None or before.quote != after.quote or before.provenance.stale != after.provenance.stale

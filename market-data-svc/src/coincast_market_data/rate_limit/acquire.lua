@@ -1,16 +1,16 @@
--- The rule of sliding_window.py on the clock of Redis, atomic for all replicas.
--- KEYS: 1 sorted set of calls in the last window, 2 hash of state, 3 sorted set of replicas by when last seen,
---       4 hash of the calls that each replica may grant by itself if it loses this Redis (its reserve)
+-- The rules of `QuotaWindow` in limiter.py by the clock of Redis, atomically for all replicas.
+-- KEYS: 1 sorted set of the calls in the last window, 2 hash of state, 3 sorted set of replicas by the time of their
+--       last command, 4 hash from replica to its reserve: the calls that it may grant itself if it loses this Redis
 -- ARGV: 1 command (ask, look, leave), 2 calls a minute, 3 calls a month (0 none), 4 share of the minute,
 --       5 share of the month, 6 window ms, 7 recovery ms, 8 a unique member (ask),
 --       9 the replica's name, 10 its current reserve, 11 the minimum number of replicas,
---       12 the age of this Redis as last seen by the replica (empty: never), 13 calls this month as last seen,
---       14 calls that the replica granted by itself before the window, 15 ms left of the pause known to the replica,
---       16 refusals of the upstream that are not reported yet, 17... triples of age in ms, member, and 1 if
---       the month does not include it yet: calls that this Redis must count (an age below 0: a call that was never
---       made, though this script may have granted it)
--- Returns: granted, wait ms, used in the window, limit now, used this month, paused ms, replicas seen in the window,
---          the replica's new reserve, the age of this Redis, whether it may grant calls (is settled)
+--       12 when this Redis began to count, as the replica knows it (empty: not known), 13 calls this month as the
+--       replica knows them, 14 calls that the replica granted itself before the window, 15 ms left of the pause that
+--       the replica knows, 16 refusals of the upstream that are not reported yet, 17... triples of (age in ms,
+--       member, 1 if the count of the month does not include it): calls that this Redis must count. A negative age
+--       is a call that was not made, although this script may have granted it.
+-- Returns: granted, wait in ms, used in the window, current limit, used this month, pause in ms, replicas of the last
+--          window, the new reserve of the replica, when this Redis began to count, whether it grants calls (settled)
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local calls, state, replicas, reserves = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -66,7 +66,8 @@ if ARGV[12] ~= '' and ARGV[12] ~= born then
   redis.call('HSETNX', state, 'settles_at', string.format('%.0f', tonumber(born) + SETTLING_MS))
   redis.call('HSET', state, 'month_used', math.max(field('month_used', 0), tonumber(ARGV[13])))
 end
--- A replica that was cut off from this same Redis is back. Others may be in the same state and must report first.
+-- A replica that was cut off from this same Redis is connected again. Others may be about to reconnect; their reports
+-- must arrive before calls are granted.
 local last_seen = redis.call('ZSCORE', replicas, me)
 if ARGV[12] == born and (not last_seen or now - last_seen > SILENCE_MS) then
   redis.call('HSET', state, 'settles_at', string.format('%.0f', now + SETTLING_MS))

@@ -1,9 +1,9 @@
 """Rate limiter for upstream calls: one quota for all replicas, counted in Redis.
 
-The rule is a sliding minute, a month, a pause, and a limit that refusals lower. `QuotaWindow` has it as
-pure functions and `acquire.lua` in Redis; a property test compares the two. While Redis is unavailable each
-process spends the reserve that Redis held for it (`LocalFallback`), so that replicas together respect the
-plan even where Redis still answers the others.
+The rules are a sliding minute, a calendar month, a pause after a refusal, and a limit that refusals lower.
+`QuotaWindow` implements them in memory and `acquire.lua` in Redis; a property test compares the two. While
+Redis is unavailable, each process uses the reserve that Redis set for it (`LocalFallback`), so that all
+replicas together respect the plan even if Redis still answers some of them.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from coincast_market_data import metrics
 from coincast_market_data.ports import Priority
 from coincast_market_data.redis_executor import RedisExecutor
 
-# The upstream counts arrivals, this code departures; one more second allows for the time in transit.
+# The upstream counts calls when they arrive, this code when they are sent. One more second allows for the
+# transit.
 WINDOW_SECONDS = 61.0
+# The time in which a limit that was lowered to zero would recover.
 RECOVERY_SECONDS = 600.0
-# The share of the minute and of the month that each priority may use; the rest is reserved for higher
-# priorities.
+# The share of the minute's and of the month's calls that each priority may use. The rest is reserved for
+# higher priorities.
 MINUTE_SHARE = {
     Priority.LIVE: 1.0,
     Priority.HISTORY: 0.9,
@@ -49,7 +51,7 @@ MONTH_SHARE = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Calls a minute and a month; 0 a month is no limit. The window is the upstream's minute."""
+    """Calls a minute and a month; 0 a month means no limit. The window is the length of the minute."""
 
     per_minute: int
     per_month: int
@@ -60,8 +62,8 @@ class Limits:
 class ClockReading:
     """A reading of both clocks.
 
-    `at` in monotonic seconds measures the minute and the pause, whatever happens to the wall clock; `wall` in
-    UNIX seconds determines the month.
+    `at` is monotonic seconds and measures the minute and the pause, since the wall clock may be set; `wall`
+    is UNIX seconds and determines the month.
     """
 
     at: float
@@ -69,15 +71,15 @@ class ClockReading:
 
 
 def read_clock(clock: Clock) -> ClockReading:
-    """Read the clock."""
+    """Return the monotonic and the wall time."""
     return ClockReading(clock.monotonic(), clock.now())
 
 
 @dataclass(frozen=True, slots=True)
 class AcquireResult:
-    """Whether a call may go, and what is left of the quota.
+    """Whether a call is granted, and the state of the quota.
 
-    If it may not, the result says after how many seconds to try again.
+    If it is not granted, `wait_seconds` says when to try again.
     """
 
     granted: bool
@@ -89,12 +91,12 @@ class AcquireResult:
 
 
 def month_of(now: ClockReading) -> str:
-    """Return the UTC month of a moment."""
+    """Return the UTC month of a reading, as YYYY-MM."""
     return datetime.fromtimestamp(now.wall, UTC).strftime("%Y-%m")
 
 
 class QuotaWindow:
-    """One process's view of the quota; the caller passes the time."""
+    """The quota as counted in this process; the caller passes the time."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -104,17 +106,17 @@ class QuotaWindow:
         self._month, self._month_used = "", 0
 
     def try_acquire(self, now: ClockReading, priority: Priority) -> AcquireResult:
-        """Grant and count one call, or say how long to wait."""
+        """Grant and count one call, or return how long to wait."""
         self._expire(now)
-        result = self._judge(now, priority)
+        result = self._evaluate(now, priority)
         if result.granted:
             self.record(now)
         return result
 
     def usage(self, now: ClockReading) -> AcquireResult:
-        """Return the state without requesting a call."""
+        """Return the state of the quota without a call."""
         self._expire(now)
-        return self._judge(now, Priority.LIVE)
+        return self._evaluate(now, Priority.LIVE)
 
     def record(self, now: ClockReading) -> None:
         """Count a call that was granted elsewhere."""
@@ -122,10 +124,10 @@ class QuotaWindow:
         self._month_used += 1
 
     def refused(self, now: ClockReading, retry_after_seconds: float) -> None:
-        """Pause after a 429, and halve the limit, which recovers over ten minutes.
+        """Pause after a 429, and halve the limit, which recovers within ten minutes.
 
         Args:
-            now: Current time.
+            now: The current time.
             retry_after_seconds: The pause that the upstream requested.
         """
         self.pause(now, retry_after_seconds)
@@ -133,7 +135,7 @@ class QuotaWindow:
         self._factor_at = now.at
 
     def pause(self, now: ClockReading, seconds: float) -> None:
-        """Pause all grants for this time; a longer known pause stays."""
+        """Grant no call for this time, or for the rest of a longer pause."""
         self._paused_until = max(self._paused_until, now.at + seconds)
 
     def paused_seconds(self, now: ClockReading) -> float:
@@ -141,7 +143,7 @@ class QuotaWindow:
         return max(0.0, self._paused_until - now.at)
 
     def used(self, now: ClockReading) -> int:
-        """Return the calls in the minute that ends now."""
+        """Return the number of calls in the minute that ends now."""
         self._expire(now)
         return len(self._calls)
 
@@ -155,7 +157,7 @@ class QuotaWindow:
     def _factor_now(self, now: ClockReading) -> float:
         return min(1.0, self._factor + max(0.0, now.at - self._factor_at) / RECOVERY_SECONDS)
 
-    def _judge(self, now: ClockReading, priority: Priority) -> AcquireResult:
+    def _evaluate(self, now: ClockReading, priority: Priority) -> AcquireResult:
         lowered = int(self.limits.per_minute * self._factor_now(now) + 1e-9)
         limit = max(min(1, self.limits.per_minute), lowered)
         allowed = int(limit * MINUTE_SHARE[priority] + 1e-9)
@@ -181,13 +183,14 @@ class QuotaWindow:
     def _until_free(self, now: ClockReading, allowed: int) -> float:
         if allowed < 1:
             return self.limits.window_seconds
-        oldest_that_must_go = self._calls[len(self._calls) - allowed]
-        return max(0.001, oldest_that_must_go + self.limits.window_seconds - now.at)
+        # A call is allowed once this one has left the window.
+        blocking_call = self._calls[len(self._calls) - allowed]
+        return max(0.001, blocking_call + self.limits.window_seconds - now.at)
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptReply:
-    """The numbers in the order of `acquire.lua`; times in milliseconds."""
+    """The reply of `acquire.lua`, in its order; times in milliseconds."""
 
     granted: int
     wait_ms: int
@@ -197,12 +200,13 @@ class ScriptReply:
     paused_ms: int
     replicas: int
     reserve: int
-    # When this Redis began to count; the number changes when Redis restarts without data.
+    # When this Redis began to count, milliseconds; it is another number after a restart without data.
     born: int
+    # 1 if it has the counts of all replicas, so that it grants calls.
     settled: int
 
     def result(self) -> AcquireResult:
-        """Build the result for the caller."""
+        """Convert the reply to the result for the caller."""
         return AcquireResult(
             granted=bool(self.granted),
             wait_seconds=self.wait_ms / 1000,
@@ -213,51 +217,62 @@ class ScriptReply:
         )
 
 
-# After this time without Redis, it is assumed to be away for all replicas: calls that leave the minute are
-# free again.
+# After this time without an answer, Redis is assumed to be unavailable for all replicas. Then each replica
+# also uses its share of the calls that leave the minute, not only its reserve.
 SLOW_SECONDS = 5.0
-ASK_AGAIN_SECONDS = 0.3
+# How long a caller waits while the reserve is used up and Redis may still answer other replicas.
+RETRY_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class OfflineCall:
-    """A call not yet reported to Redis: made without it, or requested from it and then not made."""
+    """A call that is to be reported to Redis: it was made without Redis, or granted by Redis and not made.
+
+    Args:
+        member: Its name in Redis, under which it is counted only once.
+        at: Monotonic seconds of the grant.
+        made: Whether it was made.
+        counted: Whether the count of the month in Redis includes it already. After a restart without data the
+            count is restored as a number, and the calls of the minute one by one.
+    """
 
     member: str
     at: float
     made: bool
-    # After a restart without data, Redis already has the sum of the month and gets the calls of the minute.
     counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UnreportedCalls:
-    """Calls that Redis has not recorded, or should not record.
+    """What the next command reports to Redis."""
 
-    Calls before the window (how many) and within it, and how often the upstream refused.
-    """
-
+    # The number of calls before the window, which count for the month only.
     old: int
+    # The calls within the window.
     calls: Sequence[OfflineCall]
+    # How often the upstream answered 429.
     refusals: int
 
 
 @dataclass(slots=True)
 class InFlightScripts:
-    """Concurrent script calls, whose execution order in Redis is unknown."""
+    """Concurrent calls of the script, whose order of execution in Redis is unknown."""
 
+    # `LocalFallback.spent` when the first of them was sent.
     spent_before: int
+    # The smallest reserve that any of them returned.
     least: int = 2**53
+    # Whether one of them failed, so that its reserve is unknown.
     lost: bool = False
 
 
 class LocalFallback:
-    """Limits calls by the number of replicas and this one's reserve, as last reported by Redis.
+    """Limits calls while Redis is unavailable, by this replica's reserve and share of the plan.
 
     Args:
-        limits: The plan's limits.
-        replicas: The smallest number of replicas that may be.
-        siblings: Counts the replicas that can be seen without Redis.
+        limits: The limits of the plan.
+        replicas: The number of replicas by the settings; more may be reported by Redis or `siblings`.
+        siblings: Returns the number of replicas on the same archive folder.
     """
 
     def __init__(self, limits: Limits, replicas: int, siblings: Callable[[], int] = lambda: 1) -> None:
@@ -278,44 +293,45 @@ class LocalFallback:
         self.window = QuotaWindow(self._share(ClockReading(0.0, 0.0)))
 
     def use_limits(self, limits: Limits) -> None:
-        """Take other limits from now on."""
+        """Use other limits from now on."""
         self._limits = limits
 
     @property
     def replicas(self) -> int:
-        """Return by how many replicas the plan is divided without Redis: the most that any source names."""
+        """The number of replicas that divide the plan without Redis: the largest that any source reports."""
         return max(self._least_replicas, self._reported, self._siblings())
 
     @property
     def reserve(self) -> int:
-        """Calls of the reserve that may still be granted while Redis may be answering other replicas."""
+        """Calls left of the reserve; no others are granted while Redis may still answer other replicas."""
         return max(0, self._reserve - (self.spent - self._spent_then))
 
     def learn(
         self, now: ClockReading, reply: ScriptReply, together: InFlightScripts, *, granted: int, surely: bool
     ) -> None:
-        """Learn this process's reserve from a reply of Redis.
+        """Update the reserve and the known counts from a reply of Redis.
 
-        A larger reserve is accepted only if `surely` all concurrent scripts are answered, since each may have
-        made it smaller again; and then the smallest of them.
+        A larger reserve is accepted only after all concurrent scripts have answered, and then the smallest
+        one that they returned, since the script that ran last may have reduced it.
 
         Args:
-            now: Time of the reply.
+            now: The time of the reply.
             reply: The reply of the script.
             together: The scripts that ran concurrently.
-            granted: Calls that the reply granted.
+            granted: The calls that the reply granted, 0 or 1.
             surely: Whether all concurrent scripts have answered.
         """
         if self.born is not None and reply.born != self.born:
-            # Redis restarted without data and needs every call of the minute; each name counts once.
+            # Redis has restarted without data, so all calls of the minute are reported again. A call that is
+            # reported twice counts once, by its name.
             new = {own.member for own in self._unreported}
             self._unreported += [replace(own, counted=True) for own in self._made if own.member not in new]
         self.born = reply.born
-        # A pause stays valid after a restart of the Redis that reported it.
+        # The pause stays valid even if the Redis that reported it restarts.
         self.window.pause(now, reply.paused_ms / 1000)
         if not reply.settled:
             return
-        # Until Redis is settled, it may not have counted all replicas.
+        # Before Redis is settled, its number of replicas may be too low.
         self._reported = reply.replicas
         self._month = (month_of(now), reply.month_used + granted)
         self._answered_at = now.at
@@ -325,68 +341,68 @@ class LocalFallback:
             self._reserve, self._spent_then = reserve, together.spent_before
 
     def refused(self, now: ClockReading, retry_after_seconds: float) -> None:
-        """Record that the upstream answered 429, which Redis does not know yet."""
+        """Record that the upstream answered 429, to be reported to Redis."""
         self.window.refused(now, retry_after_seconds)
         self._refusals += 1
 
     def remember(self, member: str, now: ClockReading) -> None:
-        """Record a call that Redis granted."""
+        """Record a call that Redis granted, for a Redis that may lose its data."""
         self.window.record(now)
-        self._note(OfflineCall(member, now.at, made=True))
+        self._record_made(OfflineCall(member, now.at, made=True))
 
     def month_used(self, now: ClockReading) -> int:
-        """Return the calls of all replicas this month, as last reported; 0 in a new month."""
+        """Return the calls of all replicas this month, as last reported; 0 if another month has begun."""
         month, used = self._month
         return used if month == month_of(now) else 0
 
-    def _note(self, own: OfflineCall) -> None:
+    def _record_made(self, own: OfflineCall) -> None:
         self._made.append(own)
         while self._made[0].at <= own.at - self._limits.window_seconds:
             self._made.popleft()
 
     def try_acquire(self, now: ClockReading, priority: Priority, member: str) -> AcquireResult:
-        """Grant and count one call out of this process's share; `member` is its name in Redis.
+        """Grant and count one call of this replica's share, or return how long to wait.
 
         Args:
-            now: Current time.
-            priority: Share of the quota that the call may use.
-            member: Name of the call in Redis.
+            now: The current time.
+            priority: The priority, which limits the share of the quota.
+            member: The name of the call in Redis.
         """
         self.window.limits = self._share(now)
         if now.at - self._answered_at < SLOW_SECONDS and not self.reserve:
             seen = self.window.usage(now)
-            return replace(seen, granted=False, wait_seconds=max(seen.paused_seconds, ASK_AGAIN_SECONDS))
+            return replace(seen, granted=False, wait_seconds=max(seen.paused_seconds, RETRY_SECONDS))
         result = self.window.try_acquire(now, priority)
         if result.granted:
             self.spent += 1
-            self._age(now)
+            self._expire(now)
             own = OfflineCall(member, now.at, made=True)
             self._unreported.append(own)
-            self._note(own)
+            self._record_made(own)
         return result
 
     def cancel(self, now: ClockReading, member: str) -> None:
-        """Cancel a call that Redis may yet grant but that will not be made."""
+        """Record that a call will not be made although Redis may still grant it, since its reply was late."""
         self._unreported.append(OfflineCall(member, now.at, made=False))
 
     def take_unreported(self, now: ClockReading) -> UnreportedCalls:
-        """Take what the next script is to report to Redis."""
-        self._age(now)
+        """Return what the next command reports to Redis, and clear it."""
+        self._expire(now)
         taken = UnreportedCalls(self._old, self._unreported, self._refusals)
         self._old = self._refusals = 0
         self._unreported = []
         return taken
 
     def put_back(self, unreported: UnreportedCalls) -> None:
-        """Restore what could not be reported."""
+        """Restore a report that did not reach Redis."""
         self._old += unreported.old
         self._refusals += unreported.refusals
         self._unreported = [*unreported.calls, *self._unreported]
 
-    def _age(self, now: ClockReading) -> None:
-        """Expire calls that left the window.
+    def _expire(self, now: ClockReading) -> None:
+        """Move unreported calls that have left the window to the number of old ones.
 
-        They count only for the month; a call that was not made is removed from every count.
+        Calls that were not made are dropped.
         """
         start = now.at - self._limits.window_seconds
         self._old += sum(own.made and own.at <= start for own in self._unreported)
@@ -397,21 +413,30 @@ class LocalFallback:
         month = self._limits.per_month // replicas
         share = self._limits.per_minute // replicas
         if now.at - self._answered_at < self._limits.window_seconds:
-            # All replicas spent part of the minute in which Redis was lost: this process only has its reserve
-            # of that time.
+            # In the minute in which Redis was lost, other replicas may have used calls that this one does not
+            # know. It may only use its reserve of that time.
             share = min(share, self._own_then + self._reserve)
         return replace(self._limits, per_minute=max(share, 0), per_month=month)
 
 
-# Interval of the heartbeats to Redis, and so the maximum age of the reserve of a replica that sends nothing
-# else.
+# The interval of heartbeats to Redis. It is also the largest age of the reserve of a replica without calls.
 BEAT_SECONDS = 1.0
 KEYS = ("calls", "state", "replicas", "reserves")
 SCRIPT = resources.files(__package__).joinpath("acquire.lua").read_text()
 
 
 class RateLimiter:
-    """`acquire` returns when a call may go, or raises Exhausted with the time after which it might."""
+    """Rate limiter of the upstream calls of this replica.
+
+    Args:
+        limits: The limits of the plan.
+        replicas: The number of replicas by the settings, for the time without Redis.
+        clock: The clock of windows and waits.
+        executor: Runs Redis commands fail-fast.
+        client: Redis, which all replicas share; None for a replica without Redis.
+        prefix: The prefix of Redis keys.
+        siblings: Returns the number of replicas on the same archive folder.
+    """
 
     def __init__(
         self,
@@ -441,7 +466,7 @@ class RateLimiter:
         self.shared = client is not None
 
     def start(self) -> None:
-        """Start the heartbeat that keeps this replica's quota reservation in Redis."""
+        """Start the heartbeat, which renews this replica's reserve in Redis."""
         if self._script is not None and self._heartbeat is None:
             self._heartbeat = asyncio.create_task(self._send_heartbeats())
 
@@ -451,7 +476,7 @@ class RateLimiter:
             await asyncio.sleep(BEAT_SECONDS)
 
     async def aclose(self) -> None:
-        """Return this process's reserve to the other replicas."""
+        """Stop the heartbeat, and release this replica's reserve for the others."""
         if self._heartbeat is not None:
             self._heartbeat.cancel()
             await asyncio.gather(self._heartbeat, return_exceptions=True)
@@ -459,33 +484,33 @@ class RateLimiter:
 
     @property
     def limits(self) -> Limits:
-        """The plan's limits."""
+        """The limits of the plan."""
         return self._limits
 
     def use_limits(self, limits: Limits) -> None:
-        """Take other limits from now on; the calls of the current window stay counted."""
+        """Use other limits from now on; the calls of the current window stay counted."""
         self._limits = limits
         self._fallback.use_limits(limits)
 
     @property
     def replicas(self) -> int:
-        """Return by how many replicas the plan is divided while Redis is away."""
+        """The number of replicas that divide the plan while Redis is unavailable."""
         return self._fallback.replicas
 
     @property
     def redis_seen(self) -> bool:
-        """Return whether Redis has counted the replicas since the start."""
+        """Whether Redis has answered since the start, so that it has reported the number of replicas."""
         return self._fallback.born is not None
 
     async def acquire(self, priority: Priority, wait_seconds: float) -> None:
-        """Wait for a grant, at most `wait_seconds`.
+        """Wait until a call is granted.
 
         Args:
-            priority: Share of the quota that the call may use.
-            wait_seconds: The maximum wait.
+            priority: The priority, which limits the share of the quota.
+            wait_seconds: The longest wait.
 
         Raises:
-            Exhausted: The wait would be longer.
+            Exhausted: The wait would be longer; the error says after how many seconds to retry.
         """
         deadline = self._clock.monotonic() + wait_seconds
         self._waiting[priority] += 1
@@ -507,26 +532,26 @@ class RateLimiter:
             self._waiting[priority] -= 1
 
     def seconds_to_turn(self, priority: Priority) -> float | None:
-        """Return when the next call that waits at this priority may start; None where none waits."""
+        """Return the seconds until the next queued call of a priority may start; None if none is queued."""
         left = self._turn_at.get(priority, 0.0) - self._clock.monotonic()
         return left if self._waiting[priority] and left > 0 else None
 
     def waiting(self) -> dict[Priority, int]:
-        """Return how many calls wait for their turn by priority, most urgent first, where any do."""
+        """Return the number of queued calls by priority, most urgent first, for priorities that have any."""
         return {priority: self._waiting[priority] for priority in Priority if self._waiting[priority]}
 
     async def calls_left(self) -> int:
-        """Return how many calls the plan still allows in this minute."""
+        """Return the number of calls that the plan still allows in this minute."""
         seen = await self.usage()
         return max(0, seen.minute_limit - seen.minute_used)
 
     async def refused(self, retry_after_seconds: float) -> None:
-        """Record that the upstream answered 429."""
+        """Record that the upstream answered 429, and pause for the time that it requested."""
         self._fallback.refused(read_clock(self._clock), retry_after_seconds)
         await self._run("look", Priority.LIVE, "")
 
     async def usage(self) -> AcquireResult:
-        """Return what is left of the quota, for the status."""
+        """Return the state of the quota, for the status report."""
         result = await self._run("look", Priority.LIVE, "")
         return result or self._fallback.window.usage(read_clock(self._clock))
 
@@ -543,7 +568,7 @@ class RateLimiter:
         return result
 
     async def _run(self, what: str, priority: Priority, member: str) -> AcquireResult | None:
-        """Run the script; return None where Redis is unavailable or late."""
+        """Run the script; return None if Redis is unavailable, slow or not settled."""
         if self._script is None:
             return None
         script = self._script
@@ -558,9 +583,10 @@ class RateLimiter:
     async def _run_script(
         self, script: AsyncScript, what: str, priority: Priority, member: str
     ) -> AcquireResult | None:
-        """Run the script once; return None if Redis restarted without data and is not settled yet.
+        """Run the script once and apply its reply, also if it arrives too late for the caller.
 
-        A late reply is still applied, with everything that the call reported.
+        Returns:
+            None if Redis restarted without data and still waits for the reports of other replicas.
         """
         now = read_clock(self._clock)
         unreported = self._fallback.take_unreported(now)

@@ -1,8 +1,8 @@
 """Count the replicas that share an archive folder, without Redis.
 
-Each replica holds a lock on a file of its own in one folder. The system releases the lock of a process that
-ends in whatever way, so that nothing depends on clocks or on a clean end. Replicas with folders of their own
-do not see each other: `MARKET_REPLICAS` counts those.
+Each replica locks a file of its own in a common folder. The operating system releases the lock when the
+process ends, also after a crash. Replicas with separate folders cannot be counted so; `MARKET_REPLICAS`
+states their number.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import structlog
 from coincast_chassis.clock import Clock
 
 log = structlog.get_logger(__name__)
-# How long a count is used. Reading the folder takes well below a millisecond.
+# How long a count is cached.
 COUNT_SECONDS = 1.0
 SUFFIX = ".lock"
 
 
 class SiblingCounter:
-    """Counts the processes that have joined the same folder."""
+    """Counts the processes that have joined a folder."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
@@ -33,10 +33,11 @@ class SiblingCounter:
         self._count, self._counted_at = 1, float("-inf")
 
     def join(self) -> None:
-        """Take part in the count; where the folder cannot be used, this replica counts itself alone."""
+        """Join the folder; if it cannot be used, the count is 1."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            # Lock the file before it gets its name, or another replica takes its process for ended.
+            # The file is locked before it gets its name. Otherwise another replica could find it unlocked and
+            # remove it as the file of an ended process.
             unnamed = self._folder / f".{self._own_name}"
             self._own = unnamed.open("wb")
             fcntl.flock(self._own, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,14 +47,14 @@ class SiblingCounter:
             self.leave()
 
     def leave(self) -> None:
-        """Leave the count."""
+        """Leave the folder."""
         if self._own is not None:
             (self._folder / self._own_name).unlink(missing_ok=True)
             self._own.close()
             self._own = None
 
     def count(self) -> int:
-        """Return how many replicas there are, this one included."""
+        """Return the number of replicas in the folder, this one included."""
         now = self._clock.monotonic()
         if self._own is not None and now - self._counted_at >= COUNT_SECONDS:
             self._count, self._counted_at = 1 + self._count_others(), now
@@ -68,7 +69,7 @@ class SiblingCounter:
 
 
 def _is_held(path: Path) -> bool:
-    """Return whether a process holds the file; the file of one that ended is removed."""
+    """Return whether a process has locked the file; an unlocked file is removed, as its process has ended."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

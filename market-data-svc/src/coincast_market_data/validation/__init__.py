@@ -1,1 +1,1 @@
-"""Detection of implausible values, and the log of what was quarantined."""
+"""Detection of implausible figures, and the data-quality log."""

@@ -1,7 +1,7 @@
 """Detect implausible prices, and reject them until further fetches confirm them.
 
-`OutlierDetector` has the rule; `PlausibilityChecker` applies it to spot prices from all sources: quotes,
-market rows, documents.
+`OutlierDetector` has the rules. `PlausibilityChecker` applies them to the spot prices of all sources: quotes,
+market rows and documents.
 """
 
 from __future__ import annotations
@@ -19,37 +19,39 @@ from coincast_market_data.history.candle_builder import DAY_SECONDS, midnight
 from coincast_market_data.ports import DataClock
 from coincast_market_data.prices.fetcher import QuoteCache, quote_key
 
+# A figure that differs from the last good one by this factor is an outlier.
 JUMP_FACTOR = 10.0
-# A price older than this is no reference for the current one.
+# New prices are not compared with a spot price that is older than this.
 MEMORY_SECONDS = 6 * 3600.0
+# A tenfold move is confirmed if fetches agree within this factor for this long.
 AGREEMENT_FACTOR = 2.0
 CONFIRMED_AFTER_SECONDS = 120.0
-# The factor by which a spot price may differ, by the age of the last good one: (age in seconds, factor),
-# youngest first.
+# The factor by which a spot price may differ from the last good one without confirmation: (largest age of
+# the last good price in seconds, factor).
 SPOT_FACTORS = ((3600.0, 2.0), (2 * 86_400.0, 4.0))
-# A spot price that moved less than tenfold needs only a second fetch. It must be later than CoinGecko's
-# caches repeat a reply, and agree more closely than two fetches of a tenfold move.
+# A smaller move of a spot price needs one further fetch. It must be later than CoinGecko's caches repeat a
+# reply, and must agree more closely than the fetches of a tenfold move.
 SECOND_LOOK_SECONDS = 20.0
 SECOND_LOOK_FACTOR = 1.25
 
 
 def is_outlier(a: float, b: float) -> bool:
-    """Return whether two figures are tenfold apart."""
+    """Return whether two positive figures differ at least tenfold."""
     return ratio(a, b) >= JUMP_FACTOR
 
 
 def ratio(a: float, b: float) -> float:
-    """Return how many times the larger of two positive figures is the smaller one."""
+    """Return the larger of two positive figures divided by the smaller one."""
     return max(a / b, b / a)
 
 
 def spot_factor(age_seconds: float) -> float:
-    """Return by which factor a spot price may differ from a good one of this age without a second look."""
+    """Return the factor by which a spot price may differ from a good one of this age without confirmation."""
     return next((factor for oldest, factor in SPOT_FACTORS if age_seconds <= oldest), JUMP_FACTOR)
 
 
 class ConfirmationTracker:
-    """Track figures that wait for confirmation; bounded, the newest stay."""
+    """Tracks figures that wait for confirmation by later fetches; the least recently used are dropped."""
 
     def __init__(self, *, max_entries: int = 50_000) -> None:
         self._seen: LRUCache[Pair, tuple[float, float]] = LRUCache(max_entries)
@@ -63,14 +65,14 @@ class ConfirmationTracker:
         after_seconds: float = CONFIRMED_AFTER_SECONDS,
         agreement: float = AGREEMENT_FACTOR,
     ) -> bool:
-        """Return whether fetches have agreed for long enough; otherwise store the figure.
+        """Return whether a figure is confirmed by earlier ones; otherwise store it.
 
         Args:
-            pair: What the figure is of.
+            pair: Identifies the figure, as coin and currency.
             figure: The figure, positive.
             now: Seconds on a clock that never goes back.
-            after_seconds: Minimum time between the first and the confirming fetch.
-            agreement: Maximum factor between two figures that agree.
+            after_seconds: The least time between the first and the confirming fetch.
+            agreement: The largest factor between two figures that agree.
         """
         first, since = self._seen.pop(pair, (figure, now))
         if ratio(figure, first) > agreement:
@@ -87,7 +89,7 @@ class ConfirmationTracker:
 
 @dataclass(frozen=True, slots=True)
 class LastGood:
-    """The last accepted figure, when it was seen, and until when others are compared with it."""
+    """The last accepted figure, its time, and until when new figures are compared with it."""
 
     figure: float
     seen_at: float
@@ -95,10 +97,10 @@ class LastGood:
 
 
 class OutlierDetector:
-    """Reject figures far off the last good one until further fetches confirm them.
+    """Rejects figures that differ too much from the last good one, until further fetches confirm them.
 
-    A tenfold move needs two minutes of fetches that agree. A smaller move of a spot price that is still
-    implausible for the age of the last good one needs one more fetch. All times are seconds on a clock that
+    A tenfold move needs fetches that agree over two minutes. A smaller move of a spot price, if it is too
+    large for the age of the last good one, needs one further fetch. All times are seconds on a clock that
     never goes back.
     """
 
@@ -110,10 +112,10 @@ class OutlierDetector:
         """Return whether a figure may be served, and store it for later checks.
 
         Args:
-            pair: What the figure is of.
+            pair: Identifies the figure, as coin and currency.
             price: The figure, positive.
             now: Seconds on a clock that never goes back.
-            spot: Whether it is a spot price, for which a smaller move already needs confirmation.
+            spot: Whether it is a spot price, of which smaller moves need confirmation as well.
         """
         before = self._last.get(pair)
         if before is not None and now < before.until:
@@ -132,29 +134,30 @@ class OutlierDetector:
         )
 
     def last_good(self, pair: Pair, now: float) -> float | None:
-        """Return the figure with which others are compared, or None."""
+        """Return the figure with which new ones are compared, or None."""
         found = self._last.get(pair)
         return found.figure if found is not None and now < found.until else None
 
     def accept(self, pair: Pair, price: float, now: float) -> None:
-        """Accept a figure, and drop the one that waits for confirmation."""
+        """Accept a figure as the last good one, and drop a figure that waits for confirmation."""
         self._suspects.forget(pair)
         self.seed(pair, price, seen_at=now, until=now + MEMORY_SECONDS)
 
     def seed(self, pair: Pair, price: float, *, seen_at: float, until: float) -> None:
-        """Accept a figure from another source as the reference until a time.
+        """Set the figure with which new ones are compared.
 
         Args:
             pair: Coin and currency.
-            price: The price of the other source.
-            seen_at: Time of the price, monotonic seconds.
-            until: Until when others are compared with it.
+            price: The figure.
+            seen_at: The time of the figure, monotonic seconds.
+            until: Until when new figures are compared with it, monotonic seconds.
         """
         self._last[pair] = LastGood(price, seen_at, until)
 
 
-# A stored close is a reference for longer than a spot price: without it a new process would accept any first
-# price. If the coin did rise tenfold meanwhile, two minutes of fetches confirm the new price.
+# New prices are compared with a stored close for longer than with a spot price, since a new process would
+# otherwise accept any first price. If the coin did move tenfold meanwhile, two minutes of fetches confirm
+# the new price.
 CLOSE_SECONDS = 30 * DAY_SECONDS
 # How long the newest archived close of a pair is cached.
 CLOSES_SECONDS = 600.0
@@ -162,15 +165,23 @@ MAX_CLOSES = 50_000
 
 
 class Closes(Protocol):
-    """The part of the archive that the checker uses."""
+    """The archive, as far as the checker uses it."""
 
     async def last_closes(self, pairs: Iterable[Pair]) -> Mapping[Pair, tuple[date, float]]:
-        """Return the newest stored day and its close for those pairs that are stored."""
+        """Return the newest stored day and its close of those pairs that are stored."""
         ...
 
 
 class PlausibilityChecker:
-    """Rejects jumps for all readers; the last good prices come from the cache and the archive."""
+    """Checks spot prices against the last good ones, which come from the cache and the archive.
+
+    Args:
+        guard: The rules, and the last good prices.
+        cache: The cache of quotes.
+        closes: The archive of daily closes.
+        clock: Its monotonic time measures ages.
+        data_clock: The upstream's clock, for the age of closes.
+    """
 
     def __init__(
         self, guard: OutlierDetector, cache: QuoteCache, closes: Closes, clock: Clock, data_clock: DataClock
@@ -185,7 +196,7 @@ class PlausibilityChecker:
         )
 
     async def prepare(self, pairs: Iterable[Pair]) -> None:
-        """Load the last prices of these pairs; call it before `plausible`."""
+        """Load the last good prices of pairs; call it before `plausible`."""
         wanted = list(pairs)
         unread = [pair for pair in wanted if pair not in self._known_closes]
         if unread:
@@ -199,8 +210,8 @@ class PlausibilityChecker:
     def plausible(self, pair: Pair, price: float) -> bool:
         """Return whether a spot price may be served and cached.
 
-        A price that returns after a false one is accepted at once if the archive agrees with it and not
-        with the last good price.
+        If a false price was accepted before, the right price looks like a jump. It is accepted at once if the
+        archive agrees with it and not with the last good price.
 
         Args:
             pair: Coin and currency.
@@ -211,14 +222,14 @@ class PlausibilityChecker:
             return True
         last = self._guard.last_good(pair, now)
         if last is None or not self._fits_archive(pair, price) or self._fits_archive(pair, last):
-            # The archive may be repaired before the next check.
+            # The close is read again at the next check, since the archive may be repaired meanwhile.
             self._known_closes.pop(pair, None)
             return False
         self._guard.accept(pair, price, now)
         return True
 
     def plausible_supply(self, pair: Pair, coins: float) -> bool:
-        """Return whether a supply may be true, as a market cap and a price imply it."""
+        """Return whether the supply of a coin is plausible that follows from its market cap and price."""
         name = (pair[0], f"supply in {pair[1]}")
         return self._guard.plausible(name, coins, self._clock.monotonic())
 

@@ -21,7 +21,7 @@ from coincast_market_data.coingecko.parser import (
 )
 
 SERIES_PARTS = ("prices", "market_caps", "total_volumes")
-# Where documents of one coin hold a price a currency.
+# Fields of the document of a coin that have a price for each currency.
 PRICES_BY_CURRENCY = ("current_price", "ath", "atl", "high_24h", "low_24h")
 ANY_CURRENCY = "usd"
 Note = Callable[[str, str, str], None]
@@ -29,10 +29,11 @@ Plausible = Callable[[Pair, float], bool]
 
 
 class PayloadSanitizer:
-    """Removes implausible figures from documents.
+    """Removes implausible figures from CoinGecko's documents.
 
-    `note(coin, currency, text)` records what was quarantined; `plausible(pair, price)` says whether a spot
-    price is plausible.
+    Args:
+        note: Records (coin, currency, text) about quarantined figures.
+        plausible: Returns whether the spot price of a pair is plausible.
     """
 
     def __init__(self, note: Note, plausible: Plausible = lambda _pair, _price: True) -> None:
@@ -40,10 +41,10 @@ class PayloadSanitizer:
         self._plausible = plausible
 
     def sanitize(self, path: str, query: Mapping[str, str], document: Any, now: float) -> Any:
-        """Return the document without implausible figures. `now`: UNIX seconds on the upstream's clock.
+        """Return the document without implausible figures.
 
         Args:
-            path: Path of the document below /api/v3.
+            path: The path of the document below /api/v3.
             query: Its parameters.
             document: The parsed reply.
             now: The upstream's time, UNIX seconds.
@@ -60,12 +61,12 @@ class PayloadSanitizer:
 
     def _of_coin(self, parts: list[str], currency: str, document: Any, now: float) -> Any:
         if "market_chart" in parts:
-            # The id of a coin that is given by its contract address is unknown here.
+            # A chart by contract address has no coin id, so notes name the address.
             coin = parts[3] if parts[2] == "contract" else parts[1]
             return self._chart(coin, currency, document, now)
         if parts[2:3] == ["ohlc"]:
             return self._ohlc(parts[1], currency, document, now)
-        # A document of a past day, or found by a contract, is not compared with the price of today.
+        # Only the document of a coin has a current price; that of a past day or a contract is not compared.
         return self._coin(parts[1], document, spot=len(parts) == 2)
 
     def _markets(self, currency: str, document: Any, now: float) -> Any:
@@ -76,7 +77,7 @@ class PayloadSanitizer:
             named = isinstance(row, dict) and _named(row)
             fault = market_fault(row, now) if named else "not_a_row"
             if fault == "not_positive" and row["current_price"] == 0:
-                # CoinGecko gives 0 for a coin that is not traded any more.
+                # CoinGecko sends 0 for a coin that is no longer traded.
                 fault = ""
             elif not fault and row.get("current_price") is not None:
                 fault = self._jump(row["id"], currency, row["current_price"])
@@ -87,7 +88,7 @@ class PayloadSanitizer:
         return kept
 
     def _market_row(self, currency: str, row: dict[str, Any]) -> Any:
-        # A price of 0, such as the lowest one of a coin that once was worth nothing, is valid.
+        # 0 is valid here, as in the lowest price of a coin that was once worth nothing.
         faults = {name: fault for name, fault in market_figure_faults(row) if row.get(name) != 0}
         for name, fault in faults.items():
             self._quarantine(row["id"], currency, name, fault, 1)
@@ -96,7 +97,7 @@ class PayloadSanitizer:
         )
 
     def _finite(self, coin: str, currency: str, value: Any) -> Any:
-        """Replace every number that is not finite by null, however deep; JSON cannot express it."""
+        """Replace every number that is not finite by None, at any depth, since JSON cannot express it."""
         if isinstance(value, dict):
             return {name: self._finite(coin, currency, inner) for name, inner in value.items()}
         if isinstance(value, list):
@@ -107,7 +108,7 @@ class PayloadSanitizer:
         return value
 
     def _prices(self, document: Any) -> Any:
-        """Check prices requested by name or symbol; those by id go through the quotes."""
+        """Remove implausible figures of prices by name or symbol; prices by id are served from quotes."""
         if not isinstance(document, dict):
             return document
         return {coin: self._row(coin, row) for coin, row in document.items()}
@@ -163,7 +164,7 @@ class PayloadSanitizer:
         for reason, count in findings.quarantined.items():
             self._quarantine(coin, currency, f"{count} points of a chart", reason, count)
         kept = {round(point.at * 1000) for point in points} | _without_price(document["prices"], now)
-        # Implausible figures beside a price are counted above and become null here.
+        # Implausible figures beside a price were counted above; here they become null.
         return {
             name: _part(value, kept) if name in SERIES_PARTS and isinstance(value, list) else value
             for name, value in document.items()
@@ -185,10 +186,10 @@ class PayloadSanitizer:
 
 
 def spot_prices(path: str, query: Mapping[str, str], document: Any) -> Iterator[Pair]:
-    """Yield the coins and currencies whose current price a document reports.
+    """Yield the pairs whose current price a document has.
 
     Args:
-        path: Path of the document.
+        path: The path of the document below /api/v3.
         query: Its parameters.
         document: The parsed reply.
     """
@@ -209,15 +210,16 @@ def _named(row: Mapping[str, Any]) -> bool:
 
 
 def series_prices(path: str, document: Any) -> list[tuple[float, float]]:
-    """Return (UNIX seconds, price) in order of time, from a cleaned chart or `ohlc`."""
+    """Return (UNIX seconds, price) of a sanitised chart or `ohlc`, in order of time."""
     if path.endswith("/ohlc"):
-        # The time stamp is that of the close: midnight belongs to the day that it ends.
+        # The time of a candle is its close. One second less, so that midnight belongs to the day that it
+        # ends.
         return [(row[0] / 1000 - 1, row[4]) for row in document]
     return [(row[0] / 1000, row[1]) for row in document["prices"] if row[1]]
 
 
 def _without_price(rows: Any, now: float) -> set[int]:
-    """Return the moments at which CoinGecko itself gives a price of null or 0."""
+    """Return the times, in milliseconds, at which CoinGecko sends a price of null or 0."""
     return {
         round(row[0])
         for row in rows
@@ -230,10 +232,14 @@ def _without_price(rows: Any, now: float) -> set[int]:
 
 
 def _part(rows: Any, kept: set[int]) -> list[Any]:
-    """Return one array of a chart at the moments that remain, in order of time, each moment once.
+    """Return one array of a chart at the given times, in order and without duplicates.
 
-    CoinGecko stamps the newest point in whole seconds, at times before the point it follows; where no other
-    point is out of order, its order stays.
+    CoinGecko rounds the time of the newest point to seconds, so it may lie before the previous point. If no
+    other point is out of order, the order is left as it is.
+
+    Args:
+        rows: The array of [milliseconds, value].
+        kept: The times to keep, in milliseconds.
     """
     found: dict[int, Any] = {}
     for row in rows if isinstance(rows, list) else ():
