@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coincast_market_data.domain import Quality
-from coincast_market_data.validation.quality_log import MAX_NOTES, QualityLog, added
+from coincast_market_data.validation.quality_log import MAX_NOTES, QualityLog, add_findings
 
 REPORTS = st.builds(
     Quality,
@@ -23,7 +23,7 @@ REPORTS = st.builds(
 
 @given(REPORTS, REPORTS)
 def test_findings_add_up(before: Quality, later: Quality) -> None:
-    both = added(before, later)
+    both = add_findings(before, later)
     assert both.quarantined_points == before.quarantined_points + later.quarantined_points
     assert both.duplicate_points == before.duplicate_points + later.duplicate_points
     assert both.notes[: len(later.notes)] == later.notes, "the newest stand first"
