@@ -101,6 +101,7 @@ async def build_authenticator(
         clock: The clock of keys and limits.
         stack: Receives the clean-up of the background tasks.
         usage: The calls of each key, for monthly limits.
+        ring: Receives the keys of the store.
 
     Raises:
         Unavailable: Keys are required, and there are none or they cannot be read.

@@ -536,7 +536,7 @@ class ForecastLiveRiskRecord(Reply):
     """
     served_by: str
     """
-    The model that answered; empty where all are counted together.
+    The model that answered; empty if all are counted together.
     """
 
 
@@ -1022,7 +1022,7 @@ class KeyUsage(Reply):
     """
     month_limit: int | None
     """
-    The limit of calls in a month; null if there is none, or for the keys of other callers.
+    The limit of calls in a month; null if there is none.
     """
     days: list[UsageDay]
     """
@@ -1806,7 +1806,7 @@ class TrainingGetAccuracyResponse(Reply):
     """
     risk: list[ForecastLiveRiskRecord]
     """
-    How served risk answers came true, by kind, horizon and stated chance or level; empty for a single coin.
+    Accuracy of served risk answers, by kind, horizon and stated probability or level; empty for one coin.
     """
 
 
@@ -1914,7 +1914,7 @@ class TrainingLedgerStatus(Reply):
     """
     scored_risk_chances: int
     """
-    Chances of served risk answers whose outcome is known.
+    Probabilities of served risk answers whose outcome is known.
     """
     risk_lag_entries: int
     """
@@ -1922,7 +1922,7 @@ class TrainingLedgerStatus(Reply):
     """
     risk_lag_seconds: float | None
     """
-    Age of the oldest served risk answer that waits, in seconds.
+    Age of the oldest served risk answer that waits to be written, in seconds.
     """
 
 
@@ -2314,7 +2314,7 @@ class UsageDay(Reply):
     """
     rows: int
     """
-    Items of the lists in the replies; streams and files have none.
+    Rows of tables and items of the lists in replies; event streams have none.
     """
     bytes: int
     """

@@ -54,7 +54,8 @@ class CoinsQuery(RequestQuery):
     ] = ""
 
 
-# The last point of a day arrives some minutes after its close. From then on market-data counts the day as closed.
+# The last point of a day arrives some minutes after its close. Only then market-data counts the day as
+# closed.
 SETTLING = dt.timedelta(minutes=35)
 # Bitcoin's first block was mined in 2009, so no candle is older.
 FIRST_YEAR, LAST_YEAR = 2009, 2200
@@ -129,8 +130,8 @@ class HistoryQuery(TableQuery):
         AsOfMoment | None,
         Field(
             description="Return what was known at this moment: days, hours and restatements that arrived "
-            "later are left out. A day alone means the moment when its close was known, 00:35 UTC of the next "
-            "day, as for forecasts; `known_at` of the reply states the moment."
+            "later are left out. A day alone means the moment when its close was known, 00:35 UTC of the "
+            "next day, as for forecasts; `known_at` of the reply states the moment."
         ),
     ] = None
 

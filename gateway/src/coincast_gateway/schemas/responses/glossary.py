@@ -244,7 +244,7 @@ MODEL_FIELDS: dict[str, str] = {
     "Portfolio.days": "Days ahead.",
     "ForecastScenarioBasis.as_of": "The close from which the scenarios start, RFC 3339, UTC.",
     "TrainingGetAccuracyResponse.risk": "Accuracy of served risk answers, by kind, horizon and "
-    "stated probability or level; empty for a single coin.",
+    "stated probability or level; empty for one coin.",
     "ForecastLiveRiskRecord.served_by": "The model that answered; empty if all are counted together.",
     "ForecastLiveRiskRecord.kind": "The kind of statement: touch, close_beyond or exceedance.",
     "ForecastLiveRiskRecord.from_date": "The first day on which the statements were made.",
