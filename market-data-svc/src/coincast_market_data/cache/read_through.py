@@ -16,7 +16,7 @@ from cachetools import TTLCache
 
 from coincast_chassis import context
 from coincast_chassis.clock import Clock
-from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Timeout, Unavailable
+from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Unavailable
 from coincast_chassis.resilience.single_flight import SingleFlight
 from coincast_market_data import metrics
 from coincast_market_data.cache.freshness import Freshness, classify
@@ -89,15 +89,22 @@ def wait_budget_seconds(*, fallback: bool) -> float:
     return min(most, WITH_FALLBACK_SECONDS) if fallback else most
 
 
-def late_error(seconds_to_turn: float | None) -> CoincastError:
-    """Return the error for a caller whose time is up while the fetch continues.
+# When the answer of a slow upstream is likely to be there.
+LATE_RETRY_SECONDS = 2.0
+
+
+def late_error(seconds_to_turn: float | None) -> Unavailable:
+    """Return the error for a caller whose time is up while the fetch continues; a retry finds the answer.
 
     Args:
         seconds_to_turn: Seconds until the next call that the rate limiter has queued may start. None means
             that no call is queued, so CoinGecko itself is slow.
     """
     if seconds_to_turn is None:
-        return Timeout("CoinGecko did not answer in time; a later answer is cached for the next caller")
+        return Unavailable(
+            "CoinGecko did not answer in time; a later answer is cached for the next caller",
+            retry_after_seconds=LATE_RETRY_SECONDS,
+        )
     return Unavailable(
         "The calls of the plan at CoinGecko are used up for now; a later answer is cached for the next one",
         retry_after_seconds=max(1.0, seconds_to_turn),
