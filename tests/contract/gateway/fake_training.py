@@ -35,7 +35,9 @@ class FakeTraining(
     async def StreamForecastLog(self, request: tr.StreamForecastLogRequest, context: Any) -> Any:
         await self.script.play(request)
         if self.logged is not None:
-            yield tr.StreamForecastLogResponse(forecasts=self.logged)
+            # As the service: an empty log sends nothing at all.
+            if self.logged:
+                yield tr.StreamForecastLogResponse(forecasts=self.logged)
             return
         count = min(request.limit or 3, 3)
         logged = [

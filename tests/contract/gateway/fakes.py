@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx2
+
 from coincast.forecast.v1 import forecast_pb2_grpc as fc_rpc
 from coincast.market.v1 import market_pb2_grpc as mk_rpc
 from coincast.training.v1 import training_pb2_grpc as tr_rpc
@@ -19,6 +21,9 @@ from tests.contract.gateway.fake_forecast import FakeForecast
 from tests.contract.gateway.fake_market import FakeMarket
 from tests.contract.gateway.fake_training import FakeTraining
 
+# How long a test waits for a reply. The first table loads pyarrow, which takes seconds on a busy machine.
+PATIENCE_SECONDS = 60.0
+
 
 @dataclass
 class World:
@@ -29,6 +34,11 @@ class World:
     forecast: FakeForecast
     training: FakeTraining
     targets: dict[str, str]
+
+
+def client_of(there: World) -> httpx2.AsyncClient:
+    """A client that waits as long as a test does."""
+    return httpx2.AsyncClient(base_url=there.url, trust_env=False, timeout=PATIENCE_SECONDS)
 
 
 @asynccontextmanager
@@ -51,6 +61,10 @@ async def world(**settings: Any) -> AsyncIterator[World]:
             "port": 0,
             "metrics_port": 0,
             "not_serving_seconds": 0,
+            # A busy machine may starve this process for seconds: a test of a deadline gives its own.
+            "market_deadline_seconds": PATIENCE_SECONDS,
+            "forecast_deadline_seconds": PATIENCE_SECONDS,
+            "training_deadline_seconds": PATIENCE_SECONDS,
             **targets,
             **settings,
         }

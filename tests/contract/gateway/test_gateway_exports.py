@@ -12,17 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from coincast.forecast.v1 import forecast_pb2 as fc
 from coincast.market.v1 import market_pb2 as mk
 from coincast.training.v1 import training_pb2 as tr
 from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.formats.exports import ExportSlots
-from tests.contract.gateway.fakes import World, world
+from tests.contract.gateway.fakes import World, client_of, world
 
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 
 
 async def get(there: World, path: str, **headers: str) -> httpx2.Response:
-    async with httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
+    async with client_of(there) as client:
         return await client.get(path, headers=headers)
 
 
@@ -174,6 +175,11 @@ async def test_empty_ledger_is_a_table_without_rows() -> None:
         "/forecasts/accuracy",
         "/markets?ids=bitcoin",
         "/prices?ids=bitcoin",
+        "/coins",
+        "/models",
+        "/models/audit",
+        "/forecasts/models",
+        "/training/jobs",
     ],
 )
 @pytest.mark.parametrize("by", ["accept", "format"])
@@ -194,6 +200,72 @@ async def test_tables_of_other_routes_come_in_every_format(path: str, by: str) -
         assert [list(row) for row in rows] == [list(row) for row in expected]
         assert known["version"].startswith("coincast ")
         assert known["licence"]
+
+
+async def test_every_table_can_be_requested_by_format() -> None:
+    async with world() as there:
+        paths = (await get(there, "/openapi.json")).json()["paths"]
+    tables = [
+        (path, of_path["get"])
+        for path, of_path in paths.items()
+        if "text/csv" in of_path.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+    ]
+    assert len(tables) > 10
+    for path, operation in tables:
+        assert "format" in {each["name"] for each in operation.get("parameters", ())}, path
+
+
+@pytest.mark.parametrize("wanted", ["csv", "arrow", "parquet"])
+@pytest.mark.parametrize(
+    ("path", "columns"),
+    [
+        ("/forecasts/ledger", {"id", "model", "horizon_days", "outcome", "lower_80", "upper_95"}),
+        ("/training/jobs", {"job_id", "state"}),
+        ("/coins/bitcoin/history?from=2023-11-03&to=2023-11-01", {"date", "close", "volume"}),
+        ("/coins/bitcoin/history?from=2023-11-03&to=2023-11-01&interval=1h", {"time", "close"}),
+    ],
+)
+async def test_table_without_rows_has_its_columns(path: str, columns: set[str], wanted: str) -> None:
+    async with world() as there:
+        there.training.logged = []
+        reply = await get(there, f"{path}{'&' if '?' in path else '?'}format={wanted}")
+    assert reply.status_code == 200
+    if wanted == "csv":
+        names = set(next(csv.reader([reply.text])))
+    elif wanted == "parquet":
+        names = set(pq.read_schema(io.BytesIO(reply.content)).names)
+    else:
+        names = set(pa.ipc.open_stream(reply.content).schema.names)
+    assert columns <= names
+
+
+@pytest.mark.parametrize("wanted", ["csv", "arrow", "parquet"])
+async def test_log_without_forecasts_is_a_table_without_rows(wanted: str) -> None:
+    async with world() as there:
+        there.training.logged = []
+        rows, known = read(await get(there, f"/export/ledger?format={wanted}"), wanted)
+    assert rows == []
+    assert known["table"] == "forecast-log"
+
+
+async def test_accuracy_as_a_table_has_its_figures() -> None:
+    async with world() as there:
+        rows, known = read(await get(there, "/forecasts/accuracy?format=parquet"), "parquet")
+    live, by_hour, risk = rows
+    assert [row["table"] for row in rows] == ["live", "by_origin_hour", "risk"]
+    assert (live["horizon_days"], live["forecasts"]) == (7, 12)
+    assert (by_hour["horizon_hours"], by_hour["coverage_80_percent"], by_hour["origin_hour"]) == (6, 77.5, 13)
+    assert (risk["kind"], risk["statements"], risk["observed_percent"]) == ("touch", 1204, 79.0)
+    assert known["as_of"]
+    assert known["source"]
+
+
+async def test_ledger_as_a_table_has_its_intervals() -> None:
+    interval = fc.Interval(level_percent=80, lower=1.0, upper=2.0)
+    async with world() as there:
+        there.training.logged = [tr.LoggedForecast(id="bitcoin", horizon_days=7, intervals=[interval])]
+        (row,), _ = read(await get(there, "/forecasts/ledger?format=parquet"), "parquet")
+    assert (row["lower_80"], row["upper_80"]) == (1.0, 2.0)
 
 
 async def test_format_that_there_is_not_is_refused_by_name() -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-import httpx2
 import pytest
 
 from coincast.market.v1 import market_pb2 as mk
 from coincast_chassis.errors import InvalidInput
-from tests.contract.gateway.fakes import World, world
+from tests.contract.gateway.fakes import World, client_of, world
 
 
 async def get(there: World, query: str) -> tuple[int, dict[str, Any]]:
-    async with httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
+    async with client_of(there) as client:
         reply = await client.get(f"/coins/bitcoin/history?{query}")
         return reply.status_code, reply.json()
 
@@ -97,7 +96,10 @@ async def test_bad_span_names_its_field(query: str, field: str) -> None:
 
 @pytest.mark.parametrize("path", ["/coins/bitcoin/history?days=5", "/export/histories?ids=bitcoin&days=5"])
 async def test_what_a_service_refuses_is_named_as_the_request_names_it(path: str) -> None:
-    async with world() as there, httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
+    async with (
+        world() as there,
+        client_of(there) as client,
+    ):
         there.market.script.error = InvalidInput("known_at must not lie in the future", field="known_at")
         reply = await client.get(f"{path}&as_of=2199-01-01")
     assert reply.status_code == 400

@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-import httpx2
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from coincast.forecast.v1 import forecast_pb2 as fc
 from coincast.training.v1 import training_pb2 as tr
 from coincast_chassis.errors import Unavailable
-from tests.contract.gateway.fakes import World, world
+from tests.contract.gateway.fakes import World, client_of, world
 
 PROBABILITIES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 DAY = dt.date(2023, 11, 9)
@@ -38,7 +37,7 @@ def logged(
 
 
 async def get(there: World, query: str) -> tuple[int, dict[str, Any]]:
-    async with httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
+    async with client_of(there) as client:
         reply = await client.get(f"/forecasts?{query}")
         return reply.status_code, reply.json()
 

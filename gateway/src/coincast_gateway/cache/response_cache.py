@@ -39,6 +39,7 @@ from coincast_gateway.formats.negotiation import (
     declared_rows,
     json_handler,
     requested_format,
+    response_model_of,
     to_format,
     with_request,
 )
@@ -249,7 +250,7 @@ def cached(
 
             async def make() -> RenderedResponse:
                 rendered = render(await handler(**given), fresh_seconds=policy.seconds)
-                return to_format(rendered, rows, as_format)
+                return to_format(rendered, rows, as_format, response_model_of(route))
 
             # The key is a text: hashing and comparing models would cost more than the rest of a cache hit.
             key = "|".join([name, as_format, *[_as_text(values[each]) for each in key_names]])

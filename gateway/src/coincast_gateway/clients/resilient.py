@@ -126,20 +126,24 @@ class ResilientStub:
         """Yield the messages of a stream.
 
         The breaker applies to the first message, which must arrive within the deadline of a call. The rest of
-        the stream has no deadline.
+        the stream has no deadline. A stream may end without a
+        message.
 
         Raises:
             CoincastError: As for `call`, or the stream broke off.
         """
         async with aclosing(aiter(rpc(request))) as stream:  # type: ignore[type-var]  # a channel's streams are generators
-            yield self._unwrap(await self._guarded(lambda: self._first(anext(stream))))
+            first = await self._guarded(lambda: self._first(_next_or_none(stream)))
+            if first is None:
+                return
+            yield self._unwrap(first)
             try:
                 async for message in stream:
                     yield message
             except Unavailable as error:
                 raise self._sanitize(error) from error
 
-    async def _first(self, coming: Awaitable[Result]) -> Result | CoincastError:
+    async def _first(self, coming: Awaitable[Result | None]) -> Result | CoincastError | None:
         try:
             async with asyncio.timeout(self.deadline_seconds):
                 return await self._outcome(coming)
@@ -188,3 +192,8 @@ class ResilientStub:
         if seconds <= 0:
             raise Timeout(f"No time was left to call {self.name}.")
         return seconds
+
+
+async def _next_or_none(stream: AsyncIterator[Result]) -> Result | None:
+    """Return the next message; None where the stream has ended."""
+    return await anext(stream, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv as pa_csv
 
+from coincast_chassis.clock import steady_clock
 from coincast_gateway.formats.negotiation import Format
 
 Metadata = Mapping[str, str]
@@ -22,13 +24,16 @@ Metadata = Mapping[str, str]
 ROW_GROUP_ROWS = 50_000
 LICENCES = {
     "sandbox": "Simulated, or replayed from a folder whose own terms hold.",
-    "": "Data provided by CoinGecko; its API terms hold: https://www.coingecko.com/en/api_terms",
+    # Forecasts and their record: what they were made from is not known to this file.
+    "": "Made by Coincast from market data; the terms of their source hold, as CoinGecko's API terms: "
+    "https://www.coingecko.com/en/api_terms",
 }
+COINGECKO = "Data provided by CoinGecko; its API terms hold: https://www.coingecko.com/en/api_terms"
 
 
 def licence_of(source: str) -> str:
     """Return the terms under which data of a source may be used."""
-    return LICENCES.get(source, LICENCES[""])
+    return LICENCES.get(source, COINGECKO)
 
 
 def own_version() -> str:
@@ -180,15 +185,22 @@ def read_batches(stream: bytes) -> list[pa.RecordBatch]:
     return list(pa.ipc.open_stream(stream))
 
 
-def encode_rows(rows: Sequence[Mapping[str, Any]], described: Metadata, wanted: Format) -> bytes:
+def encode_rows(
+    rows: Sequence[Mapping[str, Any]],
+    described: Metadata,
+    wanted: Format,
+    *,
+    columns_if_empty: Sequence[str] = (),
+) -> bytes:
     """Return rows as one table, with the column types inferred from the values.
 
     Args:
         rows: The rows, each from column to value.
         described: Metadata of the table.
         wanted: The format.
+        columns_if_empty: The columns of a table without rows.
     """
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = list(dict.fromkeys(name for row in rows for name in row)) or columns_if_empty
     columns = {name: pa.array([row.get(name) for row in rows]) for name in names}
     table = pa.table(columns)
     writer = open_table(wanted, table.schema, described)
@@ -204,7 +216,12 @@ def document_metadata(document: Mapping[str, Any]) -> dict[str, str]:
     first = next((each[0] for each in lists if each and isinstance(each[0], dict)), {})
     source = str(document.get("source") or provenance.get("source") or first.get("source") or "")
     as_of = str(document.get("as_of") or basis.get("as_of") or first.get("as_of") or "")
-    described = {"source": source, "as_of": as_of, "licence": licence_of(source)}
+    described = {
+        # Records of this system have no source but itself, and are as of now.
+        "source": source or "coincast",
+        "as_of": as_of or datetime.fromtimestamp(int(steady_clock().now()), UTC).isoformat(),
+        "licence": licence_of(source),
+    }
     if document.get("errors"):
         described["errors"] = json.dumps(document["errors"])
     return described

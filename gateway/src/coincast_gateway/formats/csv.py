@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, get_args, get_origin
 
+# The attribute that names the list of a document whose items are the rows.
+LIST_NAME = "__list_name__"
 Rows = Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
 
 
@@ -16,7 +18,30 @@ def rows_of(name: str) -> Rows:
     def rows(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
         return [_flat(row) for row in document[name]]
 
+    setattr(rows, LIST_NAME, name)
     return rows
+
+
+def ledger_rows(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """Return logged forecasts as rows; intervals become columns such as lower_80 and upper_80."""
+    for entry in document["forecasts"]:
+        bounds = {}
+        for interval in entry["intervals"]:
+            level = f"{interval['level_percent']:g}"
+            bounds |= {f"lower_{level}": interval["lower"], f"upper_{level}": interval["upper"]}
+        yield _flat(entry) | bounds
+
+
+def accuracy_rows(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """Return a row for each record; `table` tells live, by_origin_hour, evaluated and risk apart."""
+    for table in ("live", "by_origin_hour"):
+        for entry in document[table]:
+            yield {"table": table, **_flat(entry), **_flat(entry["horizon"] or {})}
+    for entry in document["evaluated"]:
+        for horizon in (entry["record"] or {}).get("horizons", ()):
+            yield {"table": "evaluated", **_flat(entry), **_flat(horizon)}
+    for entry in document["risk"]:
+        yield {"table": "risk", "model": entry["served_by"], **_flat(entry)}
 
 
 def candle_rows(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
@@ -57,10 +82,45 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not isinstance(value, dict | list)}
 
 
-def to_csv(rows: Iterable[dict[str, Any]]) -> bytes:
+def empty_columns(rows: Rows, document: dict[str, Any], response_model: Any) -> list[str]:
+    """Return the columns of a table without rows, whose header says what would be in it.
+
+    Args:
+        rows: How the rows of the document are found.
+        document: The document.
+        response_model: Its pydantic model, whose list has the fields of a row.
+    """
+    name = getattr(rows, LIST_NAME, "")
+    if rows is candle_rows:
+        moment = "time" if document.get("interval") == "1h" else "date"
+        return ["id", "vs_currency", moment, "open", "high", "low", "close", "volume"]
+    if rows is accuracy_rows:
+        horizon = response_model.model_fields["risk"].annotation
+        return ["table", "model", "version", *_scalar_fields(_item_of(horizon))]
+    item = _item_of(response_model.model_fields["forecasts" if rows is ledger_rows else name].annotation)
+    bounds = ["lower_80", "upper_80", "lower_95", "upper_95"] if rows is ledger_rows else []
+    return [*_scalar_fields(item), *bounds]
+
+
+def _item_of(annotation: Any) -> Any:
+    """Return the model of the items of a list."""
+    return next(iter(get_args(annotation)), None)
+
+
+def _scalar_fields(model: Any) -> list[str]:
+    """Return the fields of a model that hold neither a list nor a model."""
+    found = []
+    for name, info in getattr(model, "model_fields", {}).items():
+        kinds = [info.annotation, *get_args(info.annotation)]
+        if not any(get_origin(kind) in (list, dict) or hasattr(kind, "model_fields") for kind in kinds):
+            found.append(name)
+    return found
+
+
+def to_csv(rows: Iterable[dict[str, Any]], columns_if_empty: Sequence[str] = ()) -> bytes:
     """Return rows as CSV (RFC 4180) with a header line; absent values are empty."""
     found = list(rows)
-    columns = list(dict.fromkeys(name for row in found for name in row))
+    columns = list(dict.fromkeys(name for row in found for name in row)) or list(columns_if_empty)
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="")
     writer.writeheader()

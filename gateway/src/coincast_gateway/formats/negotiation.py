@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from coincast_gateway.asgi_types import header
 from coincast_gateway.errors.problems import NOT_ACCEPTABLE
 from coincast_gateway.errors.validation import reject
-from coincast_gateway.formats.csv import Rows, to_csv
+from coincast_gateway.formats.csv import Rows, empty_columns, to_csv
 from coincast_gateway.rendering import RenderedResponse
 
 Handler = Callable[..., Awaitable[Any]]
@@ -102,7 +102,8 @@ def csv_rows(rows: Rows) -> Callable[[Handler], Handler]:
         async def answer(*, request: Request, **values: Any) -> Any:
             given = {**values, "request": request} if wants_request else values
             response = await handler(**given)
-            return to_format(response, rows, requested_format(header(request.scope, b"accept"), rows, values))
+            wanted = requested_format(header(request.scope, b"accept"), rows, values)
+            return to_format(response, rows, wanted, response_model_of(request.scope.get("route")))
 
         setattr(answer, ROWS, rows)
         setattr(answer, JSON_HANDLER, handler)
@@ -110,6 +111,12 @@ def csv_rows(rows: Rows) -> Callable[[Handler], Handler]:
         return answer
 
     return decorate
+
+
+def response_model_of(route: Any) -> Any:
+    """Return the pydantic model of a route's reply; None where it has none."""
+    model = getattr(route, "response_model", None)
+    return model if hasattr(model, "model_fields") else None
 
 
 def declared_rows(handler: Any) -> Rows | None:
@@ -152,18 +159,22 @@ def requested_format(accept: bytes, rows: Rows | None, values: Mapping[str, Any]
     return choose_format(accept, wanted=wanted, offered=offered_formats(rows))
 
 
-def to_format(response: RenderedResponse, rows: Rows | None, wanted: Format) -> RenderedResponse:
-    """Return a JSON response in another format."""
+def to_format(
+    response: RenderedResponse, rows: Rows | None, wanted: Format, response_model: Any = None
+) -> RenderedResponse:
+    """Return a JSON response in another format; a table without rows has the columns of its model."""
     if wanted is Format.JSON or rows is None:
         return response
     document = orjson.loads(response.body)
     found = list(rows(document))
+    columns = empty_columns(rows, document, response_model) if not found and response_model else []
     if wanted is Format.CSV:
-        body = to_csv(found)
+        body = to_csv(found, columns)
     else:
         # Imported at the first such request, since pyarrow uses 40 MB of memory.
         columnar = importlib.import_module("coincast_gateway.formats.columnar")
-        body = columnar.encode_rows(found, columnar.document_metadata(document), wanted)
+        described = columnar.document_metadata(document)
+        body = columnar.encode_rows(found, described, wanted, columns_if_empty=columns)
     return RenderedResponse(
         body,
         MEDIA_TYPES[wanted],

@@ -21,12 +21,17 @@ from coincast_gateway.errors.partial_results import (
     render_cacheable,
 )
 from coincast_gateway.errors.problems import NOT_FOUND, NOT_READY, STARTING, service_responses
-from coincast_gateway.formats.csv import forecast_rows, rows_of
+from coincast_gateway.formats.csv import accuracy_rows, forecast_rows, ledger_rows, rows_of
 from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.rendering import RenderedResponse, encode_json, render_json
 from coincast_gateway.schemas.fields import split_ids
 from coincast_gateway.schemas.from_proto import response_model_for
-from coincast_gateway.schemas.requests.forecasts import ExplainQuery, ForecastsQuery, LedgerQuery
+from coincast_gateway.schemas.requests.forecasts import (
+    ExplainQuery,
+    ForecastsQuery,
+    LedgerQuery,
+    ModelsQuery,
+)
 from coincast_gateway.schemas.requests.training import AccuracyQuery
 from coincast_gateway.schemas.responses import forecasts as schemas
 from coincast_gateway.serialization import forecasts_document, oldest_as_of, to_dict
@@ -153,7 +158,9 @@ async def explain_forecast(
 )
 @cached()
 @csv_rows(rows_of("models"))
-async def list_forecast_models(forecasts: Forecasts) -> RenderedResponse:
+async def list_forecast_models(
+    query: Annotated[ModelsQuery, Query()], forecasts: Forecasts
+) -> RenderedResponse:
     """Return the models that can be requested, each with the accuracy of its serving version."""
     return render_json(to_dict(await forecasts.models()), fresh_seconds=5.0)
 
@@ -166,7 +173,7 @@ async def list_forecast_models(forecasts: Forecasts) -> RenderedResponse:
     responses=service_responses(NOT_FOUND, NOT_READY),
 )
 @cached()
-@csv_rows(rows_of("forecasts"))
+@csv_rows(ledger_rows)
 async def get_ledger(query: Annotated[LedgerQuery, Query()], training: Training) -> RenderedResponse:
     """Return one entry for each forecast and horizon, oldest first; logged forecasts are never changed."""
     good, bad = split_ids(query.ids or ())
@@ -195,7 +202,7 @@ async def get_ledger(query: Annotated[LedgerQuery, Query()], training: Training)
     responses=service_responses(NOT_FOUND, NOT_READY),
 )
 @cached()
-@csv_rows(rows_of("live"))
+@csv_rows(accuracy_rows)
 async def get_accuracy(query: Annotated[AccuracyQuery, Query()], training: Training) -> RenderedResponse:
     """Return the errors and the coverage of served forecasts, by model and horizon."""
     request = training_pb.GetAccuracyRequest(model=query.model, id=query.ids, days=query.days)

@@ -122,6 +122,10 @@ class ForecastsQuery(TableQuery):
     as_of: PastMoment | None = None
 
 
+class ModelsQuery(TableQuery):
+    """Query of the list of models: its format."""
+
+
 class ExplainQuery(RenamedQuery):
     """Query of the explanation of one coin's forecast."""
 

@@ -34,7 +34,7 @@ class MarketsQuery(TableQuery):
     per_page: Annotated[int, Field(ge=1, le=250, description="Coins on a page."), PlainInteger] = 100
 
 
-class CoinsQuery(RequestQuery):
+class CoinsQuery(TableQuery):
     """A page of the catalogue, or of the coins that match a search."""
 
     query: Annotated[

@@ -64,7 +64,7 @@ class AccuracyQuery(RenamedQuery, TableQuery):
     ] = 30
 
 
-class JobsQuery(RequestQuery):
+class JobsQuery(TableQuery):
     """The latest jobs."""
 
     model: OptionalModel = ""
@@ -81,7 +81,7 @@ class LogsQuery(RequestQuery):
     ] = 1000
 
 
-class VersionsQuery(RequestQuery):
+class VersionsQuery(TableQuery):
     """Versions and aliases."""
 
     model: OptionalModel = ""
@@ -94,7 +94,7 @@ class CompareQuery(RequestQuery):
     b: Annotated[str, Field(pattern=VERSION, description="The other version.", examples=["v000002"])]
 
 
-class AuditQuery(RequestQuery):
+class AuditQuery(TableQuery):
     """Query of the registry's audit log."""
 
     model: OptionalModel = ""
