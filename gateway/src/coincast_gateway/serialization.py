@@ -165,9 +165,10 @@ def point(item: pb.ForecastPoint) -> dict[str, Any]:
         "closes_at": iso(item.closes_at) if item.HasField("closes_at") else None,
         "price": item.price,
         "intervals": {
-            f"{each.level_percent:g}": {"lower": each.lower, "upper": each.upper} for each in item.intervals
+            f"{each.level_percent:.10g}": {"lower": each.lower, "upper": each.upper}
+            for each in item.intervals
         },
-        "quantiles": {f"{each.probability:g}": each.price for each in item.quantiles},
+        "quantiles": {f"{each.probability:.10g}": each.price for each in item.quantiles},
         "probability_of_rise": item.probability_of_rise if item.HasField("probability_of_rise") else None,
         "volatility": volatility,
     }

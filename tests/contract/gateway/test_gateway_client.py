@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import sys
 
-from coincast_client import AsyncCoincast
+import httpx2
+
+from coincast_client import AsyncCoincast, Coincast
 from tests.contract.gateway.fakes import world
 
 
@@ -28,6 +31,54 @@ async def test_every_method_reads_a_real_reply() -> None:
         assert len((await coincast.history("bitcoin", days=5)).candles) == 5
         assert (await coincast.models()).models[0].name == "lightgbm"
         assert {part.name for part in (await coincast.health()).components} >= {"gateway", "forecast"}
+
+
+# Operations whose method has another name.
+METHODS = {
+    "forecast_models": "models",
+    "health_detailed": "health",
+    "health_ready": "ready",
+    "health_trends": "trends",
+    "health_component": "component",
+    "submit_job": "train",
+    "export_histories": "export",
+    "export_ledger": "export",
+}
+# Pages, probes and metrics are for browsers and machines; CoinGecko's paths have clients of their own.
+WITHOUT_METHOD = {"health", "metrics"}
+PARAMETERS = {"id": "coin_id", "from": "from_", "Idempotency-Key": "idempotency_key"}
+# `export` takes the format by the ending of the file, and a stream continues by itself.
+NOT_PARAMETERS = {"format", "last-event-id"}
+
+
+async def test_client_has_a_method_with_every_parameter_of_each_route() -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, timeout=60) as http:
+        document = (await http.get("/openapi.json")).json()
+    schemas = document["components"]["schemas"]
+    missing = []
+    for operation in (each for path in document["paths"].values() for each in path.values()):
+        name = operation["operationId"]
+        if operation["tags"][0] in ("pages", "mirror") or name in WITHOUT_METHOD:
+            continue
+        method = getattr(Coincast, METHODS.get(name, name), None)
+        if method is None:
+            missing.append(name)
+            continue
+        signature = inspect.signature(method).parameters
+        if any(each.kind is each.VAR_KEYWORD for each in signature.values()):
+            continue
+        wanted = {each["name"] for each in operation.get("parameters", ())} - NOT_PARAMETERS
+        if body := operation.get("requestBody"):
+            schema = body["content"]["application/json"]["schema"]
+            for reference in [schema, *schema.get("anyOf", ())]:
+                wanted |= set(
+                    schemas.get(reference.get("$ref", "").rpartition("/")[2], {}).get("properties", ())
+                )
+        names = {PARAMETERS.get(each, each) for each in wanted}
+        if "coin_id" in signature:
+            names = {"coin_id" if each == "ids" else each for each in names}
+        missing += [f"{name}.{each}" for each in names - set(signature)]
+    assert not missing
 
 
 async def test_the_command_shows_tables_a_chart_and_json() -> None:

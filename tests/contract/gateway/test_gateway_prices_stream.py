@@ -6,16 +6,17 @@ import contextlib
 import json
 
 import httpx2
+import pytest
 
 from coincast.market.v1 import market_pb2 as mk
 from coincast_chassis.errors import Unavailable
-from coincast_client import AsyncCoincast
+from coincast_client import AsyncCoincast, Unreachable
 from tests.contract.gateway.fakes import world
 
 
 async def test_events_have_rows_as_prices_has_and_skip_heartbeats() -> None:
     async with world() as there, httpx2.AsyncClient(base_url=there.url, trust_env=False) as client:
-        reply = await client.get("/prices/stream?ids=bitcoin,bitcon", timeout=10)
+        reply = await client.get("/prices/stream?ids=bitcoin,bitcon,bit%2Fcoin", timeout=10)
         row = (await client.get("/prices?ids=bitcoin")).json()["prices"][0]
     lines = reply.text.splitlines()
     documents = [json.loads(line.removeprefix("data:")) for line in lines if line.startswith("data:")]
@@ -24,7 +25,8 @@ async def test_events_have_rows_as_prices_has_and_skip_heartbeats() -> None:
     assert ids == ["1", "2"]
     assert [document["prices"][0]["price"] for document in documents] == [37_001.0, 37_002.0]
     assert set(documents[0]["prices"][0]) == set(row)
-    assert documents[0]["errors"][0]["id"] == "bitcon"
+    assert [error["id"] for error in documents[0]["errors"]] == ["bitcon", "bit/coin"]
+    assert "bit/coin" not in str(documents[1]["errors"])
 
 
 async def test_last_event_id_is_passed_on() -> None:
@@ -62,5 +64,7 @@ async def test_open_streams_leave_room_for_other_requests() -> None:
 
 async def test_client_yields_each_change() -> None:
     async with world() as there, AsyncCoincast(there.url) as coincast:
-        prices = [event.prices[0].price async for event in coincast.prices_stream("bitcoin")]
-    assert prices == [37_001.0, 37_002.0]
+        events = coincast.prices_stream("bitcoin")
+        assert [(await anext(events)).prices[0].price for _ in range(2)] == [37_001.0, 37_002.0]
+        with pytest.raises(Unreachable, match="ended the stream"):
+            await anext(events)

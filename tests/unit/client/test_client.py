@@ -151,15 +151,49 @@ def test_async_client_reads_the_same_reply() -> None:
     assert asyncio.run(ask()) == 10.0
 
 
-def test_stream_yields_events_and_skips_heartbeats() -> None:
-    lines = (
-        b'id: 1\nevent: prices\ndata: {"prices": [' + json.dumps(PRICE).encode() + b"]}\n\n: heartbeat\n\n"
+def sent_events(*events: tuple[str, dict[str, Any]]) -> bytes:
+    lines = "".join(
+        f"id: 1\nevent: {name}\ndata: {json.dumps(data)}\n\n: heartbeat\n\n" for name, data in events
     )
+    return lines.encode()
+
+
+def test_stream_yields_events_skips_heartbeats_and_says_when_it_broke_off() -> None:
+    lines = sent_events(("prices", {"prices": [PRICE]}), ("prices", {"errors": [], "prices": []}))
     recorder = Recorder(200, lines, "text/event-stream")
     with client_of(recorder) as coincast:
-        events = list(coincast.prices_stream("bitcoin"))
-    assert [event.prices[0].price for event in events] == [10.0]
+        events = coincast.prices_stream("bitcoin")
+        assert next(events).prices[0].price == 10.0
+        assert next(events).prices == []
+        with pytest.raises(Unreachable, match="ended the stream"):
+            next(events)
     assert recorder.last.url.path == "/prices/stream"
+
+
+JOB_GONE = {"type": "/problems/x", "status": 503, "detail": "training does not answer."}
+
+
+@pytest.mark.parametrize("follow", ["prices_stream", "job_events"])
+def test_problem_that_ends_a_stream_is_raised(follow: str) -> None:
+    async def ask(transport: httpx2.MockTransport) -> None:
+        async with AsyncCoincast("http://gateway", transport=transport) as coincast:
+            async for _ in getattr(coincast, follow)("x"):
+                pass
+
+    recorder = Recorder(200, sent_events(("problem", JOB_GONE)), "text/event-stream")
+    with client_of(recorder) as coincast, pytest.raises(Refused, match="training does not answer") as raised:
+        list(getattr(coincast, follow)("x"))
+    assert raised.value.status == 503
+    with pytest.raises(Refused, match="training does not answer"):
+        asyncio.run(ask(httpx2.MockTransport(recorder)))
+
+
+def test_events_of_a_job_end_with_the_job() -> None:
+    lines = sent_events(("progress", {"job": None}), ("ended", {"job": None}))
+    recorder = Recorder(200, lines, "text/event-stream")
+    with client_of(recorder) as coincast:
+        assert len(list(coincast.job_events("j1"))) == 2
+    assert recorder.last.url.path == "/training/jobs/j1/events"
 
 
 def test_reply_becomes_tables_and_a_notebook_shows_it_without_markup_of_others() -> None:

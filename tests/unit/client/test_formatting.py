@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from coincast_client import formatting
 
 HERE = Path(__file__).parent
+# By the name of the function in the page; one with several arguments has a list of them.
 CASES: dict[str, list[tuple[Any, str]]] = json.loads((HERE / "formatting_cases.json").read_text())
 FLAT = [(name, value, expected) for name, cases in CASES.items() for value, expected in cases]
 SCRIPT = HERE.parents[2] / "gateway/src/coincast_gateway/web/static/format.js"
@@ -22,20 +24,22 @@ require(process.argv[1]);
 const cases = JSON.parse(require("fs").readFileSync(process.argv[2]));
 const found = {};
 for (const [name, rows] of Object.entries(cases)) {
-  found[name] = rows.map(([value]) => window.Coincast.format[name](value));
+  found[name] = rows.map(([value]) => window.Coincast.format[name](...[value].flat()));
 }
 console.log(JSON.stringify(found));
 """
 
 
 @pytest.mark.parametrize(("name", "value", "expected"), FLAT)
-def test_terminal_formats_each_case(name: str, value: float | None, expected: str) -> None:
-    assert getattr(formatting, name)(value) == expected
+def test_terminal_formats_each_case(name: str, value: Any, expected: str) -> None:
+    arguments = value if isinstance(value, list) else [value]
+    function = re.sub("[A-Z]", lambda found: "_" + found[0].lower(), name)
+    assert getattr(formatting, function)(*arguments) == expected
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_what_is_not_a_number_is_shown_as_missing(value: float) -> None:
-    for name in ("price", "compact", "percent", "share", "age"):
+    for name in ("price", "compact", "money", "compact_money", "percent", "share", "age"):
         assert getattr(formatting, name)(value) == formatting.MISSING
 
 

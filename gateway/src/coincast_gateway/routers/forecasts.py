@@ -92,7 +92,9 @@ async def get_forecasts(
     refuse_if_all_failed(len(document["forecasts"]), errors)
     body = encode_json({**document, "errors": errors})
     rendered = render_cacheable(body, settings.forecasts_fresh_seconds, as_of)
-    if good and not any(forecast["degraded"] for forecast in document["forecasts"]):
+    # A degraded answer takes the place of none: a coin that a model cannot forecast has no other.
+    degraded = any(forecast["degraded"] for forecast in document["forecasts"])
+    if good and not (degraded and last_known.find(key)):
         last_known.store(key, body)
     return rendered
 
@@ -118,8 +120,16 @@ def render_last_known(
     for forecast in document["forecasts"]:
         forecast["stale"] = True
         forecast["age_seconds"] += age_seconds
-        forecast["reason"] = f"{error.message} This is the forecast given {age_seconds:.0f} s ago."
+        then = f" It was degraded then: {forecast['reason']}" if forecast["reason"] else ""
+        forecast["reason"] = f"{error.message} This is the forecast given {span(age_seconds)} ago.{then}"
     return render_cacheable(encode_json(document), fresh_seconds)
+
+
+def span(seconds: float) -> str:
+    """Return a span of time in the unit that people would take: `40 s`, `12 minutes`, `5 hours`."""
+    if seconds < 2 * 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} hours"
 
 
 @router.get(

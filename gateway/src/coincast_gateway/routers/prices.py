@@ -62,19 +62,22 @@ def price_row(price: pb.Price) -> dict[str, Any]:
 
 
 async def watch_prices(
-    market: Market, ids: list[str], query: PricesQuery, after_event_id: int
+    market: Market, query: PricesQuery, after_event_id: int
 ) -> AsyncIterator[ServerSentEvent]:
-    """Yield an event for each change of a watched price.
+    """Yield an event for each change of a watched price; the first one names the ids that no coin can have.
 
     Heartbeats of market-data-svc are dropped, since FastAPI sends keep-alive comments itself.
     """
+    ids, bad = split_ids(query.ids)
+    malformed_ids = malformed_id_errors(bad)
     async for update in market.watch_prices(ids, query.vs_currencies, after_event_id):
         if update.heartbeat:
             continue
         document = {
             "prices": [price_row(price) for price in update.prices],
-            "errors": [item_error(error) for error in update.errors],
+            "errors": [*(item_error(error) for error in update.errors), *malformed_ids],
         }
+        malformed_ids = []
         yield json_event("prices", document, event_id=str(update.event_id))
 
 
@@ -92,7 +95,7 @@ async def price_event_stream(
     if not good:
         refuse_if_all_failed(0, malformed_id_errors(bad))
     after = int(last_event_id) if last_event_id.isdecimal() else 0
-    source = watch_prices(market, good, query, min(after, 2**63))
+    source = watch_prices(market, query, min(after, 2**63))
     async with streams.open(source, path=request.url.path) as events:
         yield events
 

@@ -23,8 +23,10 @@ MAX_CURRENCIES = 20
 # line.
 COIN_ID = re.compile(r"[a-z0-9][a-z0-9._\-]{0,127}\Z")
 CURRENCY = r"^[A-Za-z]{2,10}$"
-# From 1 to 99.9, with at most one decimal.
-LEVEL = r"([1-9][0-9]?|[1-9]\.[0-9]|[1-9][0-9]\.[0-9])"
+# From 1 to 99.9, with at most six decimals.
+LEVEL = r"(([1-9]|[1-8][0-9]|9[0-8])(\.[0-9]{1,6})?|99(\.[0-8][0-9]{0,5}|\.90{0,5})?)"
+# Above 0 and below 1, with at most six decimals.
+PROBABILITY = rf"0\.({'|'.join(f'0{{{zeros}}}[1-9][0-9]{{0,{5 - zeros}}}' for zeros in range(6))})"
 TEXT_ID = r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,127}$"
 
 
@@ -177,7 +179,7 @@ Probabilities = Annotated[
     tuple[Annotated[float, Field(gt=0, lt=1)], ...],
     BeforeValidator(_parse_numbers),
     Field(max_length=20),
-    WithJsonSchema({"type": "string", "pattern": r"^0\.[0-9]{0,3}[1-9](,0\.[0-9]{0,3}[1-9]){0,19}$"}),
+    WithJsonSchema({"type": "string", "pattern": rf"^{PROBABILITY}(,{PROBABILITY}){{0,19}}$"}),
     Field(description="Probabilities in (0, 1) whose quantiles are wanted, at most 20, separated by commas."),
 ]
 

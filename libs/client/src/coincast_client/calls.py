@@ -6,7 +6,7 @@ Both clients use these functions, so that each route is described once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, Generic, Literal, TypeVar
 
@@ -66,6 +66,10 @@ def _only_given(**parameters: str | int | float | None) -> dict[str, str | int |
     return {name.rstrip("_"): value for name, value in parameters.items() if value is not None}
 
 
+def _numbers(values: Sequence[float]) -> str:
+    return ",".join(f"{value:.10g}" for value in values)
+
+
 def prices(ids: Ids, vs_currencies: Ids) -> Call[schemas.Prices]:
     """Build the call for spot prices."""
     return Call(
@@ -83,9 +87,10 @@ def markets(ids: Ids | None, vs_currency: str, page: int, per_page: int) -> Call
     return Call(path="/markets", schema=schemas.Markets, parameters=parameters)
 
 
-def coins(query: str, limit: int) -> Call[schemas.Coins]:
+def coins(query: str, limit: int, page_token: str) -> Call[schemas.Coins]:
     """Build the call that searches the catalogue."""
-    return Call(path="/coins", schema=schemas.Coins, parameters={"query": query, "limit": limit})
+    parameters = _only_given(query=query, limit=limit, page_token=page_token or None)
+    return Call(path="/coins", schema=schemas.Coins, parameters=parameters)
 
 
 def history(
@@ -138,6 +143,7 @@ def forecasts(
     model: Model,
     vs_currency: str,
     levels: Sequence[float],
+    quantiles: Sequence[float],
     as_of: Moment | None,
 ) -> Call[schemas.Forecasts]:
     """Build the call for forecasts, by days or by hours.
@@ -153,7 +159,8 @@ def forecasts(
         hours=hours,
         model=model,
         vs_currency=vs_currency,
-        levels=",".join(f"{level:g}" for level in levels),
+        levels=_numbers(levels),
+        quantiles=_numbers(quantiles) if quantiles else None,
         as_of=None if as_of is None else moment_text(as_of),
     )
     return Call(path="/forecasts", schema=schemas.Forecasts, parameters=parameters)
@@ -231,13 +238,17 @@ def ledger(
     return Call(path="/forecasts/ledger", schema=schemas.ForecastLog, parameters=parameters)
 
 
-def explain(coin_id: str, days: int, model: Model, features: int) -> Call[schemas.Explanation]:
+def explain(
+    coin_id: str, *, days: int, model: Model, features: int, vs_currency: str
+) -> Call[schemas.Explanation]:
     """Build the call for the features with the largest contributions to a forecast."""
     return Call(
         path="/forecasts/explain",
         schema=schemas.Explanation,
-        parameters={"id": coin_id, "days": days, "model": model, "features": features},
-    )
+        parameters={
+            "ids": coin_id, "days": days, "model": model, "features": features, "vs_currency": vs_currency,
+        },
+    )  # fmt: skip
 
 
 def models() -> Call[schemas.Models]:
@@ -250,7 +261,7 @@ def accuracy(model: str | None, coin_id: str | None, days: int) -> Call[schemas.
     return Call(
         path="/forecasts/accuracy",
         schema=schemas.TrainingGetAccuracyResponse,
-        parameters=_only_given(model=model, id=coin_id, days=days),
+        parameters=_only_given(model=model, ids=coin_id, days=days),
     )
 
 
@@ -279,9 +290,11 @@ def component(name: str) -> Call[schemas.Component]:
     return Call(path=f"/health/components/{path_part(name, 'component')}", schema=schemas.Component)
 
 
-def versions(model: str) -> Call[schemas.TrainingListVersionsResponse]:
-    """Build the call for the versions and aliases of a model."""
-    return Call(path="/models", schema=schemas.TrainingListVersionsResponse, parameters={"model": model})
+def versions(model: str | None) -> Call[schemas.TrainingListVersionsResponse]:
+    """Build the call for the versions and aliases of a model, or of all."""
+    return Call(
+        path="/models", schema=schemas.TrainingListVersionsResponse, parameters=_only_given(model=model)
+    )
 
 
 def compare(model: str, a: str, b: str) -> Call[schemas.TrainingCompareVersionsResponse]:
@@ -303,24 +316,36 @@ def audit(model: str | None, limit: int) -> Call[schemas.TrainingListAuditRespon
 
 
 def promote(
-    model: str, version: str, *, alias: str, share: float, force: bool, reason: str
+    model: str,
+    version: str,
+    *,
+    alias: str,
+    share: float,
+    force: bool,
+    reason: str,
+    expected_revision: int | None,
 ) -> Call[schemas.TrainingPromoteVersionResponse]:
     """Build the call that points an alias at a version."""
     return Call(
         path=f"/models/{path_part(model, 'model')}/promote",
         method="POST",
         schema=schemas.TrainingPromoteVersionResponse,
-        body={"version": version, "alias": alias, "share": share, "force": force, "reason": reason},
-    )
+        body={
+            "version": version, "alias": alias, "share": share, "force": force, "reason": reason,
+            "expected_revision": expected_revision,
+        },
+    )  # fmt: skip
 
 
-def rollback(model: str, reason: str) -> Call[schemas.TrainingRollbackModelResponse]:
+def rollback(
+    model: str, reason: str, expected_revision: int | None
+) -> Call[schemas.TrainingRollbackModelResponse]:
     """Build the call that returns production to the previous version."""
     return Call(
         path=f"/models/{path_part(model, 'model')}/rollback",
         method="POST",
         schema=schemas.TrainingRollbackModelResponse,
-        body={"reason": reason},
+        body={"reason": reason, "expected_revision": expected_revision},
     )
 
 
@@ -345,7 +370,14 @@ def clean(model: str, keep: int) -> Call[schemas.TrainingCleanVersionsResponse]:
 
 
 def train(
-    model: str, ids: Ids, *, days: int, tune_trials: int, promote_if_better: bool, idempotency_key: str
+    model: str,
+    ids: Ids,
+    *,
+    days: int,
+    tune_trials: int,
+    promote_if_better: bool,
+    from_version: str,
+    idempotency_key: str,
 ) -> Call[schemas.TrainingSubmitJobResponse]:
     """Build the call that submits a training job."""
     return Call(
@@ -358,6 +390,7 @@ def train(
             "days": days,
             "tune_trials": tune_trials,
             "promote_if_better": promote_if_better,
+            "from_version": from_version,
         },
         headers={"idempotency-key": idempotency_key} if idempotency_key else {},
     )
@@ -384,6 +417,18 @@ def job_logs(job_id: str, tail: int) -> Call[schemas.TrainingGetJobLogsResponse]
         schema=schemas.TrainingGetJobLogsResponse,
         parameters={"tail": tail},
     )
+
+
+def job_events(job_id: str) -> Call[schemas.TrainingGetJobResponse]:
+    """Build the call for the stream of a job's changes."""
+    return Call(
+        path=f"/training/jobs/{path_part(job_id, 'job')}/events", schema=schemas.TrainingGetJobResponse
+    )
+
+
+def prices_stream(ids: Ids, vs_currencies: Ids) -> Call[schemas.Prices]:
+    """Build the call for the stream of price changes."""
+    return replace(prices(ids, vs_currencies), path="/prices/stream")
 
 
 def cancel_job(job_id: str) -> Call[schemas.TrainingCancelJobResponse]:

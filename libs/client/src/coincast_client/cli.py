@@ -351,18 +351,22 @@ def watch(
 ) -> None:
     """Show prices as they change, until Ctrl-C."""
     latest: dict[tuple[str, str], schemas.Price] = {}
+    errors: dict[str, schemas.ItemError] = {}
     console = Console()
     with connect(url, key) as client:
         for number, event in enumerate(client.prices_stream(ids, vs_currencies=vs), start=1):
+            latest |= {(price.id, price.vs_currency): price for price in event.prices}
+            errors |= {error.id: error for error in event.errors}
             if as_json:
                 typer.echo(event.model_dump_json())
             else:
-                latest |= {(price.id, price.vs_currency): price for price in event.prices}
                 if console.is_terminal:
                     console.clear()
-                terminal.show_prices(console, schemas.Prices(prices=list(latest.values()), errors=[]))
+                shown = schemas.Prices(prices=list(latest.values()), errors=list(errors.values()))
+                terminal.show_prices(console, shown)
             if number == updates:
-                return
+                break
+    exit_for(list(errors))
 
 
 @app.command()

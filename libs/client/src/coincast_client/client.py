@@ -79,16 +79,40 @@ def request_options(call: Call[Any]) -> dict[str, Any]:
     return options
 
 
+def stream_options(call: Call[Any]) -> dict[str, Any]:
+    """Return the arguments of httpx's `stream` for a call whose reply is a stream of events."""
+    return {
+        "params": dict(call.parameters),
+        "headers": {"accept": "text/event-stream"},
+        "timeout": STREAM_SILENCE_SECONDS,
+    }
+
+
 def unreachable(base_url: httpx2.URL, error: Exception) -> Unreachable:
     """Return the error for a gateway that does not answer."""
     return Unreachable(f"{base_url} does not answer ({error or type(error).__name__}).")
 
 
-def event_data(line: str) -> Any:
-    """Return the JSON of a server-sent event's data line, or None for any other line."""
-    if not line.startswith("data:"):
-        return None
-    return json.loads(line.removeprefix("data:").strip() or "null")
+class EventReader:
+    """Reads the lines of server-sent events."""
+
+    def __init__(self) -> None:
+        self.name = ""
+
+    def read(self, line: str) -> Any:
+        """Return the JSON of a data line, or None for any other line; `name` is that of its event.
+
+        Raises:
+            Refused: The event is a problem, which ends the stream.
+        """
+        if line.startswith("event:"):
+            self.name = line.removeprefix("event:").strip()
+        if not line.startswith("data:"):
+            return None
+        document = json.loads(line.removeprefix("data:").strip() or "null")
+        if self.name == "problem":
+            raise Refused(document.get("status", 503), document)
+        return document
 
 
 class Coincast:
@@ -142,9 +166,9 @@ class Coincast:
         """Return coins ordered by market cap, or the given coins."""
         return self._send(calls.markets(ids, vs_currency, page, per_page))
 
-    def coins(self, query: str = "", *, limit: int = 20) -> schemas.Coins:
-        """Search the catalogue by id, symbol or name."""
-        return self._send(calls.coins(query, limit))
+    def coins(self, query: str = "", *, limit: int = 20, page_token: str = "") -> schemas.Coins:
+        """Search the catalogue by id, symbol or name; `next_page_token` of a reply continues it."""
+        return self._send(calls.coins(query, limit, page_token))
 
     def history(
         self,
@@ -198,6 +222,7 @@ class Coincast:
         model: Model = "auto",
         vs_currency: str = "usd",
         levels: Sequence[float] = (80, 95),
+        quantiles: Sequence[float] = (),
         as_of: Moment | None = None,
     ) -> schemas.Forecasts:
         """Return forecasts of up to 250 coins.
@@ -209,6 +234,7 @@ class Coincast:
             model: A model's name, or `auto` for the one with the best recent record.
             vs_currency: The currency of the prices.
             levels: Interval levels in percent.
+            quantiles: Probabilities between 0 and 1 whose quantiles are wanted as well.
             as_of: A past day or time: return the forecast that was served then, or one from the data that
                 were known then (`reconstructed`). A time selects the newest hour that had ended by then.
         """
@@ -221,6 +247,7 @@ class Coincast:
                 model=model,
                 vs_currency=vs_currency,
                 levels=levels,
+                quantiles=quantiles,
                 as_of=as_of,
             )
         )
@@ -301,10 +328,18 @@ class Coincast:
         )
 
     def explain(
-        self, coin_id: str, *, days: int = 1, model: Model = "lightgbm", features: int = 5
+        self,
+        coin_id: str,
+        *,
+        days: int = 1,
+        model: Model = "lightgbm",
+        features: int = 5,
+        vs_currency: str = "usd",
     ) -> schemas.Explanation:
         """Return the features with the largest contributions (SHAP values) to a forecast."""
-        return self._send(calls.explain(coin_id, days, model, features))
+        return self._send(
+            calls.explain(coin_id, days=days, model=model, features=features, vs_currency=vs_currency)
+        )
 
     def models(self) -> schemas.Models:
         """Return the available models with their walk-forward records."""
@@ -316,8 +351,8 @@ class Coincast:
         """Return the accuracy of served forecasts that are due."""
         return self._send(calls.accuracy(model, coin_id, days))
 
-    def versions(self, model: str) -> schemas.TrainingListVersionsResponse:
-        """Return the versions and aliases of a model."""
+    def versions(self, model: str | None = None) -> schemas.TrainingListVersionsResponse:
+        """Return the versions and aliases of a model, or of all."""
         return self._send(calls.versions(model))
 
     def compare(self, model: str, a: str, b: str) -> schemas.TrainingCompareVersionsResponse:
@@ -337,6 +372,7 @@ class Coincast:
         share: float = 0.0,
         force: bool = False,
         reason: str = "",
+        expected_revision: int | None = None,
     ) -> schemas.TrainingPromoteVersionResponse:
         """Point an alias at a version; the promotion gate may refuse it.
 
@@ -347,12 +383,25 @@ class Coincast:
             share: Share of traffic for a challenger, 0 to 1.
             force: Whether to promote although the gate refuses.
             reason: Text for the audit log.
+            expected_revision: A change that came after this revision of the aliases is a conflict.
         """
-        return self._send(calls.promote(model, version, alias=alias, share=share, force=force, reason=reason))
+        return self._send(
+            calls.promote(
+                model,
+                version,
+                alias=alias,
+                share=share,
+                force=force,
+                reason=reason,
+                expected_revision=expected_revision,
+            )
+        )
 
-    def rollback(self, model: str, *, reason: str = "") -> schemas.TrainingRollbackModelResponse:
+    def rollback(
+        self, model: str, *, reason: str = "", expected_revision: int | None = None
+    ) -> schemas.TrainingRollbackModelResponse:
         """Return production to the previous version."""
-        return self._send(calls.rollback(model, reason))
+        return self._send(calls.rollback(model, reason, expected_revision))
 
     def retire(self, model: str, version: str, *, reason: str) -> schemas.TrainingRetireVersionResponse:
         """Retire a version, so that it is no longer served."""
@@ -370,6 +419,7 @@ class Coincast:
         days: int = 0,
         tune_trials: int = 0,
         promote_if_better: bool = False,
+        from_version: str = "",
         idempotency_key: str = "",
     ) -> schemas.TrainingSubmitJobResponse:
         """Submit a training job.
@@ -380,6 +430,7 @@ class Coincast:
             days: Days of history; 0 for all.
             tune_trials: Number of tuning trials; 0 uses the default parameters.
             promote_if_better: Whether to promote the new version if it passes the promotion gate.
+            from_version: Retrain the lineage of this version; empty trains on new data.
             idempotency_key: A repeated request with the same key returns the first job.
         """
         return self._send(
@@ -389,6 +440,7 @@ class Coincast:
                 days=days,
                 tune_trials=tune_trials,
                 promote_if_better=promote_if_better,
+                from_version=from_version,
                 idempotency_key=idempotency_key,
             )
         )
@@ -436,24 +488,39 @@ class Coincast:
             Unreachable: The gateway does not answer, or the connection was lost.
             Refused: The gateway answered with an error.
         """
-        call = calls.prices(ids, vs_currencies)
+        for _, document in self._events(calls.prices_stream(ids, vs_currencies)):
+            yield schemas.Prices.model_validate({"prices": [], "errors": []} | document)
+        raise self._ended()
+
+    def job_events(self, job_id: str) -> Iterator[schemas.TrainingGetJobResponse]:
+        """Yield a training job at each change, until it has ended.
+
+        Raises:
+            Unreachable: The gateway does not answer, or the stream broke off.
+            Refused: The gateway answered with an error.
+        """
+        for name, document in self._events(calls.job_events(job_id)):
+            yield schemas.TrainingGetJobResponse.model_validate(document)
+            if name == "ended":
+                return
+        raise self._ended()
+
+    def _events(self, call: Call[Any]) -> Iterator[tuple[str, Any]]:
+        """Yield the name and the JSON of each event of a stream."""
+        reader = EventReader()
         try:
-            with self._http.stream(
-                "GET",
-                "/prices/stream",
-                params=dict(call.parameters),
-                headers={"accept": "text/event-stream"},
-                timeout=STREAM_SILENCE_SECONDS,
-            ) as reply:
+            with self._http.stream("GET", call.path, **stream_options(call)) as reply:
                 if reply.is_error:
                     reply.read()
                     parse(reply)
                 for line in reply.iter_lines():
-                    document = event_data(line)
-                    if document and document.get("prices"):
-                        yield schemas.Prices.model_validate({"errors": [], **document})
+                    if document := reader.read(line):
+                        yield reader.name, document
         except httpx2.HTTPError as error:
             raise unreachable(self._http.base_url, error) from error
+
+    def _ended(self) -> Unreachable:
+        return Unreachable(f"{self._http.base_url} ended the stream; ask again.")
 
     def export(
         self,
@@ -569,9 +636,9 @@ class AsyncCoincast:
         """Return coins ordered by market cap, or the given coins."""
         return await self._send(calls.markets(ids, vs_currency, page, per_page))
 
-    async def coins(self, query: str = "", *, limit: int = 20) -> schemas.Coins:
-        """Search the catalogue by id, symbol or name."""
-        return await self._send(calls.coins(query, limit))
+    async def coins(self, query: str = "", *, limit: int = 20, page_token: str = "") -> schemas.Coins:
+        """Search the catalogue by id, symbol or name; `next_page_token` of a reply continues it."""
+        return await self._send(calls.coins(query, limit, page_token))
 
     async def history(
         self,
@@ -625,6 +692,7 @@ class AsyncCoincast:
         model: Model = "auto",
         vs_currency: str = "usd",
         levels: Sequence[float] = (80, 95),
+        quantiles: Sequence[float] = (),
         as_of: Moment | None = None,
     ) -> schemas.Forecasts:
         """Return forecasts of up to 250 coins.
@@ -636,6 +704,7 @@ class AsyncCoincast:
             model: A model's name, or `auto` for the one with the best recent record.
             vs_currency: The currency of the prices.
             levels: Interval levels in percent.
+            quantiles: Probabilities between 0 and 1 whose quantiles are wanted as well.
             as_of: A past day or time: return the forecast that was served then, or one from the data that
                 were known then (`reconstructed`). A time selects the newest hour that had ended by then.
         """
@@ -648,6 +717,7 @@ class AsyncCoincast:
                 model=model,
                 vs_currency=vs_currency,
                 levels=levels,
+                quantiles=quantiles,
                 as_of=as_of,
             )
         )
@@ -730,10 +800,18 @@ class AsyncCoincast:
         )
 
     async def explain(
-        self, coin_id: str, *, days: int = 1, model: Model = "lightgbm", features: int = 5
+        self,
+        coin_id: str,
+        *,
+        days: int = 1,
+        model: Model = "lightgbm",
+        features: int = 5,
+        vs_currency: str = "usd",
     ) -> schemas.Explanation:
         """Return the features with the largest contributions (SHAP values) to a forecast."""
-        return await self._send(calls.explain(coin_id, days, model, features))
+        return await self._send(
+            calls.explain(coin_id, days=days, model=model, features=features, vs_currency=vs_currency)
+        )
 
     async def models(self) -> schemas.Models:
         """Return the available models with their walk-forward records."""
@@ -745,8 +823,8 @@ class AsyncCoincast:
         """Return the accuracy of served forecasts that are due."""
         return await self._send(calls.accuracy(model, coin_id, days))
 
-    async def versions(self, model: str) -> schemas.TrainingListVersionsResponse:
-        """Return the versions and aliases of a model."""
+    async def versions(self, model: str | None = None) -> schemas.TrainingListVersionsResponse:
+        """Return the versions and aliases of a model, or of all."""
         return await self._send(calls.versions(model))
 
     async def compare(self, model: str, a: str, b: str) -> schemas.TrainingCompareVersionsResponse:
@@ -766,6 +844,7 @@ class AsyncCoincast:
         share: float = 0.0,
         force: bool = False,
         reason: str = "",
+        expected_revision: int | None = None,
     ) -> schemas.TrainingPromoteVersionResponse:
         """Point an alias at a version; the promotion gate may refuse it.
 
@@ -776,14 +855,17 @@ class AsyncCoincast:
             share: Share of traffic for a challenger, 0 to 1.
             force: Whether to promote although the gate refuses.
             reason: Text for the audit log.
+            expected_revision: A change that came after this revision of the aliases is a conflict.
         """
         return await self._send(
             calls.promote(model, version, alias=alias, share=share, force=force, reason=reason)
         )
 
-    async def rollback(self, model: str, *, reason: str = "") -> schemas.TrainingRollbackModelResponse:
+    async def rollback(
+        self, model: str, *, reason: str = "", expected_revision: int | None = None
+    ) -> schemas.TrainingRollbackModelResponse:
         """Return production to the previous version."""
-        return await self._send(calls.rollback(model, reason))
+        return await self._send(calls.rollback(model, reason, expected_revision))
 
     async def retire(self, model: str, version: str, *, reason: str) -> schemas.TrainingRetireVersionResponse:
         """Retire a version, so that it is no longer served."""
@@ -801,6 +883,7 @@ class AsyncCoincast:
         days: int = 0,
         tune_trials: int = 0,
         promote_if_better: bool = False,
+        from_version: str = "",
         idempotency_key: str = "",
     ) -> schemas.TrainingSubmitJobResponse:
         """Submit a training job.
@@ -811,6 +894,7 @@ class AsyncCoincast:
             days: Days of history; 0 for all.
             tune_trials: Number of tuning trials; 0 uses the default parameters.
             promote_if_better: Whether to promote the new version if it passes the promotion gate.
+            from_version: Retrain the lineage of this version; empty trains on new data.
             idempotency_key: A repeated request with the same key returns the first job.
         """
         return await self._send(
@@ -820,6 +904,7 @@ class AsyncCoincast:
                 days=days,
                 tune_trials=tune_trials,
                 promote_if_better=promote_if_better,
+                from_version=from_version,
                 idempotency_key=idempotency_key,
             )
         )
@@ -867,24 +952,39 @@ class AsyncCoincast:
             Unreachable: The gateway does not answer, or the connection was lost.
             Refused: The gateway answered with an error.
         """
-        call = calls.prices(ids, vs_currencies)
+        async for _, document in self._events(calls.prices_stream(ids, vs_currencies)):
+            yield schemas.Prices.model_validate({"prices": [], "errors": []} | document)
+        raise self._ended()
+
+    async def job_events(self, job_id: str) -> AsyncIterator[schemas.TrainingGetJobResponse]:
+        """Yield a training job at each change, until it has ended.
+
+        Raises:
+            Unreachable: The gateway does not answer, or the stream broke off.
+            Refused: The gateway answered with an error.
+        """
+        async for name, document in self._events(calls.job_events(job_id)):
+            yield schemas.TrainingGetJobResponse.model_validate(document)
+            if name == "ended":
+                return
+        raise self._ended()
+
+    async def _events(self, call: Call[Any]) -> AsyncIterator[tuple[str, Any]]:
+        """Yield the name and the JSON of each event of a stream."""
+        reader = EventReader()
         try:
-            async with self._http.stream(
-                "GET",
-                "/prices/stream",
-                params=dict(call.parameters),
-                headers={"accept": "text/event-stream"},
-                timeout=STREAM_SILENCE_SECONDS,
-            ) as reply:
+            async with self._http.stream("GET", call.path, **stream_options(call)) as reply:
                 if reply.is_error:
                     await reply.aread()
                     parse(reply)
                 async for line in reply.aiter_lines():
-                    document = event_data(line)
-                    if document and document.get("prices"):
-                        yield schemas.Prices.model_validate({"errors": [], **document})
+                    if document := reader.read(line):
+                        yield reader.name, document
         except httpx2.HTTPError as error:
             raise unreachable(self._http.base_url, error) from error
+
+    def _ended(self) -> Unreachable:
+        return Unreachable(f"{self._http.base_url} ended the stream; ask again.")
 
     async def export(
         self,

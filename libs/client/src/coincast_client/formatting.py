@@ -6,6 +6,7 @@ The web page follows the same rules in `format.js`; both are tested on one table
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 
 MISSING = "–"
@@ -14,6 +15,7 @@ MINUS = "−"
 TINY = 1e-6
 _UNITS = (("T", 1e12), ("B", 1e9), ("M", 1e6))
 _AGES = (("day", 86400), ("hour", 3600), ("minute", 60))
+_CURRENCY_SIGNS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "btc": "₿", "eth": "Ξ"}
 _CURRENCY_WORDS = {
     "usd": "dollars",
     "eur": "euros",
@@ -64,6 +66,23 @@ def compact(value: float | None) -> str:
     return price(value)
 
 
+def money(value: float | None, code: str = "usd") -> str:
+    """Format a price with the sign of its currency, or with its code: `$108,246`, `1,234 CHF`."""
+    return _signed(value, code, price)
+
+
+def compact_money(value: float | None, code: str = "usd") -> str:
+    """Format a large sum with the sign of its currency in few characters: `$2.16 T`."""
+    return _signed(value, code, compact)
+
+
+def _signed(value: float | None, code: str, text: Callable[[float], str]) -> str:
+    if value is None or not math.isfinite(value):
+        return MISSING
+    size, sign = text(abs(value)), _CURRENCY_SIGNS.get(code)
+    return f"{MINUS if value < 0 else ''}{f'{sign}{size}' if sign else f'{size} {code.upper()}'}"
+
+
 def percent(value: float | None, decimals: int = 1) -> str:
     """Format a change in percent with its sign: `+1.5 %`, `−6.0 %`."""
     if value is None or not math.isfinite(value):
@@ -81,6 +100,11 @@ def share(value: float | None, decimals: int = 1) -> str:
 def count(value: int | None) -> str:
     """Format an integer with thousands separators."""
     return MISSING if value is None else f"{value:,}"
+
+
+def plural(value: int, word: str) -> str:
+    """Format a number of things: `1 day`, `7 days`."""
+    return f"{count(value)} {word}{'' if value == 1 else 's'}"
 
 
 def day(value: date | datetime | None) -> str:

@@ -19,7 +19,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import BaseModel, Field, ValidationError
 
-from coincast_client import terminal
+from coincast_client import formatting, terminal
 from coincast_client.client import AsyncCoincast
 from coincast_client.errors import CoincastClientError, Refused, Unreachable
 from coincast_client.formatting import rfc3339
@@ -555,7 +555,7 @@ def _forecast_summary(forecast: Any) -> ForecastSummary:
 
 def _model_record(model: Any, row: Any) -> ModelRecord:
     hours = getattr(row, "horizon_hours", 0) or 0
-    horizon = f"{hours} hours" if hours else f"{row.horizon_days} days"
+    horizon = formatting.plural(hours or row.horizon_days, "hour" if hours else "day")
     covered, skill = row.coverage_80_percent, row.crps_skill_percent
     words = f"No coverage was measured at {horizon}."
     if covered is not None:

@@ -128,7 +128,7 @@ def sentence(forecast: schemas.Forecast) -> str:
     level = "80" if "80" in levels else levels[0]
     bounds = point.intervals[level]
     hours = getattr(point, "horizon_hours", 0) or 0
-    size, unit = (hours, "hour") if hours else (point.horizon_days, "day")
+    size = formatting.plural(hours, "hour") if hours else formatting.plural(point.horizon_days, "day")
     often = "8 times in 10" if level == "80" else f"{level} times in 100"
     moves = [
         formatting.percent(100 * (bound / forecast.last_price - 1)) for bound in (bounds.lower, bounds.upper)
@@ -140,7 +140,7 @@ def sentence(forecast: schemas.Forecast) -> str:
         else f"Chance of a rise: {100 * rise:.0f} %."
     )
     return (
-        f"{forecast.id} in {size} {unit}{'s' if size > 1 else ''}: {formatting.price(bounds.lower)} to "
+        f"{forecast.id} in {size}: {formatting.price(bounds.lower)} to "
         f"{formatting.price(bounds.upper)} {formatting.currency(forecast.vs_currency)}, "
         f"{moves[0]} to {moves[1]}, {often}. {way}"
     )
@@ -161,7 +161,7 @@ def record_sentence(forecast: schemas.Forecast) -> str:
     if row.coverage_80_percent is None:
         return ""
     row_hours = getattr(row, "horizon_hours", 0) or 0
-    span = f"{row_hours} hours" if row_hours else f"{row.horizon_days} days"
+    span = formatting.plural(row_hours, "hour") if row_hours else formatting.plural(row.horizon_days, "day")
     return (
         f"{formatting.share(row.coverage_80_percent)} of {formatting.count(row.forecasts)} "
         f"earlier 80 % intervals for {span} contained the price."
@@ -194,11 +194,12 @@ def show_touch(console: Console, reply: Any) -> None:
         for level in coin.levels:
             last = level.days[-1]
             side = "above" if level.price >= coin.last_price else "below"
+            within = formatting.plural(last.horizon_days, "day")
             console.print(
                 Text(
                     f"{coin.id} touches {formatting.price(level.price)} "
-                    f"({formatting.percent(level.percent)}) within {_days(last.horizon_days)} with a chance "
-                    f"of {100 * last.touch_probability:.0f} %, and closes {side} it on {last.date} with "
+                    f"({formatting.percent(level.percent)}) within {within} with a chance of "
+                    f"{100 * last.touch_probability:.0f} %, and closes {side} it on {last.date} with "
                     f"{100 * last.close_beyond_probability:.0f} %.",
                     style="bold",
                 )
@@ -221,7 +222,7 @@ def show_risk(console: Console, reply: Any) -> None:
         rest = 100 - main.level_percent
         console.print(
             Text(
-                f"Worth {formatting.price(reply.value)} {unit}. Over {_days(reply.days)}, "
+                f"Worth {formatting.price(reply.value)} {unit}. Over {formatting.plural(reply.days, 'day')}, "
                 f"{main.level_percent:g} times in 100 the loss stays below "
                 f"{formatting.price(main.value_at_risk)}; in the other {rest:g} it is "
                 f"{formatting.price(main.expected_shortfall)} on average.",
@@ -254,10 +255,6 @@ def show_risk(console: Console, reply: Any) -> None:
     console.print(table)
     show_basis(console, reply.basis)
     show_errors(console, reply.errors)
-
-
-def _days(count: int) -> str:
-    return "1 day" if count == 1 else f"{count} days"
 
 
 def show_basis(console: Console, basis: Any) -> None:

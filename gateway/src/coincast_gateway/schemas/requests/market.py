@@ -57,8 +57,12 @@ class CoinsQuery(TableQuery):
 # The last point of a day arrives some minutes after its close. Only then market-data counts the day as
 # closed.
 SETTLING = dt.timedelta(minutes=35)
-# Bitcoin's first block was mined in 2009, so no candle is older.
+# Bitcoin's first block was mined in 2009, so no candle is older. An earlier moment means the beginning.
 FIRST_YEAR, LAST_YEAR = 2009, 2200
+FIRST_MOMENT, LAST_MOMENT = (
+    dt.datetime(FIRST_YEAR, 1, 1, tzinfo=dt.UTC),
+    dt.datetime(LAST_YEAR, 1, 1, tzinfo=dt.UTC),
+)
 
 
 def _moment(value: Any) -> Any:
@@ -73,8 +77,8 @@ def _moment(value: Any) -> Any:
         raise PydanticCustomError(
             "moment", "Give a day or a moment in ISO form, such as {example}", {"example": "2026-01-31"}
         ) from None
-    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise PydanticCustomError("moment", "Give a day from 2009 on")
+    if not FIRST_YEAR <= moment.year < LAST_YEAR:
+        return FIRST_MOMENT if moment.year < FIRST_YEAR else LAST_MOMENT
     return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
 
 

@@ -11,6 +11,7 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from coincast_gateway.schemas.fields import (
+    CoinId,
     CoinIds,
     Currency,
     PlainInteger,
@@ -147,10 +148,7 @@ class HoldingBody(Body):
 
     model_config = ConfigDict(json_schema_extra=_describe_one_size)
 
-    id: Annotated[
-        str,
-        Field(pattern=r"^[a-z0-9][a-z0-9._\-]{0,127}$", description="A CoinGecko id.", examples=["bitcoin"]),
-    ]
+    id: CoinId
     amount: Annotated[Size, Field(description="In coins; negative for a short position.")] = None
     value: Annotated[Size, Field(description="In vs_currency; negative for a short position.")] = None
 
@@ -187,4 +185,4 @@ class PortfolioBody(Body):
         ),
     ]
     model: RequestedModel = "auto"
-    vs_currency: Annotated[str, Field(pattern=r"^[A-Za-z]{2,10}$", description="The currency.")] = "usd"
+    vs_currency: Currency = "usd"

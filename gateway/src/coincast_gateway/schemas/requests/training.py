@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from coincast_gateway.schemas.fields import (
+    CoinId,
     ModelSpelling,
     PlainInteger,
     RenamedQuery,
@@ -114,7 +115,7 @@ class JobBody(Body):
 
     model: Model
     ids: Annotated[
-        list[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._\-]{0,127}$")]],
+        list[CoinId],
         Field(min_length=1, max_length=250, description="CoinGecko ids.", examples=[["bitcoin", "ethereum"]]),
     ]
     days: Annotated[

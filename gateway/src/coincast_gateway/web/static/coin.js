@@ -8,7 +8,7 @@
   let aborter = null;
 
   const ahead = () => { const text = state.get().ahead; return { count: parseInt(text, 10), hours: text.endsWith("h") }; };
-  const aheadWords = ({ count, hours }) => `${count} ${hours ? "hour" : "day"}${count > 1 ? "s" : ""}`;
+  const aheadWords = ({ count, hours }) => format.plural(count, hours ? "hour" : "day");
   const level80 = (point) => point.intervals["80"] ?? point.intervals[Object.keys(point.intervals)[0]];
 
   function requestForecast(id, model, signal) {
@@ -44,29 +44,32 @@
 
   function drawHead() {
     const { market, coin } = shown;
-    const price = live.latest.get(coin);
+    const standing = live.newest(live.latest.get(coin), market);
     byId("coin-badge").replaceChildren(watchlist.badge(coin, market?.symbol));
     byId("coin-name").textContent = market?.name ?? coin;
     byId("coin-symbol").textContent = (market?.symbol ?? "").toUpperCase();
-    const value = price?.price ?? market?.price;
-    byId("coin-price").textContent = value === undefined || value === null ? format.MISSING : `${format.price(value)}`;
-    const change = price?.change_24h_percent ?? market?.change_24h_percent;
+    const value = standing?.price;
+    byId("coin-price").textContent = format.money(value);
+    const change = standing?.change_24h_percent;
     byId("coin-change").textContent = change === undefined || change === null ? "" : `${format.percent(change)} in 24 h`;
     byId("coin-change").className = change < 0 ? "fall" : "rise";
-    byId("coin-value").textContent = market?.market_cap ? `market value ${format.compact(market.market_cap)}` : "";
-    const standing = price ?? market;
-    byId("coin-fresh").textContent = standing ? freshness(standing) : "";
-    byId("coin-fresh").className = standing?.stale ? "stale" : "";
+    byId("coin-value").textContent = market?.market_cap ? `market value ${format.compactMoney(market.market_cap)}` : "";
+    drawFreshness(standing);
     const follows = watchlist.has(coin);
     byId("follow").textContent = follows ? "★ Watching" : "☆ Watch";
     byId("follow").setAttribute("aria-pressed", String(follows));
-    document.title = value ? `${market?.name ?? coin} ${format.price(value)} · Coincast` : `${market?.name ?? coin} · Coincast`;
+    document.title = value ? `${market?.name ?? coin} ${format.money(value)} · Coincast` : `${market?.name ?? coin} · Coincast`;
     if (standing && standing.source !== "sandbox") byId("attribution").hidden = false;
     byId("sandbox").hidden = standing?.source !== "sandbox";
   }
 
+  function drawFreshness(standing) {
+    byId("coin-fresh").textContent = standing ? freshness(standing) : "";
+    byId("coin-fresh").className = standing?.stale ? "stale" : "";
+  }
+
   function freshness(standing) {
-    const when = format.age(standing.age_seconds);
+    const when = format.age(live.ageSeconds(standing));
     if (standing.stale) return `Stale: ${when}. ${standing.reason ?? ""}`;
     return `${standing.source === "sandbox" ? "sandbox data, " : ""}updated ${when}`;
   }
@@ -116,7 +119,7 @@
     byId("said").textContent = sentence(forecast);
     byId("kept").textContent = recordWords(forecast);
     const by = forecast.served_by === forecast.model ? forecast.model : `${forecast.served_by} (requested: ${forecast.model})`;
-    byId("basis").textContent = `By ${by}${forecast.version ? ` ${forecast.version}` : ""}, from the price of ${format.moment(forecast.as_of)} (${format.price(forecast.last_price)}).`;
+    byId("basis").textContent = `By ${by}${forecast.version ? ` ${forecast.version}` : ""}, from the price of ${format.moment(forecast.as_of)} (${format.money(forecast.last_price, forecast.vs_currency)}).`;
     byId("degraded").hidden = !forecast.degraded && !forecast.stale;
     byId("degraded").textContent = forecast.degraded || forecast.stale ? format.sentence(forecast.reason ?? "This answer is degraded.") : "";
     byId("fan").setAttribute("aria-label", `Price history and forecast. ${byId("said").textContent}`);
@@ -148,7 +151,7 @@
       const reply = await get(`/coins/${encodeURIComponent(id)}/history`, { days: state.get().span }, signal);
       if (mine !== round) return;
       shown.candles = reply.candles.map((c) => ({ ...c, daily: true, at: Date.parse(`${c.date}T00:00:00Z`) + charts.DAY_MS }));
-      byId("history-note").textContent = [reply.truncated ? reply.truncated_reason : "", reply.partial_reason ?? "", reply.missing_dates?.length ? `${reply.missing_dates.length} days are missing.` : ""].filter(Boolean).join(" ");
+      byId("history-note").textContent = [reply.truncated ? reply.truncated_reason : "", reply.partial_reason ?? "", reply.missing_dates?.length ? `Missing in this history: ${format.plural(reply.missing_dates.length, "day")}.` : ""].filter(Boolean).join(" ");
       draw();
     } catch (error) {
       if (mine === round && error.name !== "AbortError") fail("history-problem", error, () => show(true));
@@ -186,7 +189,7 @@
   async function loadMarket(id, mine, signal) {
     try {
       const reply = await get("/markets", { ids: id }, signal);
-      if (mine === round) { shown.market = reply.markets[0] ?? null; drawHead(); }
+      if (mine === round) { shown.market = reply.markets[0] ? live.received(reply.markets[0]) : null; drawHead(); }
     } catch { if (mine === round) drawHead(); }
   }
 
@@ -197,7 +200,7 @@
       const reply = await get(`/coins/${encodeURIComponent(id)}/quality`, {}, signal);
       if (mine !== round) return;
       const notes = reply.notes ?? [];
-      place.textContent = `Data quality: ${format.count(reply.missing_days)} missing days, ${format.count(reply.quarantined_points)} rejected points.${notes.length ? ` Latest: ${notes[0]}` : ""}`;
+      place.textContent = `Data quality: ${format.plural(reply.missing_days, "missing day")}, ${format.plural(reply.quarantined_points, "rejected point")}.${notes.length ? ` Latest: ${notes[0]}` : ""}`;
     } catch { /* a gateway without quality reports shows none */ }
   }
 
@@ -231,6 +234,8 @@
   let resizing = 0;
   window.addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(draw, 120); });
   setInterval(() => { if (!document.hidden && state.get().view === "coin") loadMarket(shown.coin, round); }, 60_000);
+  // A price grows older while it stands on the page.
+  setInterval(() => drawFreshness(live.newest(live.latest.get(shown.coin), shown.market)), 10_000);
 
   window.Coincast.coin = { show, draw, requestForecast, closesAt, horizonRecord, aheadWords, ahead, HOUR_MS };
 })();

@@ -65,6 +65,19 @@ window.Coincast = window.Coincast || {};
     return "just now";
   }
 
+  // Prices and sums with the sign of their currency: $108,246; others have their code: 1,234 CHF.
+  const SIGNS = { usd: "$", eur: "€", gbp: "£", jpy: "¥", btc: "₿", eth: "Ξ" };
+  function signed(value, code, text) {
+    if (!known(value)) return MISSING;
+    const size = text(Math.abs(value)), sign = SIGNS[code];
+    return `${value < 0 ? "−" : ""}${sign ? sign + size : `${size} ${code.toUpperCase()}`}`;
+  }
+  const money = (value, code = "usd") => signed(value, code, price);
+  const compactMoney = (value, code = "usd") => signed(value, code, compact);
+
+  // A number of things in words: 1 day, 7 days.
+  const plural = (value, word) => `${count(value)} ${word}${value === 1 ? "" : "s"}`;
+
   // The word for a currency in a sentence.
   const WORDS = { usd: "dollars", eur: "euros", gbp: "pounds", jpy: "yen", btc: "bitcoin", eth: "ether" };
   const currency = (code) => WORDS[code] ?? code.toUpperCase();
@@ -72,5 +85,5 @@ window.Coincast = window.Coincast || {};
   // The accuracy of such answers on past days, and since they were served.
   const record = (basis) => [basis?.record_sentence, basis?.live_sentence].filter(Boolean).join(" ");
 
-  window.Coincast.format = { price, axis, sentence, compact, percent, share, count, day, moment, age, currency, record, MISSING };
+  window.Coincast.format = { price, axis, sentence, compact, percent, share, count, day, moment, age, currency, money, compactMoney, plural, record, MISSING };
 })();

@@ -7,9 +7,15 @@
   const listeners = [];
   let source = null, timer = 0, watched = "";
 
+  // A row states its age as of its sending; on the page it grows older.
+  const received = (row) => ({ ...row, receivedAt: Date.now() });
+  const ageSeconds = (row) => row.age_seconds + Math.max(0, Date.now() - row.receivedAt) / 1000;
+  // The younger of two rows of one coin; either may be missing.
+  const newest = (a, b) => (!a || !b ? a ?? b : ageSeconds(b) < ageSeconds(a) ? b : a);
+
   function publish(rows) {
     const changed = rows.filter((row) => latest.get(row.id)?.price !== row.price || latest.get(row.id)?.stale !== row.stale);
-    rows.forEach((row) => latest.set(row.id, row));
+    rows.forEach((row) => latest.set(row.id, received(row)));
     // The watchlist shows prices beside every view.
     if (rows.some((row) => row.source !== "sandbox")) document.getElementById("attribution").hidden = false;
     if (changed.length) listeners.forEach((listener) => listener(changed));
@@ -39,5 +45,5 @@
     };
   }
 
-  window.Coincast.live = { watch, latest, onChange: (listener) => listeners.push(listener) };
+  window.Coincast.live = { watch, latest, received, ageSeconds, newest, onChange: (listener) => listeners.push(listener) };
 })();

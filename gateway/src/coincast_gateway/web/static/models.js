@@ -20,7 +20,7 @@
       fillTable(byId("models"), ["Model", "Version", "80 % covered", "CRPS skill %", "Measured at", "Description"], models.map((model) => {
         // An hourly model has no accuracy in days; the column "Measured at" names its own horizon.
         const h = coin.horizonRecord(model.record) ?? model.record?.horizons?.at(-1);
-        const measured = h ? (h.horizon_hours ? `${h.horizon_hours} hours` : `${h.horizon_days} days`) : "–";
+        const measured = h ? format.plural(h.horizon_hours || h.horizon_days, h.horizon_hours ? "hour" : "day") : "–";
         return [model.name, model.version || "–", format.share(h?.coverage_80_percent), format.percent(h?.crps_skill_percent, 2), measured, model.ready ? model.description.replaceAll("`", "") : `Not ready: ${model.reason}`];
       }));
     } catch (error) {

@@ -58,7 +58,7 @@
     const said = answer.levels.filter((l) => l.value_at_risk !== null && l.value_at_risk !== undefined);
     const main = said.find((l) => l.level_percent === 95) ?? said[0];
     byId("risk-said").textContent = main
-      ? `Your holdings are worth ${format.price(answer.value)} ${unit}. Over ${days} day${days > 1 ? "s" : ""}, ${main.level_percent} times in 100 they lose less than ` +
+      ? `Your holdings are worth ${format.price(answer.value)} ${unit}. Over ${format.plural(days, "day")}, ${main.level_percent} times in 100 they lose less than ` +
         `${format.price(main.value_at_risk)} ${unit} (${format.share((100 * main.value_at_risk) / answer.gross_value)}); in the other ${Number((100 - main.level_percent).toFixed(2))} they lose ${format.price(main.expected_shortfall)} on average.`
       : "No loss can be estimated for these holdings.";
     byId("risk-kept").textContent = format.record(answer.basis);

@@ -24,7 +24,7 @@
       const last = level.days.at(-1);
       const side = level.price >= reply.coins[0].last_price ? "above" : "below";
       byId("touch-said").textContent =
-        `The price touches ${format.price(level.price)} (${format.percent(level.percent)}) within ${days} day${days > 1 ? "s" : ""} with a chance of ` +
+        `The price touches ${format.money(level.price)} (${format.percent(level.percent)}) within ${format.plural(days, "day")} with a chance of ` +
         `${(100 * last.touch_probability).toFixed(0)} %; it closes ${side} it on ${format.day(last.date)} with ${(100 * last.close_beyond_probability).toFixed(0)} %. ${format.record(reply.basis)}`;
       fillTable(byId("touch-table"), ["Until", "Touched by then", "Closes beyond"], level.days.map((d) => [format.day(d.date),
         `${(100 * d.touch_probability).toFixed(0)} %`, `${(100 * d.close_beyond_probability).toFixed(0)} %`]));

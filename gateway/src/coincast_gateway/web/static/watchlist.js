@@ -42,7 +42,7 @@
       badge(id, coin?.symbol),
       element("span", { class: "watch-name" }, coin?.name ?? id, element("small", {}, (coin?.symbol ?? "").toUpperCase())),
       charts.spark(coin?.sparkline_in_7d?.price ?? []),
-      element("span", { class: "watch-price" }, format.price(price?.price ?? coin?.current_price),
+      element("span", { class: "watch-price" }, format.money(price?.price ?? coin?.current_price),
         element("small", { class: change < 0 ? "fall" : "rise" }, format.percent(change))));
     link.addEventListener("click", (event) => {
       if (event.metaKey || event.ctrlKey || event.shiftKey) return;
