@@ -83,7 +83,7 @@ async def test_as_of_is_a_moment_or_a_day_that_has_closed(as_of: str, known_at: 
     [
         ("from=yesterday", "from"),
         ("from=2023-13-01", "from"),
-        ("from=1999-01-01", "from"),
+        ("from=2026-02-30", "from"),
         ("interval=5m", "interval"),
     ],
 )
@@ -105,6 +105,24 @@ async def test_what_a_service_refuses_is_named_as_the_request_names_it(path: str
     assert reply.status_code == 400
     assert reply.json()["field"] == "as_of"
     assert reply.json()["detail"] == "as_of must not lie in the future"
+
+
+@pytest.mark.parametrize(
+    ("given", "first"),
+    [
+        # No candle is older than the first block; the fake has 60 days.
+        ("1999-01-01", "2023-09-15"),
+        ("2023-10-31", "2023-10-31"),
+        ("2023-11-01T02:00:00+02:00", "2023-11-01"),
+        ("2023-11-01T00:00:00.5", "2023-11-02"),
+        ("2024-02-29", None),
+    ],
+)
+async def test_every_form_of_a_moment_is_taken(given: str, first: str | None) -> None:
+    async with world() as there:
+        status, document = await get(there, f"from={given.replace('+', '%2B')}")
+    assert status == 200
+    assert next((candle["date"] for candle in document["candles"]), None) == first
 
 
 async def test_reversed_span_is_empty_and_says_so() -> None:

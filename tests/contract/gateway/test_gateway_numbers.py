@@ -43,7 +43,7 @@ def leaves(value: Any, name: str = "", path: str = "") -> Iterator[tuple[str, st
 
 @pytest.mark.parametrize("operation", sorted({*ASKS, *HEALTH} - OTHER_FORMS))
 async def test_numbers_times_and_lists_of_each_route(operation: str) -> None:
-    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, timeout=60) as http:
         queued = await http.post("/training/jobs", json=SENDS["submit_job"][2])
         path = {**ASKS, **HEALTH}[operation].replace("/j1", f"/{queued.json()['job']['job_id']}")
         reply = await http.get(path)
@@ -52,7 +52,7 @@ async def test_numbers_times_and_lists_of_each_route(operation: str) -> None:
 
 
 async def test_numbers_times_and_lists_of_each_change() -> None:
-    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, timeout=60) as http:
         for operation, (method, path, body) in SENDS.items():
             reply = await http.request(method, path, json=body)
             assert reply.status_code < 500, (operation, reply.text)
@@ -74,7 +74,7 @@ def check(document: dict[str, Any]) -> None:
     [("/forecasts/explain", "ids", "id"), ("/forecasts/accuracy", "ids", "id")],
 )
 async def test_old_names_of_parameters_go_on_working(path: str, new: str, old: str) -> None:
-    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, timeout=60) as http:
         replies = [await http.get(path, params={name: "bitcoin"}) for name in (new, old)]
         assert [reply.status_code for reply in replies] == [200, 200]
         both = await http.get(path, params={new: "bitcoin", old: "bitcoin"})
@@ -88,7 +88,7 @@ async def test_old_names_of_parameters_go_on_working(path: str, new: str, old: s
 
 
 async def test_test_coins_are_a_list() -> None:
-    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, timeout=60) as http:
         forecast = (await http.get("/forecasts?ids=bitcoin")).json()["forecasts"][0]
         assert forecast["record"]["test_coins"] == ["bitcoin"]
         models = (await http.get("/forecasts/models")).json()["models"]

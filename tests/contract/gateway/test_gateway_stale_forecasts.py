@@ -17,7 +17,7 @@ ASK = "/forecasts?ids=bitcoin,ethereum&days=3"
 async def test_the_last_forecast_is_served_stale_with_the_reason() -> None:
     async with (
         world(forecasts_fresh_seconds=0) as there,
-        httpx2.AsyncClient(base_url=there.url) as http,
+        httpx2.AsyncClient(base_url=there.url, timeout=60) as http,
     ):
         fresh = (await http.get(ASK)).json()
         for error in (Unavailable("down"), Timeout("late")):
@@ -47,7 +47,7 @@ async def test_degraded_forecast_is_the_last_one_where_there_is_no_other(
 
     async with (
         world(forecasts_fresh_seconds=0) as there,
-        httpx2.AsyncClient(base_url=there.url) as http,
+        httpx2.AsyncClient(base_url=there.url, timeout=60) as http,
     ):
         good = (await http.get(ASK)).json()["forecasts"][0]
         monkeypatch.setattr("tests.contract.gateway.fake_forecast.forecast_of", degraded)

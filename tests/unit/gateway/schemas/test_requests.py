@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from coincast_gateway.schemas.requests.forecasts import LedgerQuery
+from coincast_gateway.schemas.requests.forecasts import ForecastsQuery, LedgerQuery
 from coincast_gateway.schemas.requests.risk import HoldingBody, TouchQuery
 
 
@@ -23,6 +23,23 @@ def test_touch_levels_follow_their_pattern(level: str, valid: bool) -> None:
     schema = TouchQuery.model_json_schema()["properties"]["level"]
     assert jsonschema.Draft202012Validator(schema).is_valid(level) is valid
     assert accepts(TouchQuery, {"ids": "bitcoin", "level": level}) is valid
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "valid"),
+    [
+        ("levels", "1", True), ("levels", "80,95", True), ("levels", "99.9", True), ("levels", "99.75", True),
+        ("levels", "99.90", True), ("levels", "12.345678", True), ("levels", "99.95", False),
+        ("levels", "0.5", False), ("levels", "100", False), ("levels", "80,,95", False),
+        ("quantiles", "0.5", True), ("quantiles", "0.50", True), ("quantiles", "0.123456", True),
+        ("quantiles", "0.000001", True), ("quantiles", "0.1,0.9", True), ("quantiles", "0.0", False),
+        ("quantiles", "1", False), ("quantiles", "0.1234567", False), ("quantiles", "-0.1", False),
+    ],
+)  # fmt: skip
+def test_levels_and_quantiles_follow_their_pattern(field: str, text: str, valid: bool) -> None:
+    schema = ForecastsQuery.model_json_schema()["properties"][field]
+    assert jsonschema.Draft202012Validator(schema).is_valid(text) is valid
+    assert accepts(ForecastsQuery, {"ids": "bitcoin", field: text}) is valid
 
 
 @pytest.mark.parametrize(
