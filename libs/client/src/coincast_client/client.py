@@ -858,7 +858,15 @@ class AsyncCoincast:
             expected_revision: A change that came after this revision of the aliases is a conflict.
         """
         return await self._send(
-            calls.promote(model, version, alias=alias, share=share, force=force, reason=reason)
+            calls.promote(
+                model,
+                version,
+                alias=alias,
+                share=share,
+                force=force,
+                reason=reason,
+                expected_revision=expected_revision,
+            )
         )
 
     async def rollback(
