@@ -93,8 +93,17 @@ def percent(value: float | None, decimals: int = 1) -> str:
 
 
 def share(value: float | None, decimals: int = 1) -> str:
-    """Format a share in percent, without a sign: `79.8 %`."""
-    return MISSING if value is None or not math.isfinite(value) else f"{value:.{decimals}f} %"
+    """Format a share in percent, without a plus: `79.8 %`, `−6.4 %` of a loss for a coin that reduces it."""
+    return percent(value, decimals).removeprefix("+")
+
+
+def chance(value: float | None) -> str:
+    """Format a probability from 0 to 1 in percent; only what cannot be otherwise is 0 or 100 %."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if 0 < value < 0.01:
+        return "under 1 %"
+    return "over 99 %" if 0.99 < value < 1 else f"{100 * value:.0f} %"
 
 
 def count(value: int | None) -> str:

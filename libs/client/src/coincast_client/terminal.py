@@ -54,7 +54,17 @@ def show_prices(console: Console, reply: schemas.Prices) -> None:
             row += [formatting.compact(price.market_cap), freshness(price)]
         table.add_row(*row)
     console.print(table)
+    if narrow:
+        show_source(console, *reply.prices)
     show_errors(console, reply.errors)
+
+
+def show_source(console: Console, *items: Any) -> None:
+    """Print that figures are not market prices, or that they are old, where they are."""
+    if any(item.source == "sandbox" for item in items):
+        console.print(Text("Sandbox data: these are not market prices.", style="yellow"))
+    for reason in dict.fromkeys(item.reason for item in items if item.stale):
+        console.print(Text(f"Stale: {reason or 'no reason was given.'}", style="yellow"))
 
 
 def freshness(item: Any) -> str:
@@ -85,6 +95,7 @@ def show_history(console: Console, reply: schemas.History) -> None:
         figures = (candle.open, candle.high, candle.low, candle.close)
         table.add_row(start_of(candle), *map(formatting.price, figures), formatting.compact(candle.volume))
     console.print(table)
+    show_source(console, reply)
     if reply.truncated and reply.truncated_reason:
         console.print(Text(reply.truncated_reason, style="yellow"))
 
@@ -137,7 +148,7 @@ def sentence(forecast: schemas.Forecast) -> str:
     way = (
         "Direction: no better than a coin toss."
         if rise is None or abs(rise - 0.5) < 0.02
-        else f"Chance of a rise: {100 * rise:.0f} %."
+        else f"Chance of a rise: {formatting.chance(rise)}."
     )
     return (
         f"{forecast.id} in {size}: {formatting.price(bounds.lower)} to "
@@ -199,15 +210,15 @@ def show_touch(console: Console, reply: Any) -> None:
                 Text(
                     f"{coin.id} touches {formatting.price(level.price)} "
                     f"({formatting.percent(level.percent)}) within {within} with a chance of "
-                    f"{100 * last.touch_probability:.0f} %, and closes {side} it on {last.date} with "
-                    f"{100 * last.close_beyond_probability:.0f} %.",
+                    f"{formatting.chance(last.touch_probability)}, and closes {side} it on {last.date} with "
+                    f"{formatting.chance(last.close_beyond_probability)}.",
                     style="bold",
                 )
             )
             table = make_table("", ["Until", "Touched by then", "Closes beyond"])
             for day in level.days:
                 chances = (day.touch_probability, day.close_beyond_probability)
-                table.add_row(str(day.date), *(f"{100 * chance:.0f} %" for chance in chances))
+                table.add_row(str(day.date), *map(formatting.chance, chances))
             console.print(table)
     show_basis(console, reply.basis)
     show_errors(console, reply.errors)
@@ -264,6 +275,8 @@ def show_basis(console: Console, basis: Any) -> None:
     for sentence in (basis.record_sentence, basis.live_sentence):
         if sentence:
             console.print(Text(sentence))
+    if basis.provenance is not None:
+        show_source(console, basis.provenance)
     if basis.degraded:
         console.print(Text(f"Degraded: {basis.reason or 'no reason was given.'}", style="yellow"))
 

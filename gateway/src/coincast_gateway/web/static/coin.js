@@ -85,7 +85,7 @@
   function direction(point) {
     const chance = point.probability_of_rise;
     if (chance === null || chance === undefined || Math.abs(chance - 0.5) < 0.02) return "Direction: no better than a coin toss.";
-    return `Chance of a rise: ${(chance * 100).toFixed(0)} %.`;
+    return `Chance of a rise: ${format.chance(chance)}.`;
   }
 
   function horizonRecord(record) {

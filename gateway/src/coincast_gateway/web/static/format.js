@@ -43,8 +43,16 @@ window.Coincast = window.Coincast || {};
     return `${sign}${rounded} %`;
   }
 
-  // Shares without a sign: 79.8 %.
-  const share = (value, decimals = 1) => (known(value) ? `${value.toFixed(decimals)} %` : MISSING);
+  // Shares without a plus: 79.8 %, −6.4 % of a loss for a coin that reduces it.
+  const share = (value, decimals = 1) => (known(value) ? percent(value, decimals).replace("+", "") : MISSING);
+
+  // A probability from 0 to 1 in percent. Only what cannot be otherwise is 0 or 100 %.
+  function chance(value) {
+    if (!known(value)) return MISSING;
+    if (value > 0 && value < 0.01) return "under 1 %";
+    if (value < 1 && value > 0.99) return "over 99 %";
+    return `${(100 * value).toFixed(0)} %`;
+  }
 
   const count = (value) => (known(value) ? value.toLocaleString("en") : MISSING);
 
@@ -85,5 +93,5 @@ window.Coincast = window.Coincast || {};
   // The accuracy of such answers on past days, and since they were served.
   const record = (basis) => [basis?.record_sentence, basis?.live_sentence].filter(Boolean).join(" ");
 
-  window.Coincast.format = { price, axis, sentence, compact, percent, share, count, day, moment, age, currency, money, compactMoney, plural, record, MISSING };
+  window.Coincast.format = { price, axis, sentence, compact, percent, share, chance, count, day, moment, age, currency, money, compactMoney, plural, record, MISSING };
 })();

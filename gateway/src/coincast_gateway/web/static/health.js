@@ -18,8 +18,10 @@
       byId("health-said").textContent = health.sentence ?? (health.status === "ok" ? "Everything works." : `The system is ${health.status}.`);
       byId("parts").replaceChildren(...health.components.map(component));
       const trends = await get("/health/trends", { hours: byId("hours").value });
-      const pick = (key) => trends.points.map((p) => p.sample?.[key] ?? NaN);
-      charts.lines(byId("trends"), trends.points.map((p) => (typeof p.at === "number" ? p.at * 1000 : Date.parse(p.at))),
+      // The axis begins with the first sample: a system that started a minute ago has no day to show.
+      const points = trends.points.slice(Math.max(0, trends.points.findIndex((p) => p.sample)));
+      const pick = (key) => points.map((p) => p.sample?.[key] ?? NaN);
+      charts.lines(byId("trends"), points.map((p) => Date.parse(p.at)),
         [{ name: "median", values: pick("p50_ms") }, { name: "95 %", values: pick("p95_ms") }, { name: "99 %", values: pick("p99_ms") }], "ms");
     } catch (error) {
       byId("health-said").textContent = error.message;

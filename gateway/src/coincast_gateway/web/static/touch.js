@@ -25,9 +25,9 @@
       const side = level.price >= reply.coins[0].last_price ? "above" : "below";
       byId("touch-said").textContent =
         `The price touches ${format.money(level.price)} (${format.percent(level.percent)}) within ${format.plural(days, "day")} with a chance of ` +
-        `${(100 * last.touch_probability).toFixed(0)} %; it closes ${side} it on ${format.day(last.date)} with ${(100 * last.close_beyond_probability).toFixed(0)} %. ${format.record(reply.basis)}`;
+        `${format.chance(last.touch_probability)}; it closes ${side} it on ${format.day(last.date)} with ${format.chance(last.close_beyond_probability)}. ${format.record(reply.basis)}`;
       fillTable(byId("touch-table"), ["Until", "Touched by then", "Closes beyond"], level.days.map((d) => [format.day(d.date),
-        `${(100 * d.touch_probability).toFixed(0)} %`, `${(100 * d.close_beyond_probability).toFixed(0)} %`]));
+        format.chance(d.touch_probability), format.chance(d.close_beyond_probability)]));
       byId("touch-days").hidden = false;
     } catch (error) {
       if (mine === latest) { byId("touch-said").textContent = error.message; byId("touch-days").hidden = true; }
