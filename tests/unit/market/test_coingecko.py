@@ -22,9 +22,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from coincast_chassis.clock import ManualClock
-from coincast_chassis.errors import CoincastError, Exhausted, NotFound, Timeout, Unavailable
+from coincast_chassis.errors import CoincastError, Exhausted, NotFound, Unavailable
 from coincast_market_data.coingecko.client import HttpUpstream, UpstreamClock, open_http
-from coincast_market_data.coingecko.error_mapping import BadData, UpstreamAvailability, UpstreamFailure
+from coincast_market_data.coingecko.error_mapping import (
+    BadData,
+    Cause,
+    UpstreamAvailability,
+    UpstreamFailure,
+)
 from coincast_market_data.coingecko.resilient_client import Breakers, ResilientUpstream, RetryBudget
 from coincast_market_data.infrastructure import active_plan
 from coincast_market_data.ports import Priority, UpstreamReply, UpstreamRequest
@@ -201,8 +206,9 @@ async def test_a_dripping_body_ends_at_the_total_deadline() -> None:
         lambda _: httpx2.Response(200, stream=Chunks([b" "] * 1000, 0.05)), call_deadline_seconds=0.2
     )
     started = asyncio.get_running_loop().time()
-    with pytest.raises(Timeout, match=r"0\.2 s"):
+    with pytest.raises(UpstreamFailure, match=r"0\.2 s") as late:
         await upstream.fetch(PING)
+    assert (late.value.cause, late.value.retry_after_seconds) == (Cause.TIMEOUT, 5)
     assert asyncio.get_running_loop().time() - started < 25, "the whole body takes 50 s"
     assert upstream.in_flight == 0
 

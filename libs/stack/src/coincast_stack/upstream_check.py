@@ -229,7 +229,7 @@ def _cause_of_reply(status: int, code: int | None, message: str) -> str:
         return "invalid_key" if cause == "missing_key" and REFUSED_KEY.search(message) else cause
     if code in PLAN_CODES or status == 402:
         return "plan_too_low"
-    by_status = {401: "invalid_key", 403: "forbidden"}
+    by_status = {401: "invalid_key", 403: "forbidden", 451: "forbidden"}
     if status >= 500:
         return "server_error"
     return by_status.get(status, "not_coingecko")

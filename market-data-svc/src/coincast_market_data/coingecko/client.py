@@ -24,7 +24,7 @@ import orjson
 from opentelemetry.trace import SpanKind
 
 from coincast_chassis.clock import Clock
-from coincast_chassis.errors import CoincastError, Timeout
+from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.tracing import current_tracing
 from coincast_market_data.coingecko.api_plans import ActivePlan
 from coincast_market_data.coingecko.error_mapping import (
@@ -254,10 +254,10 @@ class HttpUpstream:
                     status, headers, body = await self._get(request)
         except TimeoutError as error:
             limit = self._settings.call_deadline_seconds
-            raise Timeout(f"CoinGecko did not answer {request.path} within {limit:g} s") from error
+            raise _late(f"CoinGecko did not answer {request.path} within {limit:g} s.") from error
         except httpx2.TimeoutException as error:
-            raise Timeout(
-                f"CoinGecko did not answer {request.path} in time ({type(error).__name__})"
+            raise _late(
+                f"CoinGecko did not answer {request.path} in time ({type(error).__name__})."
             ) from error
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             raise _unreachable(error, self._plan.current.base_url) from error
@@ -332,6 +332,11 @@ class HttpUpstream:
                 "MARKET_UPSTREAM is sandbox, but the server at MARKET_UPSTREAM_URL is not a sandbox.",
                 retry_after_seconds=30,
             )
+
+
+def _late(sentence: str) -> UpstreamFailure:
+    """Return the failure for an answer that did not come in time; a retry may help."""
+    return UpstreamFailure(Cause.TIMEOUT, sentence, retry_after_seconds=5)
 
 
 def _unreachable(error: Exception, base_url: str) -> UpstreamFailure:

@@ -404,14 +404,18 @@ def error_from_reply(
     return _by_status(code if status == 200 and code else status, quoted)
 
 
+# Of the refusals, those that another attempt may heal: request timeout, too early.
+PASSING_STATUSES = (408, 425)
+
+
 def _by_status(status: int, quoted: str) -> CoincastError:
     if status == 404:
         return NotFound(f"CoinGecko knows no such thing: {quoted}")
-    if status in (400, 414, 422):
-        return InvalidInput(f"CoinGecko refuses the request: {quoted}")
-    if status in (401, 403):
+    if status in (401, 403, 451):
         cause = Cause.INVALID_KEY if status == 401 else Cause.FORBIDDEN
         return UpstreamFailure(cause, f"CoinGecko refuses access (HTTP {status}){_reason(quoted)}.")
+    if 400 <= status < 500 and status not in PASSING_STATUSES:
+        return InvalidInput(f"CoinGecko refuses the request: {quoted}")
     if 300 <= status < 400:
         return UpstreamFailure(
             Cause.NOT_COINGECKO,

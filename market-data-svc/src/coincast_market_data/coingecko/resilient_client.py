@@ -26,6 +26,7 @@ from coincast_market_data.coingecko.error_mapping import (
     TRANSIENT,
     BadData,
     BeyondPlanReach,
+    Cause,
     UpstreamAvailability,
     UpstreamFailure,
 )
@@ -332,6 +333,8 @@ class ResilientUpstream:
 
 def outcome_of(error: CoincastError) -> str:
     """Return the metrics label of a failed upstream call."""
+    if isinstance(error, UpstreamFailure) and error.cause is Cause.TIMEOUT:
+        return "timeout"
     for kind, label in (
         (Exhausted, "limited"),
         (NotFound, "not_found"),

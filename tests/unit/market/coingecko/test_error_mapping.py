@@ -9,7 +9,7 @@ import ssl
 import pytest
 
 from coincast_chassis.clock import ManualClock
-from coincast_chassis.errors import CoincastError, Exhausted, NotFound, Timeout
+from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Timeout
 from coincast_market_data.coingecko.error_mapping import (
     HOLD_SECONDS,
     PATH_CAUSES,
@@ -19,8 +19,11 @@ from coincast_market_data.coingecko.error_mapping import (
     Cause,
     UpstreamAvailability,
     UpstreamFailure,
+    cause_of,
     cause_of_exception,
+    error_from_reply,
 )
+from coincast_market_data.coingecko.resilient_client import worth_retrying
 from coincast_market_data.ports import UpstreamRequest
 
 
@@ -48,6 +51,28 @@ def test_a_failed_connection_names_its_cause(error: Exception, cause: Cause) -> 
 def test_every_cause_has_a_remedy_in_the_message() -> None:
     for cause in Cause:
         assert UpstreamFailure(cause, "It failed.").message == f"It failed. {REMEDIES[cause]}"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "cause"),
+    [
+        *((status, InvalidInput, None) for status in (400, 405, 406, 410, 414, 422, 431)),
+        (404, NotFound, None),
+        (401, UpstreamFailure, Cause.INVALID_KEY),
+        (403, UpstreamFailure, Cause.FORBIDDEN),
+        (451, UpstreamFailure, Cause.FORBIDDEN),
+        *((status, UpstreamFailure, Cause.SERVER_ERROR) for status in (408, 425, 500, 502, 503, 504, 522)),
+        *((status, UpstreamFailure, Cause.NOT_COINGECKO) for status in (301, 302, 307)),
+        (429, Exhausted, Cause.RATE_LIMITED),
+    ],
+)
+def test_a_refusal_is_repeated_only_where_that_may_help(
+    status: int, kind: type[CoincastError], cause: Cause | None
+) -> None:
+    error = error_from_reply(status, b"", {}, 0.0)
+    assert type(error) is kind
+    assert cause_of(error) is cause
+    assert worth_retrying(error) is (cause is Cause.SERVER_ERROR)
 
 
 @pytest.mark.parametrize("cause", sorted(PERMANENT))
