@@ -172,6 +172,25 @@ class ForecastService:
             return {coin: Shifted(p, NO_ORIGIN) for coin, p in predictions.items()}
         return await self._with.within_day.move(predictions, vs_currency)
 
+    async def from_newest_hour(
+        self, predictions: Mapping[str, Prediction], vs_currency: str
+    ) -> tuple[Mapping[str, Prediction], str]:
+        """Return predictions that all start from one hour of the day, or none and the reason.
+
+        A joint simulation needs one start for all its coins.
+
+        Args:
+            predictions: Predictions of the last close.
+            vs_currency: The currency of the prices.
+        """
+        moved = {coin: one.prediction for coin, one in (await self._move(predictions, vs_currency)).items()}
+        at_close = {coin: one.start.reason for coin, one in moved.items() if not one.start.hours}
+        if at_close:
+            return {}, next((reason for reason in at_close.values() if reason), "")
+        if len({(one.ref.prepared.as_of, one.start.hours) for one in moved.values()}) > 1:
+            return {}, "the newest hours of the coins end at different times"
+        return moved, ""
+
     async def _record_moved(self, moved: Iterable[Shifted], days: int) -> set[str]:
         made_at = self._with.now()
         loggable = [within_day_loggable(one, made_at) for one in moved if one.prediction.start.hours]

@@ -11,7 +11,7 @@ import httpx2
 import jsonschema
 import pytest
 
-from tests.contract.gateway.fakes import World, world
+from tests.contract.gateway.fakes import World, client_of, world
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ async def there() -> AsyncIterator[World]:
 
 @pytest.fixture
 async def http(there: World) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=there.url) as client:
+    async with client_of(there) as client:
         yield client
 
 

@@ -178,7 +178,7 @@ def test_a_touch_says_how_such_answers_did_before_and_since_they_were_served(
         "model": "lightgbm", "version": "v000001", "served_by": "lightgbm", "degraded": False, "reason": "",
         "as_of": None, "provenance": None, "scenarios": 1000, "first_origin_date": "2022-01-01",
         "last_origin_date": "2024-12-31", "borrowed_ids": [], "record_sentence": sentences[0],
-        "live_records": [], "live_sentence": sentences[1], "recorded": True,
+        "live_records": [], "live_sentence": sentences[1], "recorded": True, "as_of_reason": "",
     }  # fmt: skip
     day = {"date": "2025-01-02", "horizon_days": 1, "touch_probability": 0.2, "close_beyond_probability": 0.1}
     level = {"price": 105.0, "percent": 5.0, "days": [day]}

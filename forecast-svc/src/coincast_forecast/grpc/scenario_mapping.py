@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Iterator, Sequence
 
@@ -129,7 +130,7 @@ def _loss_record(answer: PortfolioAnswer) -> str:
 
 def basis_message(basis: Basis, clock: Clock, record_sentence: str = "") -> pb.ScenarioBasis:
     """Return where the scenarios of a reply come from."""
-    as_of = domain.close_of(basis.day)
+    as_of = start_of(basis)
     return pb.ScenarioBasis(
         model=basis.model,
         version=basis.version,
@@ -143,7 +144,13 @@ def basis_message(basis: Basis, clock: Clock, record_sentence: str = "") -> pb.S
         last_origin_date=basis.last_origin.isoformat(),
         borrowed_ids=basis.borrowed_ids,
         record_sentence=record_sentence,
+        as_of_reason=basis.start_reason,
     )
+
+
+def start_of(basis: Basis) -> dt.datetime:
+    """Return the moment that the scenarios start from: the last close, or an hour of the day after it."""
+    return domain.close_of(basis.day) + dt.timedelta(hours=basis.start_hours)
 
 
 def path_messages(
@@ -182,7 +189,7 @@ def portfolio_message(
     risk, basis = answer.risk, answer.simulation.basis
     values = {holding.coin_id: holding.value for holding in answer.holdings}
     gross = sum(abs(value) for value in values.values())
-    as_of = timestamp(domain.close_of(basis.day))
+    as_of = timestamp(start_of(basis))
 
     def percent(change: float) -> float:
         return 100 * change / gross if gross else 0.0

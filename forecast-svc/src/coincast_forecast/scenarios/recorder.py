@@ -51,8 +51,12 @@ class RiskRecorder:
     async def record_touch(self, answer: TouchAnswer, *, vs_currency: str, days: int) -> bool:
         """Log the chances of each coin and level up to `days`; return whether all are in the log.
 
+        Of an answer that starts within the day, those of the last close are logged, since days are scored by
+        their daily candles.
+
         A level at the last price is touched already: its chance states nothing and is not logged.
         """
+        answer = answer.at_close or answer
 
         def statements() -> list[Stated]:
             found: dict[str, Stated] = {}
@@ -73,7 +77,11 @@ class RiskRecorder:
         return await self._record(statements, answer.simulation.basis.day)
 
     async def record_losses(self, answer: PortfolioAnswer, *, vs_currency: str) -> bool:
-        """Log the levels of value at risk that were stated; return whether they are in the log."""
+        """Log the levels of value at risk that were stated; return whether they are in the log.
+
+        Of an answer that starts within the day, those of the last close are logged.
+        """
+        answer = answer.at_close or answer
 
         def statements() -> list[Stated]:
             statement = _loss_statement(answer, vs_currency)

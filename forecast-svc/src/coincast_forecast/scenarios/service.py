@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TypeVar
 
@@ -59,6 +59,9 @@ class Basis:
     first_origin: date
     last_origin: date
     borrowed_ids: tuple[str, ...]
+    # Closed hours since the close of `day` from which the paths start, and why they start from the close.
+    start_hours: int = 0
+    start_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,17 @@ class CoinSource:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Simulation:
-    """Joint paths with their basis, the errors of coins that are not among them, and the coins' sources."""
+    """Joint paths with their basis, the errors of coins that are not among them, and the coins' sources.
+
+    `at_close` is the simulation from the last close where this one starts within the day: what is logged and
+    scored counts from closes.
+    """
 
     paths: JointPaths
     basis: Basis
     errors: tuple[tuple[str, CoincastError], ...] = ()
     sources: Mapping[str, CoinSource] = field(default_factory=dict)
+    at_close: Simulation | None = None
 
     def source_of(self, coin: str) -> CoinSource:
         """Return who answered for a coin; the basis of all where it has no source of its own."""
@@ -104,12 +112,13 @@ class PricedHolding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PortfolioAnswer:
-    """Risk of the holdings that could be priced and simulated."""
+    """Risk of the holdings that could be priced and simulated; `at_close` as of a simulation."""
 
     simulation: Simulation
     holdings: tuple[PricedHolding, ...]
     risk: PortfolioRisk
     days: int
+    at_close: PortfolioAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +146,11 @@ class LevelAnswer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TouchAnswer:
-    """The chances of every level by coin."""
+    """The chances of every level by coin; `at_close` as of a simulation, for the same prices."""
 
     simulation: Simulation
     coins: Mapping[str, tuple[float, tuple[LevelAnswer, ...]]] = field(default_factory=dict)
+    at_close: TouchAnswer | None = None
 
 
 class ScenarioService:
@@ -172,6 +182,8 @@ class ScenarioService:
     ) -> Simulation:
         """Return joint paths of `MAX_DAYS` days of every coin that can be simulated.
 
+        They start from the newest closed hour where the forecasts of all coins do, else from the last close.
+
         Args:
             ids: Ids of coins.
             vs_currency: The currency of the prices.
@@ -193,7 +205,7 @@ class ScenarioService:
         if not usable:
             raise errors[next(coin for coin in query.ids if coin in errors)]
         paths, library_reason = await self._paths(usable, predicted)
-        return Simulation(
+        at_close = Simulation(
             paths,
             _basis(usable, predicted, paths, library_reason),
             errors=tuple((coin, errors[coin]) for coin in query.ids if coin in errors),
@@ -201,6 +213,14 @@ class ScenarioService:
                 coin: CoinSource(prediction.served_by, prediction.ref.prepared.as_of)
                 for coin, prediction in usable.items()
             },
+        )
+        moved, start_reason = await self._forecasts.from_newest_hour(usable, vs_currency)
+        if not moved:
+            return replace(at_close, basis=replace(at_close.basis, start_reason=start_reason))
+        paths, _ = await self._paths(moved, predicted)
+        hours = next(iter(moved.values())).start.hours
+        return replace(
+            at_close, paths=paths, basis=replace(at_close.basis, start_hours=hours), at_close=at_close
         )
 
     async def assess(
@@ -227,6 +247,19 @@ class ScenarioService:
         """
         ids = tuple(dict.fromkeys(h.coin_id for h in holdings))
         simulation = await self.simulate(ids, vs_currency=vs_currency, model=model)
+        answer = await self._assess(simulation, holdings, days, levels_percent)
+        if simulation.at_close is None:
+            return answer
+        at_close = await self._assess(simulation.at_close, holdings, days, levels_percent)
+        return replace(answer, at_close=at_close)
+
+    async def _assess(
+        self,
+        simulation: Simulation,
+        holdings: Sequence[Holding],
+        days: int,
+        levels_percent: Sequence[float],
+    ) -> PortfolioAnswer:
         paths = simulation.paths
         values: dict[str, float] = {}
         for holding in holdings:
@@ -260,14 +293,22 @@ class ScenarioService:
             CoincastError: No coin can be simulated.
         """
         simulation = await self.simulate(ids, vs_currency=vs_currency, model=model)
+        starts = dict(zip(simulation.paths.coin_ids, simulation.paths.last_price.tolist(), strict=True))
+        prices = {coin: [level.price_for(start) for level in levels] for coin, start in starts.items()}
+        answer = await self._touch(simulation, prices)
+        if simulation.at_close is None:
+            return answer
+        return replace(answer, at_close=await self._touch(simulation.at_close, prices))
+
+    async def _touch(self, simulation: Simulation, prices: Mapping[str, Sequence[float]]) -> TouchAnswer:
+        """Return the chance that each coin touches each of its prices, by day."""
         paths = simulation.paths
 
         def estimate() -> dict[str, tuple[float, tuple[LevelAnswer, ...]]]:
             answers = {}
             for coin, last_price in zip(paths.coin_ids, paths.last_price.tolist(), strict=True):
                 rows = []
-                for level in levels:
-                    price = level.price_for(last_price)
+                for price in prices[coin]:
                     chances = touch_probabilities(paths, coin, math.log(price / last_price))
                     rows.append(LevelAnswer(price, 100 * (price / last_price - 1), chances))
                 answers[coin] = (last_price, tuple(rows))
@@ -278,7 +319,10 @@ class ScenarioService:
     async def _paths(
         self, usable: Mapping[str, Prediction], predicted: PredictedCoins
     ) -> tuple[JointPaths, str]:
-        key = tuple(f"{coin}\x1f{prediction.forecast_id}" for coin, prediction in usable.items())
+        key = tuple(
+            f"{coin}\x1f{prediction.forecast_id}\x1f{prediction.start.hours}"
+            for coin, prediction in usable.items()
+        )
         cached = self._cache.get(key)
         if cached is not None:
             return cached
@@ -364,7 +408,8 @@ def _stack(predictions: Sequence[Prediction]) -> Forecasts:
     return Forecasts(
         coin_ids=tuple(ref.prepared.coin_id for ref in refs),
         as_of=tuple(ref.prepared.as_of for ref in refs),
-        last_price=np.array([ref.prepared.last_price for ref in refs]),
+        # That of the start, which may be an hour of the day after the last candle.
+        last_price=np.array([ref.forecasts.last_price[ref.index] for ref in refs]),
         horizons=tuple(first.horizons[days]),
         probabilities=first.probabilities,
         log_return_quantiles=column("log_return_quantiles"),

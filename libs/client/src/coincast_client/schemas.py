@@ -703,7 +703,7 @@ class ForecastScenarioBasis(Reply):
     """
     as_of: AwareDatetime | None
     """
-    The close from which the scenarios start, RFC 3339, UTC.
+    The close, or the hour of the day, that the scenarios start from, RFC 3339, UTC.
     """
     provenance: CommonProvenance | None
     """
@@ -741,6 +741,7 @@ class ForecastScenarioBasis(Reply):
     """
     Whether the answer is in the log and will be scored when its days are over.
     """
+    as_of_reason: str
 
 
 class ForecastTouchDay(Reply):

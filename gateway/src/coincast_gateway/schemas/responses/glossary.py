@@ -242,7 +242,8 @@ MODEL_FIELDS: dict[str, str] = {
     "ForecastPricedHolding.value": "The value of the holding, in vs_currency; negative for a short position.",
     "Portfolio.value": "The value of the holdings, long minus short, in vs_currency.",
     "Portfolio.days": "Days ahead.",
-    "ForecastScenarioBasis.as_of": "The close from which the scenarios start, RFC 3339, UTC.",
+    "ForecastScenarioBasis.as_of": "The close, or the hour of the day, that the scenarios start from, "
+    "RFC 3339, UTC.",
     "TrainingGetAccuracyResponse.risk": "Accuracy of served risk answers, by kind, horizon and "
     "stated probability or level; empty for one coin.",
     "ForecastLiveRiskRecord.served_by": "The model that answered; empty if all are counted together.",

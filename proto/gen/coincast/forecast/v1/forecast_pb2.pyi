@@ -565,6 +565,7 @@ class ScenarioBasis(_message.Message):
     LIVE_RECORDS_FIELD_NUMBER: _builtins.int
     LIVE_SENTENCE_FIELD_NUMBER: _builtins.int
     RECORDED_FIELD_NUMBER: _builtins.int
+    AS_OF_REASON_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model and version whose distributions the paths have, and who answered; as in Forecast."""
     version: _builtins.str
@@ -580,7 +581,11 @@ class ScenarioBasis(_message.Message):
     live_sentence: _builtins.str
     """The same in one plain sentence, also where none has been scored yet. Empty where the answer states no chance."""
     recorded: _builtins.bool
-    """True where this answer is in the log and will be scored when its days are over."""
+    """True where this answer is in the log and will be scored when its days are over.
+    An answer that starts within the day is logged as of the last close, for the same levels.
+    """
+    as_of_reason: _builtins.str
+    """Why the answers start from the last close though later hours may have closed; empty otherwise."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -611,10 +616,11 @@ class ScenarioBasis(_message.Message):
         live_records: _abc.Iterable[Global___LiveRiskRecord] | None = ...,
         live_sentence: _builtins.str = ...,
         recorded: _builtins.bool = ...,
+        as_of_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "borrowed_ids", b"borrowed_ids", "degraded", b"degraded", "first_origin_date", b"first_origin_date", "last_origin_date", b"last_origin_date", "live_records", b"live_records", "live_sentence", b"live_sentence", "model", b"model", "provenance", b"provenance", "reason", b"reason", "record_sentence", b"record_sentence", "recorded", b"recorded", "scenarios", b"scenarios", "served_by", b"served_by", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "as_of_reason", b"as_of_reason", "borrowed_ids", b"borrowed_ids", "degraded", b"degraded", "first_origin_date", b"first_origin_date", "last_origin_date", b"last_origin_date", "live_records", b"live_records", "live_sentence", b"live_sentence", "model", b"model", "provenance", b"provenance", "reason", b"reason", "record_sentence", b"record_sentence", "recorded", b"recorded", "scenarios", b"scenarios", "served_by", b"served_by", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
