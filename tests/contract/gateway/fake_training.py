@@ -167,7 +167,7 @@ class FakeTraining(
             independent_periods=12, from_date="2023-08-01", to_date="2023-11-06",
         )  # fmt: skip
         return tr.GetAccuracyResponse(
-            live=[live],
+            live=[live] if request.id in ("", "bitcoin") else [],
             by_origin_hour=[origin],
             risk=[touched],
             ledger=tr.LedgerStatus(stored_forecasts=12, scored_forecasts=12),

@@ -186,3 +186,46 @@ async def test_the_coingecko_compatible_api(kind: str) -> None:
             assert reply.status_code == status, (route.template, reply.text)
             assert ("retry-after" in reply.headers) == (status in (429, 503)), route.template
             assert ("What went wrong." in reply.text) == (status not in (404, 500)), route.template
+
+
+@pytest.mark.parametrize(
+    ("path", "nearest"),
+    [
+        ("/price", "/prices"), ("/forcasts", "/forecasts"), ("/Prices", "/prices"), ("/model", "/models"),
+        ("/prices/bitcoin", "/prices"), ("/forecasts/bitcoin", "/forecasts"), ("/coins/bitcoin", "/coins"),
+        ("/history/bitcoin", "/coins/bitcoin/history"), ("/coin/bitcoin/history", "/coins/bitcoin/history"),
+        ("/v1/prices", "/prices"), ("/stream", "/prices/stream"), ("/nothing/of/it", None),
+        ("/health/component/gateway", "/health/components/gateway"),
+    ],
+)  # fmt: skip
+async def test_unknown_path_is_answered_with_the_nearest_one(path: str, nearest: str | None) -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, timeout=60) as http:
+        reply = await http.get(path)
+    assert reply.status_code == 404
+    suggestions = reply.json().get("suggestions", [])
+    assert (suggestions[0] if suggestions else None) == nearest
+    assert not any(each.startswith(("/assets/", "/problems/")) for each in suggestions)
+
+
+@pytest.mark.parametrize("path", ["/prices", "/forecasts", "/coins/bitcoin/history", "/health", "/docs"])
+async def test_a_trailing_slash_makes_no_difference(path: str) -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, timeout=60) as http:
+        query = "?ids=bitcoin" if path in ("/prices", "/forecasts") else ""
+        assert (await http.get(f"{path}/{query}")).status_code == 200
+
+
+# The others pass on what their service suggests.
+BY_COIN = [
+    "/prices?ids={}", "/coins/{}/history", "/coins/{}/quality", "/coins/{}/ohlc", "/forecasts?ids={}",
+    "/forecasts/explain?ids={}", "/forecasts/ledger?ids={}", "/forecasts/accuracy?ids={}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", BY_COIN)
+async def test_symbol_in_place_of_an_id_is_answered_with_the_id(path: str) -> None:
+    async with world() as there, httpx2.AsyncClient(base_url=there.url, timeout=60) as http:
+        there.training.logged = []
+        reply = await http.get(path.format("btc"))
+    assert "bitcoin" in reply.text, reply.text
+    assert reply.status_code == 404
+    assert reply.json()["field"] in ("id", "ids")

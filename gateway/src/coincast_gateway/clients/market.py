@@ -16,13 +16,14 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import grpc.aio
+import orjson
 
 from coincast.common.v1 import process_pb2
 from coincast.common.v1 import process_pb2_grpc as process_rpc
 from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1 import market_pb2_grpc as rpc
 from coincast_chassis import context
-from coincast_chassis.errors import CoincastError, Unavailable
+from coincast_chassis.errors import CoincastError, NotFound, Unavailable
 from coincast_chassis.item_errors import from_item_error
 from coincast_chassis.observability.tracing import outgoing_traceparent
 from coincast_gateway.clients.resilient import ResilientStub
@@ -219,6 +220,31 @@ class MarketClient:
         """Fetch spot prices as encoded JSON."""
         request = pb.GetPricesRequest(ids=ids, vs_currencies=vs_currencies, encode_json=True)
         return await self.backend.call(self._price_batcher, request)
+
+    async def unknown_coins(self, ids: list[str]) -> list[dict[str, Any]]:
+        """Return an item error, with the nearest coins, for each id that no coin has.
+
+        For replies that do not say whether there is such a coin: an empty log looks the same for both. Where
+        the service does not answer, nothing is known against an id.
+        """
+        try:
+            response = await self.prices(ids, ("usd",))
+        except NotFound as error:
+            return [
+                {
+                    "id": each,
+                    "kind": "not_found",
+                    "message": error.message,
+                    "field": "ids",
+                    "suggestions": list(error.suggestions),
+                    "retry_after_seconds": None,
+                }
+                for each in ids
+            ]
+        except CoincastError:
+            return []
+        errors: list[dict[str, Any]] = orjson.loads(response.json)["errors"]
+        return [error for error in errors if error["kind"] == "not_found"]
 
     async def watch_prices(
         self, ids: list[str], vs_currencies: tuple[str, ...], after_event_id: int

@@ -33,6 +33,8 @@ log = get_logger("coincast.gateway")
 JSON = "application/json"
 # The time to compare two paths grows with the product of their lengths.
 MAX_COMPARED_PATH = 100
+# Paths that pages and replies name; they are no near path of anything that is typed.
+PAGE_FILES = ("/assets/", "/problems/")
 
 
 class ProblemResponse(Response):
@@ -108,12 +110,12 @@ def near_paths(request: Request) -> tuple[str, ...]:
     path = request.scope["path"].lower()
     if len(path) > MAX_COMPARED_PATH:
         return ()
-    given = path.split("/")
     templates = {
         route.path
         for route in request.app.state.routes
-        if isinstance(route, APIRoute) and route.include_in_schema
+        if isinstance(route, APIRoute) and route.include_in_schema and not route.path.startswith(PAGE_FILES)
     }
+    given = path.split("/")
     candidates = set()
     for template in templates:
         parts = template.split("/")
@@ -123,7 +125,26 @@ def near_paths(request: Request) -> tuple[str, ...]:
             candidates.add("/".join(word if part.startswith("{") else part for part, word in pairs))
         elif "{" not in template:
             candidates.add(template)
-    return tuple(difflib.get_close_matches(path, sorted(candidates), n=3, cutoff=0.7))
+    close = difflib.get_close_matches(path, sorted(candidates), n=3, cutoff=0.75)
+    if difflib.get_close_matches(path, close, n=1, cutoff=0.85):
+        return tuple(close)
+    return _paths_with_words(templates, [word for word in given if word]) or tuple(close)
+
+
+def _paths_with_words(templates: set[str], words: list[str]) -> tuple[str, ...]:
+    """Return the paths with the most words of a request: `/prices` for `/prices/bitcoin`."""
+    scored = []
+    for template in templates:
+        parts = template.strip("/").split("/")
+        literals = [part for part in parts if not part.startswith("{")]
+        near = {word: difflib.get_close_matches(word, literals, n=1, cutoff=0.8) for word in words}
+        others = [word for word, found in near.items() if not found]
+        if len(others) == len(words) or len(parts) - len(literals) > len(others):
+            continue
+        filled = iter(others)
+        example = "/".join(next(filled) if part.startswith("{") else part for part in parts)
+        scored.append((len(others), len(parts), f"/{example}"))
+    return tuple(path for _, _, path in sorted(scored)[:3])
 
 
 def allowed_methods(request: Request) -> set[str]:

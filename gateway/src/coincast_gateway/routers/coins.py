@@ -9,10 +9,11 @@ import orjson
 from fastapi import APIRouter, Path, Query
 
 from coincast_chassis.clock import Clock
+from coincast_chassis.errors import NotFound
 from coincast_gateway.auth.authenticator import READ
 from coincast_gateway.cache.response_cache import cached
 from coincast_gateway.dependencies import Config, Market, ServiceClock
-from coincast_gateway.errors.partial_results import as_of, render_cacheable
+from coincast_gateway.errors.partial_results import as_of, refuse_if_all_failed, render_cacheable
 from coincast_gateway.errors.problems import NOT_FOUND, service_responses
 from coincast_gateway.formats.csv import candle_rows, rows_of
 from coincast_gateway.formats.negotiation import csv_rows
@@ -134,6 +135,8 @@ async def get_quality(
     """Return the number of missing days and quarantined points, and notes on the data, newest first."""
     reports = (await market.quality(id)).quality
     found = next((each for each in reports if each.id == id and each.vs_currency == query.vs_currency), None)
+    if found is None:
+        refuse_if_all_failed(0, await market.unknown_coins([id]))
     document = {
         "id": id,
         "vs_currency": query.vs_currency,
@@ -162,7 +165,13 @@ async def get_ohlc(
     settings: Config,
 ) -> RenderedResponse:
     """Return CoinGecko's candles with named fields."""
-    response = await market.ohlc(id, query.vs_currency, int(query.days))
+    try:
+        response = await market.ohlc(id, query.vs_currency, int(query.days))
+    except NotFound as error:
+        if not error.suggestions:
+            # CoinGecko's own refusal names no coin that is near.
+            refuse_if_all_failed(0, await market.unknown_coins([id]))
+        raise
     candles = [
         {"closed_at": iso(c.closed_at), "open": c.open, "high": c.high, "low": c.low, "close": c.close}
         for c in response.candles

@@ -14,7 +14,7 @@ from coincast_gateway.auth.authenticator import READ
 from coincast_gateway.cache.last_known import LastKnownResponses
 from coincast_gateway.cache.response_cache import cached
 from coincast_gateway.clients.past_forecasts import past_forecasts
-from coincast_gateway.dependencies import Bucket, Config, Forecasts, LastForecasts, Training
+from coincast_gateway.dependencies import Bucket, Config, Forecasts, LastForecasts, Market, Training
 from coincast_gateway.errors.partial_results import (
     malformed_id_errors,
     refuse_if_all_failed,
@@ -184,7 +184,9 @@ async def list_forecast_models(
 )
 @cached()
 @csv_rows(ledger_rows)
-async def get_ledger(query: Annotated[LedgerQuery, Query()], training: Training) -> RenderedResponse:
+async def get_ledger(
+    query: Annotated[LedgerQuery, Query()], training: Training, market: Market
+) -> RenderedResponse:
     """Return one entry for each forecast and horizon, oldest first; logged forecasts are never changed."""
     good, bad = split_ids(query.ids or ())
     if query.ids and not good:
@@ -200,8 +202,15 @@ async def get_ledger(query: Annotated[LedgerQuery, Query()], training: Training)
         limit=query.limit + 1,
     )
     entries = [to_dict(entry) async for chunk in training.forecast_log(request) for entry in chunk.forecasts]
+    errors = (
+        malformed_id_errors(bad)
+        if entries or not good
+        else [*await market.unknown_coins(good), *malformed_id_errors(bad)]
+    )
+    if errors and len(errors) == len(query.ids or ()):
+        refuse_if_all_failed(len(entries), errors)
     document = {"forecasts": entries[: query.limit], "truncated": len(entries) > query.limit}
-    return render_json({**document, "errors": malformed_id_errors(bad)}, fresh_seconds=5.0)
+    return render_json({**document, "errors": errors}, fresh_seconds=5.0)
 
 
 @router.get(
@@ -213,8 +222,12 @@ async def get_ledger(query: Annotated[LedgerQuery, Query()], training: Training)
 )
 @cached()
 @csv_rows(accuracy_rows)
-async def get_accuracy(query: Annotated[AccuracyQuery, Query()], training: Training) -> RenderedResponse:
+async def get_accuracy(
+    query: Annotated[AccuracyQuery, Query()], training: Training, market: Market
+) -> RenderedResponse:
     """Return the errors and the coverage of served forecasts, by model and horizon."""
     request = training_pb.GetAccuracyRequest(model=query.model, id=query.ids, days=query.days)
     response = await training.backend.call(training.record.GetAccuracy, request)
+    if query.ids and not response.live:
+        refuse_if_all_failed(0, await market.unknown_coins([query.ids.lower()]))
     return render_json(to_dict(response), fresh_seconds=5.0)
