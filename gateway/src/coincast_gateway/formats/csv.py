@@ -25,7 +25,7 @@ def rows_of(name: str) -> Rows:
 def ledger_rows(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
     """Return logged forecasts as rows; intervals become columns such as lower_80 and upper_80."""
     for entry in document["forecasts"]:
-        bounds = {}
+        bounds: dict[str, Any] = {}
         for interval in entry["intervals"]:
             level = f"{interval['level_percent']:g}"
             bounds |= {f"lower_{level}": interval["lower"], f"upper_{level}": interval["upper"]}
