@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,8 @@ for name in (
     "MAKELEVEL",
 ):
     os.environ.pop(name, None)
+# Neither must a `make run` of this user, nor may a test's be found by other programs.
+os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir()) / f"coincast-tests-{os.getpid()}")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from coincast_stack.state_file import NAME, RunningStack, published, read_state_file
+from coincast_stack.state_file import (
+    NAME,
+    RunningStack,
+    published,
+    published_for_user,
+    read_state_file,
+    user_state_dir,
+)
 
 RUNNING = RunningStack(
     pid=os.getpid(),
@@ -26,6 +33,22 @@ def test_it_is_there_while_the_stack_runs(tmp_path: Path) -> None:
         assert read_state_file(tmp_path) == RUNNING
     assert read_state_file(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_make_run_is_found_in_the_users_folder_while_it_runs(tmp_path: Path) -> None:
+    folder = user_state_dir({"XDG_STATE_HOME": str(tmp_path)})
+    assert folder == tmp_path / "coincast"
+    with published_for_user(RUNNING, folder):
+        assert read_state_file(folder) == RUNNING
+        assert folder.stat().st_mode & 0o077 == 0
+    assert read_state_file(folder) is None
+    assert user_state_dir({}) == Path.home() / ".local" / "state" / "coincast"
+
+
+def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with published_for_user(RUNNING, tmp_path / "file" / "coincast"):
+        pass
 
 
 def test_the_file_of_another_stack_stays(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from coincast_chassis.errors import Unavailable
+from coincast_stack.state_file import user_state_dir
 from coincast_training.hourly.trainer import IntradayPipeline
 from coincast_training.market_access import ChartHistory, daily_candles, find_running_stack, open_market
 from coincast_training.pipeline.factory import open_run
@@ -28,6 +29,7 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(("TRAINING_", "MARKET_", "COINGECKO_", "VAR_DIR")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("MARKET_UPSTREAM_URL", CLOSED)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
 
 
@@ -52,6 +54,21 @@ def test_var_dir_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert find_running_stack() is None
     monkeypatch.setenv("VAR_DIR", str(tmp_path / "elsewhere"))
     assert find_running_stack() is not None
+
+
+def test_a_stack_that_runs_elsewhere_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(user_state_dir(), os.getpid())
+    found = find_running_stack(tmp_path / "notebooks")
+    assert found is not None
+    assert found.market_target == "127.0.0.1:4001"
+    publish(tmp_path / "var", os.getpid())
+    near = find_running_stack(tmp_path / "notebooks")
+    assert near is not None
+    assert near.artifacts_dir == tmp_path / "var" / "sandbox" / "artifacts", "one of this folder comes first"
+    monkeypatch.setenv("VAR_DIR", str(tmp_path / "chosen"))
+    assert find_running_stack() is None, "a folder that is set is the only one"
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"pid": "x"}', '{"pid": 1}'])

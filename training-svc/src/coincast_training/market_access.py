@@ -67,15 +67,17 @@ class MarketAccess:
 def find_running_stack(start: Path | None = None) -> RunningStack | None:
     """Return the stack that runs on this machine, if any.
 
-    Looks for `running.json` in `VAR_DIR`, else in `var/` of the working folder and of its parents. The file
-    of a stack that was killed is passed over.
+    Looks for `running.json` in `VAR_DIR`, else in `var/` of the working folder and of its parents, and at
+    last in the user's folder, where `make run` writes it too. The file of a stack that was killed is passed
+    over.
 
     Args:
         start: The folder to look from; None means the working folder.
     """
     here = (start or Path.cwd()).resolve()
     chosen = os.environ.get("VAR_DIR")
-    folders = [Path(chosen)] if chosen else [folder / "var" for folder in (here, *here.parents)]
+    near = [folder / "var" for folder in (here, *here.parents)]
+    folders = [Path(chosen)] if chosen else [*near, _user_state_dir()]
     for folder in folders:
         try:
             found = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
@@ -87,6 +89,11 @@ def find_running_stack(start: Path | None = None) -> RunningStack | None:
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
+
+
+def _user_state_dir() -> Path:
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "coincast"
 
 
 @asynccontextmanager

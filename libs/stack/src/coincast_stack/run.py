@@ -21,7 +21,8 @@ from coincast_stack.console import (
 from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.processes.probes import as_json, get
 from coincast_stack.processes.supervisor import Supervisor
-from coincast_stack.stack import Stack, running_stack
+from coincast_stack.stack import Stack, describe, running_stack
+from coincast_stack.state_file import published_for_user
 from coincast_stack.status.market import MarketWatch
 from coincast_stack.status.readiness import wait_until_ready
 from coincast_stack.upstream_check import HAND_OVER_SECONDS, UpstreamCheck
@@ -63,7 +64,8 @@ async def run(options: StackOptions, out: Console, check: UpstreamCheck | None =
         await say_unused_rows(stack, out)
         if importlib.util.find_spec("tensorflow") is None:
             out.print(LSTM_HINT, highlight=False)
-        await _until_stopped(stack, options, out, stopping, problems)
+        with published_for_user(describe(stack)):
+            await _until_stopped(stack, options, out, stopping, problems)
         out.print("stopping")
     out.print("stopped")
 

@@ -145,13 +145,14 @@ async def running_stack(options: StackOptions) -> AsyncIterator[Stack]:
         stack = Stack(layout, reaper)
         try:
             await stack.start()
-            with published(options.var_dir, _running(stack)):
+            with published(options.var_dir, describe(stack)):
                 yield stack
         finally:
             await asyncio.shield(stack.stop())
 
 
-def _running(stack: Stack) -> RunningStack:
+def describe(stack: Stack) -> RunningStack:
+    """Return the addresses of a stack that runs in this process."""
     return RunningStack(
         pid=os.getpid(),
         gateway_url=stack.gateway_url,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +37,29 @@ class RunningStack:
     training_target: str
     upstream: str
     state_dir: str
+
+
+def user_state_dir(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the user's folder for the state file of `make run`, found from any working folder."""
+    base = environment.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "coincast"
+
+
+@contextmanager
+def published_for_user(running: RunningStack, folder: Path | None = None) -> Iterator[None]:
+    """Write the state file into the user's folder for the block, where that can be written.
+
+    Args:
+        running: The running stack.
+        folder: Replaces the user's folder in tests.
+    """
+    folder = folder or user_state_dir()
+    with contextlib.ExitStack() as stack:
+        # Without it programs still find the stack from its own folder.
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            stack.enter_context(published(folder, running))
+        yield
 
 
 @contextmanager
