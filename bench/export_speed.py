@@ -1,4 +1,7 @@
-"""Measure the export of 250 coins x 5 years: time, peak memory of each service, ratio to reading Parquet."""
+"""Measure the export of 250 coins x 5 years: time, peak memory of each service, and ratio to a bare read.
+
+The bare read opens the same Parquet files in this process.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from coincast_market_data.domain import Candle
 from coincast_stack.processes.ports import free_ports
 
 COINS, DAYS = 250, 1825
+# Nothing listens here: the upstream and the other services are not needed.
 NOWHERE = "127.0.0.1:1"
 # An export must not hold the whole table: the growth of each service's memory is bounded.
 MOST_GROWTH_MB = {"market-data": 300.0, "gateway": 120.0}
@@ -63,7 +67,7 @@ def service(module: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def memory_mb(process: subprocess.Popen[bytes], line: str) -> float:
-    """Return the resident size now (VmRSS) or at its highest (VmHWM)."""
+    """Return the resident memory in MB: now (`line` VmRSS) or at its highest (VmHWM)."""
     for row in Path(f"/proc/{process.pid}/status").read_text().splitlines():
         if row.startswith(line):
             return float(row.split()[1]) / 1024
@@ -71,7 +75,7 @@ def memory_mb(process: subprocess.Popen[bytes], line: str) -> float:
 
 
 def wait_until_ready(client: httpx2.Client) -> None:
-    """Wait until the gateway passes a history on."""
+    """Wait until the gateway answers an export of one history."""
     until = time.monotonic() + READY_SECONDS
     while time.monotonic() < until:
         try:
@@ -84,7 +88,11 @@ def wait_until_ready(client: httpx2.Client) -> None:
 
 
 def export_seconds(client: httpx2.Client, wanted: str) -> tuple[float, int]:
-    """Export everything; return the seconds and the bytes."""
+    """Export all coins and days in one format (`arrow`, `parquet` or `csv`).
+
+    Returns:
+        The wall seconds until the last byte, and the bytes received.
+    """
     ids = ",".join(f"coin-{n}" for n in range(COINS))
     began, size = time.perf_counter(), 0
     with client.stream("GET", f"/export/histories?ids={ids}&days={DAYS}&format={wanted}") as reply:
@@ -95,7 +103,7 @@ def export_seconds(client: httpx2.Client, wanted: str) -> tuple[float, int]:
 
 
 def main() -> int:
-    """Print the figures; return 1 where one exceeds its limit."""
+    """Print the figures; return 1 if one of them exceeds its limit."""
     market_port, gateway_port, metrics_market, metrics_gateway = free_ports(4)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         paths = write_archive(Path(name))

@@ -1,8 +1,8 @@
 """Measure what each cache on the path of a forecast gains: `python bench/forecast_caches.py`.
 
 The service runs in this process without gRPC, over a history source in memory and the technical model. A
-warm forecast of one coin is measured with all caches, then with one more cache disabled in each line, from
-the reply down to the features. Figures are medians of interleaved rounds, in CPU milliseconds.
+warm forecast of one coin is measured with all caches. Each further line disables one more cache: first that
+of the responses, last that of the features. Figures are medians of interleaved rounds, in CPU milliseconds.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from coincast_training.starter.build import simulated_candles
 ROUNDS, CALLS = 9, 20
 DAYS_OF_HISTORY = 800
 LIMIT_SECONDS = 60.0
-# From the reply down: each line disables one more.
+# In the order in which they are disabled.
 CACHES = ("response", "rendering", "prediction", "features")
-# By name: with `auto` no trained model serves, so that the reply is degraded and not cached.
+# The technical model by its name: with `auto`, a forecast by it would be degraded, and not cached.
 QUERY = ForecastQuery(ids=(REFERENCE_COINS[0],), days=30, model=TECHNICAL)
 
 
@@ -66,7 +66,7 @@ class MemorySource:
 
 
 class NoLedger:
-    """Accepts every entry at once."""
+    """A ledger that accepts every entry at once and stores none."""
 
     async def append(self, entries: Sequence[object]) -> bool:
         """Discard the entries."""
@@ -79,7 +79,7 @@ class NoLedger:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The size of each cache; 0 disables it."""
+    """The size of each cache: rows, for the features bytes. 0 disables a cache."""
 
     response: int = 600
     rendering: int = 600
@@ -132,7 +132,7 @@ def build_service(source: MemorySource, sizes: Sizes, stack: ExitStack) -> Forec
 
 
 async def cpu_milliseconds(service: ForecastService) -> float:
-    """Return the CPU time of a forecast, over some calls."""
+    """Return the CPU milliseconds of a forecast, the mean of CALLS calls."""
     began = time.process_time()
     for _ in range(CALLS):
         reply = await service.forecast(QUERY)
@@ -142,7 +142,7 @@ async def cpu_milliseconds(service: ForecastService) -> float:
 
 
 async def measure() -> dict[str, float]:
-    """Return the median milliseconds by the caches that are off."""
+    """Return the median CPU milliseconds, by the cache that was disabled last; `none` for all caches."""
     source = MemorySource()
     with ExitStack() as stack:
         services = {"none": build_service(source, Sizes(), stack)}
@@ -161,7 +161,7 @@ async def measure() -> dict[str, float]:
 
 
 def main() -> int:
-    """Print each cache's gain; return 1 if one does not pay for itself."""
+    """Print the gain of each cache; return 1 if a forecast is no slower without one of them."""
     found = asyncio.run(measure())
     print(f"all caches: {found['none']:.3f} ms of CPU a forecast of one coin, 30 days")
     before, useless = found["none"], []

@@ -1,8 +1,8 @@
-"""Measure what serving takes: import time, time to ready, resident memory.
+"""Measure the cost of a running forecast service: import time, time to ready, resident memory.
 
 Run with `python bench/forecast_footprint.py FOLDER`. FOLDER holds versions (bench/forecast_versions.py).
-FORECAST_PYTHON names the interpreter, so that the lean environment of the image (requirements/forecast.txt)
-can be measured from a developer's.
+FORECAST_PYTHON names the interpreter of the measured processes. With it, the lean environment of the image
+(requirements/forecast.txt) can be measured from a developer's environment.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LIBRARIES = "import grpc.aio, numpy, pydantic_settings, redis.asyncio"
 
 
 def import_seconds(code: str, times: int = 5) -> tuple[float, float]:
-    """Return the medians of wall and CPU time of the imports, each time in a new process."""
+    """Return the median wall seconds and CPU seconds of the imports, each time in a new process."""
     timed = (
         f"import time; began = time.perf_counter(), time.process_time(); {code}; "
         "print(time.perf_counter() - began[0], time.process_time() - began[1])"

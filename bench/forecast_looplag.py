@@ -1,18 +1,20 @@
-"""Measure the lag of the event loop while a model computes, off it and on it.
+"""Measure the lag of the event loop while a model computes: in a thread of its own, and on the loop.
 
 Run with `python bench/forecast_looplag.py FOLDER`. FOLDER holds versions (bench/forecast_versions.py).
-Batches follow one another without pause; rounds of an idle loop and of both ways alternate. The ratio
-matters, since the idle loop's lag is the machine's own. Another process sends the time through a pipe a
-thousand times a second; the lag is the age of each message when the loop reads it. (A timer of the loop has a
-resolution of a millisecond, which is too coarse.)
+The model predicts one batch after another without a pause. Rounds of an idle loop, of predictions in the
+thread, and of predictions on the loop alternate. The ratio of the last two is the result: the lag of the idle
+loop is the machine's own. Another process writes the time to a pipe a thousand times a second; the lag is the
+age of each message when the loop reads it. (A timer of the loop would be too coarse: its resolution is a
+millisecond.)
 
-Each batch's coins are new, as on a new day: the model that forecasts a coin first also computes what all
-models share of it (variance, regime). Coins that another model has forecast before are one more line without
-a bound: ten of them take a tree model half a millisecond, twice the loop's own lag.
+The coins of each batch are new to the models, as on a new day. The model that forecasts a coin first also
+computes the values that all models share (variance, regime). One more line, without a bound, measures coins
+that another model has forecast before: a tree model takes half a millisecond for ten of them, twice the
+loop's own lag.
 
-The first fifth of a second of a round does not count: if a kernel assumes that cores share no cache, as
-virtual machines often report, it wakes the model's thread on the loop's own core and moves it after 20 to 50
-ms.
+The first fifth of a second of a round does not count. A kernel that assumes that cores share no cache, as
+virtual machines often report, first wakes the model's thread on the loop's own core. It moves the thread to
+another core after 20 to 50 ms.
 """
 
 from __future__ import annotations
@@ -41,12 +43,12 @@ from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_modelkit.models import ForecastModel
 
-ROUNDS, SECONDS, SETTLED, SIZES, BOUND = 7, 1.2, 0.2, (10, 100), 0.25
+ROUNDS, SECONDS, SETTLE_SECONDS, SIZES, BOUND = 7, 1.2, 0.2, (10, 100), 0.25
 HORIZONS = range(1, 31)
 Way = Callable[[float], Awaitable[None]]
 
 
-# All processes share the machine's clock.
+# `time.perf_counter` is the same clock in every process of the machine.
 CLOCK = """
 import os, struct, time
 while True:
@@ -56,7 +58,7 @@ while True:
 
 
 class Ticks:
-    """Lag of the loop at each tick of the other process."""
+    """The lag of the loop at each tick of the other process, in seconds."""
 
     def __init__(self) -> None:
         self.late: list[float] = []
@@ -71,8 +73,8 @@ class Ticks:
         self.late += [now - sent for (sent,) in struct.iter_unpack("d", os.read(self._pipe, 8 * 4096))]
 
     async def during(self, work: asyncio.Task[None]) -> list[float]:
-        """Return the lags from the time that the work is settled until it ended."""
-        await asyncio.sleep(SETTLED)
+        """Return the lags in seconds while the work runs, without those of the first SETTLE_SECONDS."""
+        await asyncio.sleep(SETTLE_SECONDS)
         self.late.clear()
         await work
         return list(self.late)
@@ -85,7 +87,7 @@ class Ticks:
 
 
 class First:
-    """A model that is always the first of the day to forecast its coins."""
+    """A model that gets unused copies of its inputs, so that it is always the first to forecast them."""
 
     def __init__(self, model: ForecastModel) -> None:
         self._model = model
@@ -94,12 +96,12 @@ class First:
         return getattr(self._model, name)
 
     def predict(self, prepared: Sequence[ModelInput], horizons: Sequence[int]) -> Forecasts:
-        """Return the model's forecast of copies without computed values."""
+        """Return the model's forecast of copies, without the values that are computed on first use."""
         return self._model.predict([replace(coin) for coin in prepared], horizons)
 
 
 async def idle(until: float) -> None:
-    """Do nothing, to measure the machine's own lag."""
+    """Sleep, to measure the machine's own lag."""
     await asyncio.sleep(until - time.perf_counter())
 
 
@@ -130,7 +132,11 @@ def p99(seconds: list[float]) -> float:
 
 
 async def measure(ticks: Ticks, model: ForecastModel, prepared: list[ModelInput]) -> tuple[str, float]:
-    """Return each way's median of the rounds' 99th-percentile lags, and the ratio of off to on the loop."""
+    """Measure the lag of each way: the median over the rounds of its 99th percentile.
+
+    Returns:
+        The figures as text, and the lag off the loop divided by that on it.
+    """
     predictor = Predictor(model, limit_seconds=30, max_batch=250, keep_rows=0, timer=time.perf_counter)
     ways = {"idle": idle, "off": off_the_loop(predictor, prepared), "on": on_the_loop(model, prepared)}
     lags: dict[str, list[float]] = {name: [] for name in ways}
@@ -149,7 +155,7 @@ async def measure(ticks: Ticks, model: ForecastModel, prepared: list[ModelInput]
 
 
 async def main() -> None:
-    """Print the lag of both ways for each model; exit 1 if one exceeds the bound."""
+    """Print the lag of both ways for each model; exit with 1 if a ratio exceeds the bound."""
     root = Path(sys.argv[1])
     panel = panel_of(DATA)
     market = market_of(panel)

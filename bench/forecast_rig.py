@@ -1,6 +1,7 @@
-"""Shared parts of the serving benchmarks.
+"""Shared parts of the benchmarks of forecasts.
 
-They are a market of candles, the service as a process, and an echo of the same replies.
+They are a market-data service over given candles, the forecast service as a process, and an echo server that
+returns one fixed reply.
 """
 
 from __future__ import annotations
@@ -42,17 +43,17 @@ MARKET_NAME = "coincast.market.v1.MarketDataService"
 
 
 class Market(MarketDataServiceServicer):
-    """Serve a panel; a coin called `like-N` is one of the panel's under another name."""
+    """Serve the candles of a panel; a coin called `like-N` is a coin of the panel under another name."""
 
     def __init__(self, panel: dict[str, Candles]) -> None:
         self._panel, self._names = panel, sorted(panel)
 
     async def GetHistory(self, request: Any, context: Any) -> market_pb2.GetHistoryResponse:  # noqa: N802 - gRPC
-        """Return one coin."""
+        """Return the history of one coin."""
         return market_pb2.GetHistoryResponse(history=self._history(request.id, request.days))
 
     async def StreamHistory(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802 - gRPC
-        """Stream many coins."""
+        """Stream the histories of the requested coins."""
         for coin in request.ids:
             yield market_pb2.StreamHistoryResponse(history=self._history(coin, request.days))
 
@@ -76,7 +77,7 @@ class Market(MarketDataServiceServicer):
 
 @asynccontextmanager
 async def market(panel: dict[str, Candles] | None = None) -> AsyncIterator[str]:
-    """Yield the market on a free port; without a panel it serves the daily candles of DATA."""
+    """Run the market and yield its address; without a panel it serves the daily candles of DATA."""
     server = grpc.aio.server(options=SERVER_OPTIONS)
     add_MarketDataServiceServicer_to_server(Market(panel_of(DATA) if panel is None else panel), server)
     health = Health([MARKET_NAME])
@@ -94,7 +95,13 @@ async def market(panel: dict[str, Candles] | None = None) -> AsyncIterator[str]:
 async def forecast_service(
     target: str, artifacts: Path, **settings: Any
 ) -> AsyncIterator[tuple[ForecastServiceStub, Running]]:
-    """Yield the forecast service as a process, and a stub to it."""
+    """Run the forecast service as a process, and yield a stub to it and the process.
+
+    Args:
+        target: The address of market-data.
+        artifacts: The folder of model versions.
+        settings: Further settings of the service, by their names in lower case.
+    """
     with tempfile.TemporaryDirectory() as spool:
         async with (
             forecast_process(target, artifacts, Path(spool), **settings) as running,
@@ -104,7 +111,7 @@ async def forecast_service(
 
 
 class Echo(ForecastServiceServicer):
-    """Return one fixed reply; the interceptors and the encoding are the real ones."""
+    """Return one fixed reply, through the interceptors and the encoding of every service."""
 
     def __init__(self, reply: pb.GetForecastsResponse) -> None:
         self._reply = reply
@@ -116,7 +123,7 @@ class Echo(ForecastServiceServicer):
 
 @asynccontextmanager
 async def echo(reply: pb.GetForecastsResponse) -> AsyncIterator[tuple[ForecastServiceStub, Running]]:
-    """Yield a process that echoes a reply through the same chassis."""
+    """Run a process that returns this reply through the chassis, and yield a stub to it and the process."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "reply.bin"
         file.write_bytes(reply.SerializeToString())
@@ -128,7 +135,7 @@ async def echo(reply: pb.GetForecastsResponse) -> AsyncIterator[tuple[ForecastSe
             yield ForecastServiceStub(channel), running
 
 
-async def timed(call: Callable[[], Awaitable[Any]], times: int) -> list[float]:
+async def time_calls(call: Callable[[], Awaitable[Any]], times: int) -> list[float]:
     """Return the seconds of each of this many calls, one after another."""
     seconds = []
     for _ in range(times):
@@ -141,11 +148,15 @@ async def timed(call: Callable[[], Awaitable[Any]], times: int) -> list[float]:
 async def interleaved(
     calls: dict[str, Callable[[], Awaitable[Any]]], *, rounds: int, times: int
 ) -> dict[str, float]:
-    """Return the median seconds of each call, in interleaved rounds, so that a busy moment affects all."""
+    """Measure the calls in interleaved rounds, so that a busy moment of the machine affects all of them.
+
+    Returns:
+        By name of the call, the median over the rounds of the median seconds within a round.
+    """
     medians: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            medians[name].append(statistics.median(await timed(call, times)))
+            medians[name].append(statistics.median(await time_calls(call, times)))
     return {name: statistics.median(values) for name, values in medians.items()}
 
 

@@ -1,8 +1,8 @@
-"""Measure calls a second and p99 at 1, 16 and 64 callers, and during a swap of versions.
+"""Measure calls a second and p99 at 1, 16 and 64 callers, and while the production version changes.
 
 Run with `python bench/forecast_throughput.py FOLDER`. FOLDER holds versions (bench/forecast_versions.py).
-Beside each figure stands an echo of the same reply through the same chassis, measured in alternation, and
-calls per second of the server's CPU, which other processes hardly affect.
+Each figure is compared with an echo of the same reply through the same chassis, measured in alternation. The
+calls per second of the server's CPU are printed as well, since other processes hardly affect them.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceAsyncStub
 
 SECONDS, ROUNDS = 1.5, 3
-ASK = pb.GetForecastsRequest(ids=["bitcoin"], days=7, model="lightgbm")
+REQUEST = pb.GetForecastsRequest(ids=["bitcoin"], days=7, model="lightgbm")
 
 
 class Caller:
-    """Call without pause for a while."""
+    """Call without a pause, and record the seconds of each call, the errors and the versions that served."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -41,10 +41,10 @@ class Caller:
         self.versions: set[str] = set()
 
     async def call(self, stub: ForecastServiceAsyncStub, until: float) -> None:
-        """Call until the given time."""
+        """Call until a time of `time.perf_counter`."""
         while (began := time.perf_counter()) < until:
             try:
-                reply = await stub.GetForecasts(ASK, timeout=20)
+                reply = await stub.GetForecasts(REQUEST, timeout=20)
             except CoincastError:
                 self.errors += 1
                 continue
@@ -53,7 +53,7 @@ class Caller:
 
 
 async def load(stub: ForecastServiceAsyncStub, callers: int, seconds: float) -> Caller:
-    """Run concurrent callers for some seconds."""
+    """Run concurrent callers for some seconds; return their common record."""
     caller = Caller()
     until = time.perf_counter() + seconds
     await asyncio.gather(*(caller.call(stub, until) for _ in range(callers)))
@@ -74,7 +74,12 @@ def p99_ms(seconds: list[float]) -> float:
 async def throughput(
     served: tuple[ForecastServiceAsyncStub, int], echoed: tuple[ForecastServiceAsyncStub, int]
 ) -> None:
-    """Print figures at 1, 16 and 64 callers, measured in alternation."""
+    """Print the figures at 1, 16 and 64 callers.
+
+    Args:
+        served: A stub to the forecast service, and the pid of its process.
+        echoed: A stub to the echo, and the pid of its process.
+    """
     for callers in (1, 16, 64):
         kinds: dict[str, list[tuple[float, float, float]]] = {"forecast": [], "echo": []}
         for _ in range(ROUNDS):
@@ -97,7 +102,7 @@ async def throughput(
 
 
 async def swap(stub: ForecastServiceAsyncStub, root: Path) -> None:
-    """Measure p99 while the production version moves to a copy of itself and back."""
+    """Measure p99 before and while the production version changes to a copy of itself."""
     quiet = await load(stub, 16, 4)
     aliases = read_aliases(root, "lightgbm")
     busy = asyncio.create_task(load(stub, 16, 8))
@@ -113,7 +118,7 @@ async def swap(stub: ForecastServiceAsyncStub, root: Path) -> None:
 
 
 def second_version(root: Path) -> None:
-    """Write a version 2 equal to version 1, with a manifest of its own."""
+    """Copy version 1 as version 2, with a manifest and a seal of its own."""
     import json
 
     from coincast_modelkit.artifact.signature import make_seal
@@ -134,7 +139,7 @@ async def main() -> None:
         shutil.copytree(sys.argv[1], root)
         second_version(root)
         async with market() as target, forecast_service(target, root) as (stub, running):
-            reply = await stub.GetForecasts(ASK)
+            reply = await stub.GetForecasts(REQUEST)
             async with echo(reply) as (echoed, other):
                 await throughput((stub, running.child.pid), (echoed, other.child.pid))
             await swap(stub, root)

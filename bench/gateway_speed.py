@@ -1,9 +1,13 @@
-"""Measure the gateway's speed beside its limits, in requests per second of the server's CPU.
+"""Compare the gateway's speed with its limits, in requests per second of the server's CPU.
 
-Run `python bench/gateway_speed.py [rounds]`. Bounds: hot at least 85 % of a bare ASGI function that returns
-the same bytes; uncached through gRPC at least 35 % of a plain FastAPI bytes route, identical concurrent
-requests at least 65 %. Each ratio is the median over interleaved rounds of the ratio within a round: the
-processor of a shared machine is twice as fast in one minute as in the next, for all servers alike.
+Run `python bench/gateway_speed.py [rounds]`. The bounds are:
+
+- hot, a reply from the cache: at least 85 % of a bare ASGI function that returns the same bytes;
+- uncached, through gRPC: at least 35 % of a plain FastAPI route that returns bytes;
+- identical concurrent requests, uncached: at least 65 % of the same.
+
+Each ratio is taken within a round, and the median over interleaved rounds is printed. The processor of a
+shared machine may be twice as fast in one minute as in the next, but for all servers of a round alike.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 15
 # Seconds of the server's CPU per measurement.
 SECONDS = 0.6
 CONNECTIONS = 16
+# Ends the names of cases that are measured with one connection.
 ALONE = ", one caller"
 HOT = get("/prices?ids=coin-0,coin-1&vs_currencies=usd")
 FORECAST = get("/forecasts?ids=bitcoin&days=7&model=lightgbm")
@@ -29,12 +34,12 @@ _count = itertools.count()
 
 
 def distinct() -> bytes:
-    """Return a request that was not made before."""
+    """Return a request of a coin that no earlier request named."""
     return get(f"/prices?ids=coin-{next(_count)}&vs_currencies=usd")
 
 
 def transcoded() -> bytes:
-    """Return the same call through the transcoder."""
+    """Return such a request in the form of the transcoder."""
     body = b'{"ids": ["coin-%d"], "vs_currencies": ["usd"]}' % next(_count)
     return post("/coincast.market.v1.MarketDataService/GetPrices", body)
 
@@ -52,18 +57,21 @@ async def measure(cases: dict[str, tuple[Running, Callable[[], bytes]]]) -> dict
 
 
 def ratio(rates: dict[str, list[float]], name: str, limit: str) -> float:
-    """Return the median over the rounds of one rate by another of the same round."""
+    """Return the median over the rounds of the ratio of two rates within a round."""
     return statistics.median(one / other for one, other in zip(rates[name], rates[limit], strict=True))
 
 
-async def beside(port: int) -> float:
-    """Return a new Envoy's rate: a running one reuses a connection that the service closes."""
+async def measure_envoy(port: int) -> float:
+    """Return the rate of an Envoy that is started for this measurement.
+
+    An Envoy that waits between rounds would reuse a connection that the service has closed.
+    """
     with envoy(port) as peer:
         return await per_cpu_second(peer, transcoded, seconds=SECONDS, connections=CONNECTIONS)
 
 
 def main() -> None:
-    """Print every figure beside its limit and its bound; exit 1 if a bound is missed."""
+    """Print every figure with its limit and its bound; exit with 1 if a bound is missed."""
     with ExitStack() as stack:
         service = stack.enter_context(started("service"))
         target = f"127.0.0.1:{service.port}"
@@ -73,7 +81,7 @@ def main() -> None:
         uncached = stack.enter_context(started("uncached", target))
         relay = stack.enter_context(started("relay", target))
         cases: dict[str, tuple[Running, Callable[[], bytes]]] = {
-            # Each rate is measured within two seconds of its limit.
+            # A case follows its limit, so that both are measured within about two seconds.
             "bare ASGI": (bare, lambda: HOT),
             "hot /prices": (hot, lambda: HOT),
             "bare ASGI, forecast": (bare, lambda: FORECAST),
@@ -87,7 +95,7 @@ def main() -> None:
         }
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             rates = runner.run(measure(cases))
-            transcoder = statistics.median(runner.run(beside(service.port)) for _ in range(3))
+            transcoder = statistics.median(runner.run(measure_envoy(service.port)) for _ in range(3))
     for name, found in rates.items():
         rate = statistics.median(found)
         print(f"{name:31} {rate:10.0f} requests per CPU second, {1e6 / rate:7.1f} us of CPU each")

@@ -1,4 +1,4 @@
-"""Measure hourly features and forecasts of one coin, and the archive of 250 coins over two years on disk."""
+"""Measure hourly features and forecasts of one coin, and the size on disk of 250 coins over two years."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COINS, YEARS_DAYS = 250, 730
 
 
 def milliseconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Return the median processor time of a call of this thread."""
+    """Return the median processor milliseconds of a call in this thread."""
     work()
     taken = []
     for _ in range(rounds):
@@ -34,8 +34,8 @@ def milliseconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     return statistics.median(taken)
 
 
-def stored(candles: HourlyCandles) -> list[HourlyCandle]:
-    """Return the hours as the archive stores them."""
+def to_archive(candles: HourlyCandles) -> list[HourlyCandle]:
+    """Return the hours in the form that the archive stores."""
     starts = candles.starts.astype("datetime64[s]").astype(np.int64)
     columns = [getattr(candles, field).round(6).tolist() for field in FIELDS]
     return [
@@ -57,7 +57,7 @@ def main() -> int:
     print(f"forecast of one coin: {one:.2f} ms at four horizons, {every:.2f} ms at every hour to 48")
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "ethereum.parquet"
-        write_hours(path, stored(coin))
+        write_hours(path, to_archive(coin))
         size = path.stat().st_size
         opened = milliseconds(lambda: read_hours(path), 5)
     print(

@@ -1,8 +1,8 @@
-"""Measure hot `GetPrices` beside a bare grpc.aio echo of the same bytes: p50 and p99 as ratios.
+"""Compare `GetPrices` from a warm cache with a bare grpc.aio echo of the same bytes: ratios of p50 and p99.
 
     python bench/market_hot_prices.py
 
-Both servers are separate processes on uvloop; one client calls them in alternation, in interleaved rounds.
+The servers are separate processes on uvloop. One client calls them in alternation, in interleaved rounds.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ IDS = ["bitcoin", "ethereum", "solana", "cardano", "ripple"]
 ECHO = """
 import asyncio, sys, grpc.aio, uvloop
 body = open(sys.argv[2], 'rb').read()
-async def answer(request, context):
+async def reply(request, context):
     return body
 async def main():
     server = grpc.aio.server(options=[('grpc.so_reuseport', 0)])
-    handler = grpc.unary_unary_rpc_method_handler(answer)
+    handler = grpc.unary_unary_rpc_method_handler(reply)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler('bench.Echo', {'Get': handler}),))
     server.add_insecure_port(f'127.0.0.1:{sys.argv[1]}')
     await server.start()
@@ -48,19 +48,19 @@ PRICES = "/coincast.market.v1.MarketDataService/GetPrices"
 
 
 def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Return a server as a process of its own."""
+    """Start a server as a process of its own, with these environment variables added."""
     return subprocess.Popen(command, env={**os.environ, **environment})
 
 
-async def ready(port: int) -> grpc.aio.Channel:
-    """Return a channel to a server that answers."""
+async def connect(port: int) -> grpc.aio.Channel:
+    """Return a channel to the server on a port, once it is connected."""
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_http_proxy", 0)])
     await asyncio.wait_for(channel.channel_ready(), 30)
     return channel
 
 
-async def timed(call: grpc.aio.UnaryUnaryMultiCallable, request: bytes) -> list[float]:
-    """Return the seconds of each of many calls, sorted."""
+async def time_calls(call: grpc.aio.UnaryUnaryMultiCallable, request: bytes) -> list[float]:
+    """Return the seconds of each of CALLS calls, sorted."""
     seconds = []
     for _ in range(CALLS):
         started = time.perf_counter()
@@ -72,9 +72,16 @@ async def timed(call: grpc.aio.UnaryUnaryMultiCallable, request: bytes) -> list[
 async def measure(
     market: int, folder: Path, processes: list[subprocess.Popen[bytes]], *, encode_json: bool
 ) -> None:
-    """Run rounds of echo and service in alternation, and print the medians of the rounds' ratios."""
+    """Call echo and service in alternation, and print the medians of the rounds' ratios.
+
+    Args:
+        market: The port of market-data.
+        folder: A folder for the body that the echo returns.
+        processes: The started processes; the echo is added.
+        encode_json: Whether the reply is ready JSON instead of messages.
+    """
     request = pb.GetPricesRequest(ids=IDS, encode_json=encode_json).SerializeToString()
-    channel = await ready(market)
+    channel = await connect(market)
     prices: Any = channel.unary_unary(PRICES)
     for _ in range(20):
         body = await prices(request, timeout=10)
@@ -82,13 +89,13 @@ async def measure(
     (folder / "body").write_bytes(body)
     port = free_port()
     processes.append(start([sys.executable, "-c", ECHO, str(port), str(folder / "body")], {}))
-    echo_channel = await ready(port)
+    echo_channel = await connect(port)
     echo: Any = echo_channel.unary_unary("/bench.Echo/Get")
-    await timed(prices, request)
-    await timed(echo, request)
+    await time_calls(prices, request)
+    await time_calls(echo, request)
     p50s, p99s, ours = [], [], []
     for _ in range(ROUNDS):
-        bare, hot = await timed(echo, request), await timed(prices, request)
+        bare, hot = await time_calls(echo, request), await time_calls(prices, request)
         p50s.append(hot[CALLS // 2] / bare[CALLS // 2])
         p99s.append(hot[CALLS * 99 // 100] / bare[CALLS * 99 // 100])
         ours.append(hot[CALLS // 2])
@@ -103,7 +110,7 @@ async def measure(
 
 
 async def main() -> None:
-    """Start both servers, measure, and stop both."""
+    """Start market-data, measure both forms of a reply, and stop all servers."""
     processes: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory() as folder, pro_sandbox() as sandbox:
         port = free_port()

@@ -1,4 +1,4 @@
-"""Measure the memory of 1,000 cached coins in the process, and the time of a look-up.
+"""Measure the memory of 1,000 coins in the cache of the process, and the time of a look-up.
 
 python bench/market_memory.py
 """
@@ -19,7 +19,7 @@ COINS = 1_000
 
 
 async def main() -> None:
-    """Fill the cache, measure and print."""
+    """Fill the cache, measure its memory, and print the figures."""
     clock = SystemClock()
     cache = TwoLevelCache(quote_kind(30, 86_400), NullStore(), clock, CacheStats(), max_entries=50_000)
     tracemalloc.start()

@@ -1,8 +1,9 @@
-"""Upstream calls per 10,000 client requests: 1,000 concurrent clients over 20 coins, and a cold-key stampede.
+"""Count the upstream calls of many concurrent clients.
 
     python bench/market_upstream_calls.py
 
-Service and sandbox run in this process, the calls go over real gRPC and HTTP.
+Two loads are measured: 10,000 requests by 1,000 clients over 20 coins, and many callers at once of one key
+that is not cached (a stampede). Service and sandbox run in this process; the calls use gRPC and HTTP.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ GOAL = 100
 
 
 async def many_clients(sandbox: RunningSandbox, folder: Path, fresh_seconds: float) -> None:
-    """Run clients that each request random selections of the coins, one call after another."""
+    """Run clients that each request random selections of the coins, one call after another.
+
+    Args:
+        sandbox: The upstream.
+        folder: The folder of the archive.
+        fresh_seconds: How long a cached price is fresh.
+    """
     settings = settings_for(
         sandbox, folder, prices_fresh_seconds=fresh_seconds, batch_window_seconds=0.1, background_refresh=True
     )
@@ -58,7 +65,7 @@ async def many_clients(sandbox: RunningSandbox, folder: Path, fresh_seconds: flo
 
 
 async def stampede(sandbox: RunningSandbox, folder: Path) -> None:
-    """Run a thousand callers of one key that is not cached."""
+    """Run a thousand callers at once of one key that is not cached, for each kind of call."""
     async with running_market(settings_for(sandbox, folder, batch_window_seconds=0.1)) as stub:
         for name, call in (
             ("price", lambda: stub.GetPrices(pb.GetPricesRequest(ids=["bitcoin"]), timeout=60)),
@@ -74,7 +81,7 @@ async def stampede(sandbox: RunningSandbox, folder: Path) -> None:
 
 
 async def stampede_of_replicas(sandbox: RunningSandbox, folder: Path) -> None:
-    """Run three replicas on one Redis, with a hundred callers each, for keys that none of them has cached."""
+    """Run three replicas with one Redis, and a hundred callers of each for one key that none has cached."""
     with running_valkey() as valkey:
         settings = settings_for(sandbox, folder, redis_url=valkey.url, batch_window_seconds=0.1)
         async with AsyncExitStack() as stack:

@@ -1,9 +1,9 @@
 """Measure fitting and inference of each model: `python bench/models_speed.py [FOLDER]`.
 
-Without a folder, and with none beside the repository, the candles are simulated, and the panel of all coins
-over their whole history is left out. Everything runs on one thread, so the figures are seconds of its
-processor, which a busy machine does not change. Each inference alternates with the bare library call on the
-same rows.
+FOLDER holds daily candles; the default is `shared/data/daily` beside the repository. If there is no such
+folder, the candles are simulated, and the fit of all coins over their whole history is left out. Everything
+runs on one thread and is measured in processor time, which a busy machine hardly changes. Each inference
+alternates with a bare call of the library on the same rows.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from coincast_training.trainers.registry import find_fit, unavailable_reason
 DATA = Path(__file__).resolve().parents[2] / "shared/data/daily"
 ROUNDS = 7
 COINS, HORIZONS = 250, range(1, 31)
+# Calls the library alone, on the first n coins.
 Bare = Callable[[int], object]
 
 
@@ -73,7 +74,7 @@ def quiet(fraction: float, stage: str) -> None:
 
 
 def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Return the median over some rounds."""
+    """Return the median processor seconds of a call over some rounds."""
     taken = []
     for _ in range(rounds):
         began = time.process_time()
@@ -83,7 +84,14 @@ def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 
 def inference(name: str, model: ForecastModel, many: list[ModelInput], bare: Bare | None) -> None:
-    """Print milliseconds for one coin and for 250, beside the bare library call on the same rows."""
+    """Print the milliseconds for one coin and for all, and those of a bare library call on the same rows.
+
+    Args:
+        name: The name of the model to print.
+        model: The model to measure.
+        many: The prepared inputs.
+        bare: The library call; None for a model without a library.
+    """
     for n in (1, len(many)):
 
         def own(n: int = n) -> object:
@@ -94,21 +102,19 @@ def inference(name: str, model: ForecastModel, many: list[ModelInput], bare: Bar
 
         own(), library()
         rounds = [(seconds(own, 1), seconds(library, 1)) for _ in range(ROUNDS)]
-        mine, beside = (1000 * statistics.median(column) for column in zip(*rounds, strict=True))
-        text = (
-            f"bare library {beside:8.2f} ms, {mine / max(beside, 1e-6):4.1f} times" if bare else "no library"
-        )
+        mine, alone = (1000 * statistics.median(column) for column in zip(*rounds, strict=True))
+        text = f"bare library {alone:8.2f} ms, {mine / max(alone, 1e-6):4.1f} times" if bare else "no library"
         print(f"  {name:24s} {n:3d} coins, {len(HORIZONS)} horizons: {mine:8.2f} ms, {text}")
 
 
 def prepared(panel: dict[str, Candles], model: ForecastModel) -> list[ModelInput]:
-    """Return as many coins as a request may name, of different lengths."""
+    """Return the inputs of as many coins as a request may name, with histories of different lengths."""
     market, coins = market_of(panel), list(panel.values())
     return [prepare(coins[i % len(coins)].tail(400 + i), market, model.spec) for i in range(COINS)]
 
 
 def bare_trees(model: LightgbmModel, many: list[ModelInput]) -> Bare:
-    """Return a call of LightGBM alone, on prepared features."""
+    """Return a call of the model's boosters alone, on prepared features."""
     rows = np.stack([p.row for p in many])
     boosters = [*model.volatility.boosters, *model.mean.boosters]
     return lambda n: [b.predict(rows[:n], num_threads=1) for b in boosters]
@@ -123,7 +129,7 @@ def bare_network(model: LstmModel, many: list[ModelInput]) -> Bare:
 
 
 def bare_pool(model: EnsembleModel, many: list[ModelInput]) -> Bare:
-    """Return the ensemble's boosters and its network, without pooling."""
+    """Return a call of the ensemble's boosters and its network, without pooling."""
     rows, windows = np.stack([p.row for p in many]), np.stack([p.window for p in many])
     boosters = [b for anchor in model.anchors for b in anchor.scales.boosters.values()]
     rnn = model.rnn
@@ -135,7 +141,7 @@ def bare_pool(model: EnsembleModel, many: list[ModelInput]) -> Bare:
 
 
 def serving(panel: dict[str, Candles]) -> None:
-    """Measure preparation and inference for 250 coins, of every model that can be trained here."""
+    """Measure the preparation and inference of COINS coins by every model that can be trained here."""
     recent = {c: x.tail(900) for c, x in panel.items()}
     trees = find_fit("lightgbm")(recent, {"walk_forward": False}, 1, progress=quiet).model
     assert isinstance(trees, LightgbmModel)
@@ -163,7 +169,7 @@ def serving(panel: dict[str, Candles]) -> None:
 
 
 def fitting(panel: dict[str, Candles]) -> bool:
-    """Measure fits of one coin over a year; return whether both stay within their limits."""
+    """Measure fits of one coin over a year; return whether both models stay within their limits."""
     one = {"bitcoin": panel["bitcoin"].tail(365)}
     reference = {c: x.tail(365) for c, x in panel.items()}
     bare = seconds(
@@ -177,7 +183,7 @@ def fitting(panel: dict[str, Candles]) -> bool:
 
 
 def whole_panel(panel: dict[str, Candles]) -> None:
-    """Measure a fit of all coins and histories with the walk-forward record, as a nightly training."""
+    """Measure a fit of all coins and histories with its walk-forward record, like a nightly training."""
     days = sum(len(c) for c in panel.values())
     works: dict[str, Callable[[], object]] = {
         "lightgbm": lambda: find_fit("lightgbm")(panel, {}, 1, progress=quiet),
@@ -200,11 +206,11 @@ def main() -> int:
     names = ("bitcoin", "ethereum", "binancecoin", "ripple", "cardano")
     found = given.is_dir()
     panel = from_folder(given) if found else {c: simulated(c, 900, i) for i, c in enumerate(names)}
-    kept = fitting(panel)
+    holds = fitting(panel)
     serving(panel)
     if found:
         whole_panel(panel)
-    return 0 if kept else 1
+    return 0 if holds else 1
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Measure the cost of a request in each service: CPU time and memory, from the services' metrics.
 
-Prints milliseconds of CPU per request by service and kind of load, beside the requests per second that one
-core could answer at that cost. CPU time is counted instead of wall time, so a busy machine changes it little.
+Prints milliseconds of CPU per request by service and kind of load, and the requests per second that one core
+could answer at that cost. CPU time is measured instead of wall time, so a busy machine changes it little.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COINS = ("bitcoin", "ethereum", "solana", "cardano", "litecoin", "dogecoin", "ch
 
 
 def figures(stack: StackHandle, client: httpx2.Client, name: str) -> dict[str, float]:
-    """Return CPU seconds and resident bytes of one service."""
+    """Return the CPU seconds and the resident bytes of one service, by the names of the metrics."""
     port = getattr(stack.stack.layout.ports, f"{name}_metrics")
     text = client.get(f"http://127.0.0.1:{port}/metrics").text
     wanted = ("process_cpu_seconds_total", "process_resident_memory_bytes")
@@ -32,8 +32,11 @@ def figures(stack: StackHandle, client: httpx2.Client, name: str) -> dict[str, f
 
 
 def loads() -> dict[str, Callable[[int], tuple[str, dict[str, str]]]]:
-    """Return the kinds of load: request number to path and query. Changing queries bypass the caches."""
-    pair = lambda n: f"{COINS[n % 8]},{COINS[(n // 8) % 8]}"  # noqa: E731 - two words of notation
+    """Return the kinds of load by name, each a function from the number of a request to its path and query.
+
+    Changing queries bypass the caches.
+    """
+    pair = lambda n: f"{COINS[n % 8]},{COINS[(n // 8) % 8]}"  # noqa: E731 - a short name for one expression
     return {
         "prices, same (cached)": lambda n: ("/prices", {"ids": "bitcoin,ethereum", "vs_currencies": "usd"}),
         "prices, changing": lambda n: (

@@ -1,9 +1,9 @@
-"""Live prices to 1,000 subscribers: upstream calls, processor time per subscriber and per event.
+"""Measure live prices for 1,000 subscribers: upstream calls, processor time per subscriber and per event.
 
     python bench/price_streams.py
 
-Market data and gateway run as processes of their own; the sandbox and the subscribers run in this process,
-over real HTTP and gRPC. Prices are fresh for five seconds, so that each poll brings changes.
+Market-data and the gateway run as processes of their own; the sandbox and the subscribers run in this
+process. The calls use HTTP and gRPC. Prices are fresh for five seconds, so that each poll finds changes.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ MOST_EXTRA_CALLS = 3
 
 
 class Subscribers:
-    """Readers of `/prices/stream` on plain sockets, which cost this process little."""
+    """Readers of `/prices/stream`; plain sockets, because they cost this process little."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self.events = 0
         self.open = 0
-        # The gateway refuses a crowd that opens all its streams at the same moment.
+        # The gateway refuses some of a thousand streams that are opened at the same moment.
         self._opening = asyncio.Semaphore(OPENING_AT_ONCE)
 
     async def read(self, number: int) -> None:
@@ -68,7 +68,7 @@ class Subscribers:
 
 @contextmanager
 def process_of(module: str, variables: dict[str, str]) -> Iterator[psutil.Process]:
-    """Run a service with these variables until the block ends."""
+    """Run a service with these environment variables until the block ends."""
     command = [sys.executable, "-m", module]
     with subprocess.Popen(command, env={**os.environ, **variables}, stdout=subprocess.DEVNULL) as process:
         try:
@@ -83,7 +83,7 @@ def cpu_seconds(process: psutil.Process) -> float:
     return sum(each.user + each.system for each in times)
 
 
-async def until_ready(port: int) -> None:
+async def wait_until_ready(port: int) -> None:
     """Wait until the gateway serves a price."""
     give_up = time.monotonic() + START_SECONDS
     async with httpx2.AsyncClient(trust_env=False) as http:
@@ -96,7 +96,17 @@ async def until_ready(port: int) -> None:
 
 
 async def measure(sandbox: RunningSandbox, port: int, count: int, services: dict[str, psutil.Process]) -> int:
-    """Keep this many streams open, print their cost, and return the upstream calls."""
+    """Keep streams open for SECONDS, and print what they cost.
+
+    Args:
+        sandbox: The upstream, which counts the calls.
+        port: The port of the gateway.
+        count: The number of streams.
+        services: The processes to measure, by name.
+
+    Returns:
+        The upstream calls in that time.
+    """
     subscribers = Subscribers(port)
     tasks = [asyncio.create_task(subscribers.read(number)) for number in range(count)]
     while subscribers.open < count:
@@ -126,7 +136,7 @@ async def measure(sandbox: RunningSandbox, port: int, count: int, services: dict
 
 
 async def run(sandbox: RunningSandbox, folder: str) -> bool:
-    """Measure one subscriber, then all; return whether the bound holds."""
+    """Measure one subscriber, then all; return whether the bound on upstream calls holds."""
     market_port, port = free_port(), free_port()
     market = {
         "MARKET_PORT": str(market_port),
@@ -154,7 +164,7 @@ async def run(sandbox: RunningSandbox, folder: str) -> bool:
         process_of("coincast_market_data", market) as market_process,
         process_of("coincast_gateway", gateway) as gateway_process,
     ):
-        await until_ready(port)
+        await wait_until_ready(port)
         services = {"market-data": market_process, "gateway": gateway_process}
         one = await measure(sandbox, port, 1, services)
         many = await measure(sandbox, port, SUBSCRIBERS, services)
@@ -165,7 +175,7 @@ async def run(sandbox: RunningSandbox, folder: str) -> bool:
 
 
 def main() -> int:
-    """Run the measurement on a sandbox; exit code 1 if subscribers cause more upstream calls than one."""
+    """Return the exit code: 1 if all subscribers together cause more upstream calls than the bound allows."""
     with tempfile.TemporaryDirectory() as folder, pro_sandbox() as sandbox:
         return 0 if asyncio.run(run(sandbox, folder)) else 1
 

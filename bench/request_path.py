@@ -1,10 +1,11 @@
 """Count the modules that a cold request enters, over all services: `python bench/request_path.py`.
 
-Gateway, market-data and forecast run in this process, over the sandbox, Valkey and the starter versions. Each
-call of a function during a request is recorded with `sys.setprofile`, in every thread; a module counts once,
-by its file. A module counts if each of three requests for coins that nothing has seen enters it: what runs in
-the background enters at most some of them. Modules are printed in the order in which the last request enters
-them. Exits with 1 where a request enters more modules than its bound allows.
+Gateway, market-data and forecast run in this process, with the sandbox, Valkey and the starter versions. Each
+call of a function during a request is recorded with `sys.setprofile`, in every thread; a module is recorded
+once, by its file. Three requests are made, each for a coin that no service has cached. A module counts only
+if all three enter it, since background work falls into some of them by chance. The modules are printed in the
+order in which the last request enters them. The exit code is 1 if a request enters more modules than its
+bound allows.
 """
 
 from __future__ import annotations
@@ -65,11 +66,11 @@ def module_of(filename: str) -> str | None:
 
 
 def record(frame: FrameType, event: str, arg: object) -> None:
-    """Note the module of a function that is called; a profile function."""
+    """Record the module of a called function; a profile function."""
     if entered is None or event != "call":
         return
     module = module_of(frame.f_code.co_filename)
-    # A module body runs when it is imported, which no later request repeats.
+    # The body of a module runs at its import, which no later request repeats.
     if module is not None and frame.f_code.co_name != "<module>":
         entered.setdefault(module)
 
@@ -105,7 +106,7 @@ async def request(app: Any, path: str, query: str) -> tuple[int, bytes]:
 
 
 async def warm_up(app: Any, path: str, coin: str) -> None:
-    """Request a path until the answer is not a fallback: a model version takes seconds to load."""
+    """Request a path until the reply is no fallback: a model version takes seconds to load."""
     for _ in range(60):
         status, body = await request(app, path, PATHS[path].format(coin))
         if status == 200 and b'"degraded":true' not in body:
@@ -130,7 +131,7 @@ async def path_of(app: Any, path: str, coins: list[str]) -> list[str]:
             entered = None
         assert status == 200, f"{path} of {coin} answered {status}: {body[:500]!r}"
         assert b'"degraded":true' not in body, f"{path} of {coin} answered by a fallback: {body[:500]!r}"
-        # What the request left to do in the background belongs to no other request.
+        # Background work of this request must end before the next one is recorded.
         await asyncio.sleep(0.5)
     return [module for module in paths[-1] if all(module in each for each in paths)]
 
@@ -139,17 +140,17 @@ async def measure(folder: Path, stack: AsyncExitStack) -> dict[str, list[str]]:
     """Start the services and return the modules of each path."""
     redis_url = stack.enter_context(running_valkey()).url
     sandbox = stack.enter_context(running_sandbox())
-    # After the sandbox has started its thread, which is no part of the product.
+    # Only now, so that the thread of the sandbox, which is no part of the product, is not recorded.
     threading.setprofile(record)
     install_starters(Registry(folder / "artifacts", clock=SystemClock()))
     market = await stack.enter_async_context(
         running_market(settings_for(sandbox, folder / "archive", redis_url=redis_url, plan=PlanName.DEMO))
     )
     listed = (await market.ListCoins(pb.ListCoinsRequest(limit=40))).coins
-    # Models fetch the histories of the largest coins by themselves.
+    # The last coins of the list: models fetch the histories of the largest coins anyway.
     coins = [coin.id for coin in listed][-2 * (REQUESTS + 1) :]
-    # A free port, so that the gateway finds the forecast service once it is started: while it waits for model
-    # versions it has work in the background, which is no part of the way of a request for prices.
+    # The gateway gets the port before the forecast service runs. The service starts after the requests of
+    # prices, because its background work would be recorded with them.
     port = free_port()
     settings = GatewaySettings(
         port=0,
@@ -169,9 +170,9 @@ async def measure(folder: Path, stack: AsyncExitStack) -> dict[str, list[str]]:
         artifacts_dir=folder / "artifacts",
         spool_dir=folder / "spool",
         not_serving_seconds=0.0,
-        # So that the search for new versions does not fall into each of the requests.
+        # Rare, so that the search for new versions does not fall into all three requests.
         watch_seconds=30.0,
-        # Recording makes calls several times as long.
+        # Recording makes calls several times slower.
         history_timeout_seconds=60.0,
         step_timeout_seconds=60.0,
     )
@@ -180,14 +181,14 @@ async def measure(folder: Path, stack: AsyncExitStack) -> dict[str, list[str]]:
 
 
 async def run() -> dict[str, list[str]]:
-    """Return the modules of each path, over services that run for as long as that takes."""
+    """Run the services in temporary folders, and return the modules of each path."""
     with tempfile.TemporaryDirectory() as folder:
         async with AsyncExitStack() as stack:
             return await measure(Path(folder), stack)
 
 
 def main() -> None:
-    """Print the modules of each path and their counts."""
+    """Print the modules of each path and their counts; exit with 1 if a bound is exceeded."""
     configure_logs("bench", level="error")
     missed = False
     for path, modules in asyncio.run(run()).items():

@@ -1,7 +1,8 @@
 """Run benchmarks by name, or all of them: `python bench/run.py [--data DIR] [NAME ...]`.
 
-Each is a script beside this one. Those of serving get a folder of versions trained for them. All requested
-ones are run; the exit code is 1 if one exceeds a bound or fails.
+Each benchmark is a script in this folder. The benchmarks of forecasts get a folder of model versions, which
+is trained first. A failure does not stop the others. The exit code is 1 if a benchmark exceeds a bound or
+fails.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ON_NOTHING = (
+# Benchmarks without arguments.
+STANDALONE = (
     "market_upstream_calls",
     "market_hot_prices",
     "market_memory",
@@ -30,32 +32,33 @@ ON_NOTHING = (
     "operations_cost",
     "export_speed",
 )
+# Benchmarks that take a folder of model versions.
 ON_VERSIONS = ("forecast_latency", "forecast_looplag", "forecast_throughput", "forecast_footprint")
 
 
 def main() -> int:
     """Run the benchmarks and return the exit code."""
-    parser = argparse.ArgumentParser(description="Every benchmark, each figure beside its limit.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*ON_NOTHING, *ON_VERSIONS)))
-    parser.add_argument("--data", default="", help="folder of daily candles, for the versions")
+    parser = argparse.ArgumentParser(description="Run benchmarks; each prints its figures with their limits.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*STANDALONE, *ON_VERSIONS)))
+    parser.add_argument("--data", default="", help="folder of daily candles, to train the versions on")
     options = parser.parse_args()
-    names = options.names or [*ON_NOTHING, *ON_VERSIONS]
-    if unknown := sorted({*names} - {*ON_NOTHING, *ON_VERSIONS}):
+    names = options.names or [*STANDALONE, *ON_VERSIONS]
+    if unknown := sorted({*names} - {*STANDALONE, *ON_VERSIONS}):
         parser.error(f"no benchmark is called {', '.join(unknown)}")
-    failed = [name for name in names if name in ON_NOTHING and not ran(name)]
-    served = [name for name in names if name in ON_VERSIONS]
-    if served:
+    failed = [name for name in names if name in STANDALONE and not succeeds(name)]
+    of_versions = [name for name in names if name in ON_VERSIONS]
+    if of_versions:
         with tempfile.TemporaryDirectory() as versions:
-            if not ran("forecast_versions", versions, *filter(None, [options.data])):
+            if not succeeds("forecast_versions", versions, *filter(None, [options.data])):
                 return 1
-            failed += [name for name in served if not ran(name, versions)]
+            failed += [name for name in of_versions if not succeeds(name, versions)]
     if failed:
         print(f"over a bound, or failed: {' '.join(failed)}")
     return int(bool(failed))
 
 
-def ran(name: str, *arguments: str) -> bool:
-    """Run one script and return whether it succeeded."""
+def succeeds(name: str, *arguments: str) -> bool:
+    """Run one script and return whether its exit code is 0."""
     print(f"== {name}", flush=True)
     return subprocess.run([sys.executable, HERE / f"{name}.py", *arguments], check=False).returncode == 0
 

@@ -1,9 +1,9 @@
-"""Measure joint scenarios beside the bare array work, and the memory of the largest request.
+"""Compare the simulation of joint scenarios with the bare array work, and measure the largest request.
 
 `python bench/scenarios_speed.py`.
 
-Everything runs on one thread and the two alternate, so that a busy machine slows both alike. The figures are
-seconds of the processor.
+Everything runs on one thread, and simulation and bare work alternate, so that a busy machine slows both
+alike. The figures are processor time.
 """
 
 from __future__ import annotations
@@ -43,8 +43,12 @@ LIMIT_MEGABYTES = 400.0
 ANCHORS = (1, 3, 7, 14)
 
 
-def made_up(coins: int) -> tuple[ScenarioLibrary, Forecasts]:
-    """Return a library of a thousand origins of correlated coins, and today's forecasts of all of them."""
+def make_inputs(coins: int) -> tuple[ScenarioLibrary, Forecasts]:
+    """Return artificial inputs of correlated coins.
+
+    Returns:
+        A library with WINDOW_ORIGINS origins, and the forecasts of all coins from its last day.
+    """
     rng = np.random.default_rng(1)
     length = WINDOW_ORIGINS + MAX_DAYS
     common = rng.standard_t(5, (length, 1))
@@ -76,7 +80,10 @@ def made_up(coins: int) -> tuple[ScenarioLibrary, Forecasts]:
 
 
 def bare_work(window: ScenarioWindow, forecasts: Forecasts, days: int) -> Callable[[], object]:
-    """Return the arithmetic alone: interpolate, gather, running extremes; everything else is prepared."""
+    """Return the array work of a simulation alone, with everything else prepared.
+
+    The work interpolates the quantiles, gathers the closes by rank, and computes the extremes of each day.
+    """
     columns = window.columns(forecasts.coin_ids)
     known = ndtri(PROBABILITIES)
     at = ndtri((np.arange(len(window)) + 0.5) / len(window))
@@ -94,8 +101,8 @@ def bare_work(window: ScenarioWindow, forecasts: Forecasts, days: int) -> Callab
     return work
 
 
-def in_turn(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
-    """Return median processor milliseconds of both, measured in alternation."""
+def time_in_turn(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
+    """Return the median processor milliseconds of two calls, measured in alternation."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(ROUNDS):
         for found, call in zip(seconds, (first, second), strict=True):
@@ -107,24 +114,26 @@ def in_turn(first: Callable[[], object], second: Callable[[], object]) -> tuple[
 
 def main() -> int:
     """Print the figures and return the exit code: 1 if one exceeds its limit."""
-    library, forecasts = made_up(COINS)
+    library, forecasts = make_inputs(COINS)
     window = library.window(library.days[-1])
     window.columns(forecasts.coin_ids)
-    mine, bare = in_turn(lambda: simulate_paths(window, forecasts, DAYS), bare_work(window, forecasts, DAYS))
+    mine, bare = time_in_turn(
+        lambda: simulate_paths(window, forecasts, DAYS), bare_work(window, forecasts, DAYS)
+    )
     print(
         f"{len(window)} paths x {COINS} coins x {DAYS} days: {mine:.1f} ms (limit {LIMIT_MILLISECONDS:g}), "
         f"{mine / bare:.2f} times the bare array work (limit {LIMIT_RATIO:g})"
     )
     paths = simulate_paths(window, forecasts, MAX_DAYS)
     holdings = dict.fromkeys(forecasts.coin_ids, 100.0)
-    risk, touch = in_turn(
+    risk, touch = time_in_turn(
         lambda: assess_portfolio(paths, holdings, DAYS), lambda: touch_probabilities(paths, "coin-0", 0.05)
     )
     print(
         f"portfolio of {COINS} coins at four levels: {risk:.2f} ms; "
         f"a touch level over {MAX_DAYS} days: {touch:.2f} ms"
     )
-    megabytes, megabytes_stored = largest_question()
+    megabytes, megabytes_stored = measure_largest_request()
     print(
         f"{MOST_COINS} coins x {MAX_DAYS} days: {megabytes:.0f} MB at most (limit {LIMIT_MEGABYTES:g}); "
         f"their library takes {megabytes_stored:.1f} MB on disk"
@@ -133,12 +142,13 @@ def main() -> int:
     return int(over)
 
 
-def largest_question() -> tuple[float, float]:
-    """Return the peak megabytes of the largest request, and the megabytes of its library on disk.
+def measure_largest_request() -> tuple[float, float]:
+    """Read a library, and simulate MOST_COINS coins over MAX_DAYS days.
 
-    It reads a library and simulates 250 coins over 14 days.
+    Returns:
+        The peak of memory and the size of the library on disk, both in megabytes.
     """
-    library, forecasts = made_up(MOST_COINS)
+    library, forecasts = make_inputs(MOST_COINS)
     content = library.to_bytes()
     del library
     tracemalloc.start()

@@ -2,11 +2,13 @@
 
     SOAK_MINUTES=60 SOAK_RATE=40 DATA=../shared/data/daily python bench/soak.py      # or: make soak
 
-The first part kills every process once, checks that new requests are answered again, and stops each process
-once. No slope is taken of it, since pools and caches fill in it, but a 500 counts there as well. Then traffic
-continues at a fixed rate while one fault after another is switched on and off, with a pause between. The run
-fails if something grows significantly, if a slope could not be measured, if a reply is a 500, or if anything
-but a 2xx or a deliberate refusal comes while no fault is on.
+Traffic is sent at a fixed rate all the time. The first part kills every process once, checks that new
+requests are answered again, and pauses each process once. Pools and caches fill in this part, so that it is
+left out of the slopes; a reply with status 500 counts as an error in it too. In the second part, one fault
+after another is switched on and off, with a pause between them.
+
+The run fails if a series grows significantly, if a slope could not be measured, if any reply has status 500,
+or if a request fails unexpectedly while no fault is on.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ from coincast_stack.status.readiness import wait_until_ready
 
 WARM_SHARE = 0.15
 READY_SECONDS = 1800.0
-# A quick first model, and caches so small that they are full before the measurement, so that growth in it is
-# not a filling cache.
+# The first model is trained on few days, to be ready soon. The caches are so small that they are full before
+# the measurement, which could not distinguish a cache that fills from a leak.
 SETTINGS = {
     "TRAINING_BOOTSTRAP_DAYS": "730",
     "GATEWAY_HOT_CACHE_BYTES": "2000000",
@@ -44,7 +46,16 @@ SETTINGS = {
 
 
 async def soak(minutes: float, rate: float, data: Path | None) -> tuple[Traffic, Sampler, FaultSchedule]:
-    """Run the soak from an empty folder and return what it recorded."""
+    """Run the soak in an empty folder.
+
+    Args:
+        minutes: The duration of the traffic.
+        rate: Requests a second.
+        data: A folder of daily candles for the sandbox; None for simulated ones.
+
+    Returns:
+        The recorded replies, the samples of the processes, and the faults.
+    """
     with tempfile.TemporaryDirectory(prefix="coincast-soak-") as folder:
         options = StackOptions(Path(folder), data=data, extra_environment=SETTINGS)
         async with running_stack(options) as stack:
@@ -68,7 +79,7 @@ async def _one_run(stack: Stack, seconds: float, rate: float) -> tuple[Traffic, 
 
 
 def main() -> None:
-    """Run the soak with settings from the environment."""
+    """Run the soak with the settings of the environment, and write its report to `soak.json` in OUT."""
     minutes = float(os.environ.get("SOAK_MINUTES") or 60)
     rate = float(os.environ.get("SOAK_RATE") or 40)
     data = os.environ.get("DATA") or ""

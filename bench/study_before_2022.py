@@ -1,8 +1,8 @@
 """Study two choices on days before 2022 (docs/experiments.md): `python bench/study_before_2022.py FOLDER`.
 
-The choices are the network's prior share in the ensemble's pool, and the correction of lightgbm's widths by
-the coverage of earlier ones. Prints the CRPS skill in percent on origins from 2019-07 to 2020-06 (A) and to
-the end of 2021 (B). Takes ten minutes.
+The choices are the prior share of the network in the ensemble's pool, and whether the widths of lightgbm's
+intervals are corrected by the coverage of earlier intervals. The study prints the CRPS skill in percent in
+two periods of origins: 2019-07 to 2020-06 (A), and 2020-07 to 2021-12 (B). It takes ten minutes.
 """
 
 from __future__ import annotations
@@ -45,26 +45,33 @@ Store = dict[tuple[Any, ...], Any]
 
 
 def crps(quantiles: Floats, returns: Floats) -> Floats:
-    """Return the CRPS of the log return over 100 equally weighted levels, (n,)."""
+    """Return the CRPS of the log return over CRPS_LEVELS, which weigh the same; shape (n,)."""
     table = quantiles_at(quantiles, CRPS_LEVELS)
     return np.asarray(scoringrules.crps_quantile(returns, table, CRPS_LEVELS, backend="numpy"))
 
 
-def covered(quantiles: Floats, returns: Floats, level: float) -> float:
-    """Return the percentage of outcomes inside the central interval."""
+def coverage(quantiles: Floats, returns: Floats, level: float) -> float:
+    """Return the percentage of outcomes inside the central interval of a level (0.8 for 80 %)."""
     low, high = (int(np.argmin(np.abs(PROBABILITIES - p))) for p in ((1 - level) / 2, (1 + level) / 2))
     return 100 * float(np.mean((returns >= quantiles[:, low]) & (returns <= quantiles[:, high])))
 
 
-def compared(loss: Floats, base: Floats, days: Days, horizon: int) -> str:
-    """Return the skill on A and on B, and the Diebold-Mariano statistic of both together."""
+def compare(loss: Floats, base: Floats, days: Days, horizon: int) -> str:
+    """Return the skill on A and on B, and the Diebold-Mariano statistic of both together.
+
+    Args:
+        loss: The loss of each forecast, (n,).
+        base: The loss of the forecasts to compare with, (n,).
+        days: The origins, (n,).
+        horizon: The horizon in days.
+    """
     early = days < MIDDLE
     a, b = (skill_percent(loss[part], base[part]) for part in (early, ~early))
     return f"A {a:5.2f}, B {b:5.2f}, Diebold-Mariano {diebold_mariano(loss, base, days, horizon):4.1f}"
 
 
-def pooled(record: Walk, horizon: int, last: int) -> tuple[Floats, Days]:
-    """Return CRPS and origin of every forecast of a pool whose outcome is known."""
+def score(record: Walk, horizon: int, last: int) -> tuple[Floats, Days]:
+    """Return the CRPS and the origin of every forecast of a pool from FIRST on whose outcome is known."""
     parts = record.record(horizon, last)
     quantiles = np.concatenate([q for *_, q in parts])
     returns = np.concatenate([b.returns for b, *_ in parts])
@@ -73,19 +80,22 @@ def pooled(record: Walk, horizon: int, last: int) -> tuple[Floats, Days]:
     return crps(quantiles[kept], returns[kept]), days[kept]
 
 
-def network(source: CoinTable) -> None:
-    """Compare the pool with the network at every prior share with the pool without it."""
+def study_network(source: CoinTable) -> None:
+    """Compare the pool without the network with the pool that has it, at every prior share."""
     last = max(int(c.days[-1]) for c in source.coins)
     store: Store = {}
     for horizon in HORIZONS:
-        base, days = pooled(pool(source, None, last, store), horizon, last)
+        base, days = score(pool(source, None, last, store), horizon, last)
         for share in SHARES:
-            loss, _ = pooled(pool(source, share, last, store), horizon, last)
-            print(f"network, prior share {share}, {horizon:2d} d: {compared(loss, base, days, horizon)}")
+            loss, _ = score(pool(source, share, last, store), horizon, last)
+            print(f"network, prior share {share}, {horizon:2d} d: {compare(loss, base, days, horizon)}")
 
 
 def pool(source: CoinTable, share: float | None, last: int, store: Store) -> Walk:
-    """Return a walk with the network at a prior share, or without it; drop pools of another share."""
+    """Return a walk with the network at a prior share, or without it (None).
+
+    `store` keeps fits for the next walk; the pools in it have another share and are dropped.
+    """
     for key in [k for k in store if k[0] in ("pool", "corrected pool")]:
         del store[key]
     lstm = {"use": "on", "prior": 0.0 if share is None else share}
@@ -97,8 +107,8 @@ def pool(source: CoinTable, share: float | None, last: int, store: Store) -> Wal
     return Walk(source.coins, params, 1, store, rnn)
 
 
-def widths(panel: Panel) -> None:
-    """Compare lightgbm's record with corrected widths with the same without correction."""
+def study_widths(panel: Panel) -> None:
+    """Compare lightgbm's walk-forward record with and without the correction of the widths."""
     params = LightgbmParams.model_validate({"first_test": "2017-07-01", "step_days": 120})
     table = Table(panel, panel, choose_spec(panel), RECORD_HORIZONS)
     walked = walk(
@@ -116,26 +126,26 @@ def widths(panel: Panel) -> None:
         days, late = record.origins[kept], record.origins[kept] >= FIRST
         y = returns[ended][late]
         loss = {name: crps(q[late], y) for name, q in sets.items()}
-        skill = compared(loss["after"], loss["before"], days[late], horizon)
+        skill = compare(loss["after"], loss["before"], days[late], horizon)
         print(f"widths corrected, {horizon:2d} d: {skill}")
         for level in (0.8, 0.95):
-            text = ", ".join(f"{covered(q[late], y, level):.1f} {name}" for name, q in sets.items())
+            text = ", ".join(f"{coverage(q[late], y, level):.1f} {name}" for name, q in sets.items())
             print(f"  coverage of the {100 * level:.0f} % interval: {text}")
         regime = rows.regime[at][ended][late]
         for name, q in sets.items():
-            parts = [covered(q[late][regime == r], y[regime == r], 0.8) for r in range(REGIMES)]
+            parts = [coverage(q[late][regime == r], y[regime == r], 0.8) for r in range(REGIMES)]
             print(
                 f"  of the 80 % interval, calm, usual, wild days {name}: {[round(part, 1) for part in parts]}"
             )
 
 
 def main() -> None:
-    """Walk forward and print."""
+    """Walk forward on the days until LAST, and print both comparisons."""
     whole = read_folder(Path(sys.argv[1])).panel
     cut = {coin: candles.until(LAST) for coin, candles in whole.items()}
     panel = {coin: candles for coin, candles in cut.items() if len(candles)}
-    widths(panel)
-    network(CoinTable(panel, panel))
+    study_widths(panel)
+    study_network(CoinTable(panel, panel))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 `python bench/study_bitcoin_tail.py [DATA]`.
 
-A volatility line over all coins is fitted on the days before each year. The tail of the year comes from its
-residuals: those of all coins or the coin's own drawn to them, over all years before or the last few. A choice
-is to be made on 2018 to 2021; 2022 to 2025 show what it would have given. No trained version is needed, so
-the figures are near those of `make evaluate RISK=1`, not equal to them.
+For each year, a volatility line over all coins is fitted on the days before it. Value at risk and expected
+shortfall of the year are estimated from the residuals of that line. The choices differ in the residuals: of
+all coins (the pool), of the coin itself, or of the coin itself shrunk towards the pool; and of all years
+before or of the last few. The choice is made on 2018 to 2021; 2022 to 2025 test it.
+
+No trained version is needed, so the figures are near those of `make evaluate RISK=1`, not equal to them.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ from coincast_training.trainers.training_table import Rows, Table, choose_spec
 DATA = Path(os.environ.get("COINCAST_DATA", Path(__file__).resolve().parents[2] / "shared/data/daily"))
 LEVEL = 0.01
 DESIGN, TEST = range(2018, 2022), range(2022, 2026)
-# Rows of the pool that weigh as much as a coin's own (infinity takes the pool alone, 0 the coin's own alone),
-# and the years before that count.
+# By name: the weight of the pool, as a number of rows beside the coin's own rows (infinity takes the pool
+# alone, 0 the coin alone), and the number of years before that are used.
 CHOICES: dict[str, tuple[float, int]] = {
     "pool": (np.inf, 100),
     "pool, 4 years": (np.inf, 4),
@@ -41,7 +43,11 @@ COIN = "bitcoin"
 
 
 def standardised(rows: Rows, year: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return one-day returns in units of the line fitted before a year, and which rows lie in the year."""
+    """Standardise one-day returns with the volatility line that is fitted before a year.
+
+    Returns:
+        The returns divided by the predicted volatility, and which rows lie in the year, both (n,).
+    """
     first, after = np.datetime64(f"{year}-01-01", "D"), np.datetime64(f"{year + 1}-01-01", "D")
     line = line_of(rows, (1,), Window(rows.origins.min(), first - np.timedelta64(1, "D")), 100.0)
     scale = np.exp(line.predict(rows.features, rows.spec.names)[:, 0])
@@ -57,7 +63,17 @@ def tail_of(losses: np.ndarray) -> tuple[float, float]:
 def ratios(
     rows: Rows, z: dict[int, tuple[np.ndarray, np.ndarray]], coin: str, choice: tuple[float, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return loss over expected shortfall of each exceedance of a coin, and the same of the pooled tail."""
+    """Return ratios of a loss to the expected shortfall, for losses beyond the value at risk.
+
+    Args:
+        rows: The rows of all coins.
+        z: By year, the result of `standardised`.
+        coin: The coin.
+        choice: A value of CHOICES.
+
+    Returns:
+        The ratios of the coin's losses within the years, and those of the pool's tail before them.
+    """
     position, (prior, years) = rows.coin_ids.index(coin), choice
     found, expected = [], []
     for year, (scores, inside) in z.items():
@@ -78,7 +94,7 @@ def ratios(
 
 
 def main() -> int:
-    """Print a table for each period."""
+    """Print a table for each period, and how likely the ratio of COIN is if the pooled tail is right."""
     panel = read_folder(Path(sys.argv[1]) if len(sys.argv) > 1 else DATA).panel
     rows = Table(panel, panel, choose_spec(panel), (1,)).rows
     rng = np.random.default_rng(1)

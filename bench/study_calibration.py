@@ -1,8 +1,9 @@
-"""Try ways to set interval sizes: `python bench/study_calibration.py FOLDER WALK.npz [FROM TO]`.
+"""Compare rules that correct interval sizes: `python bench/study_calibration.py FOLDER WALK.npz [FROM TO]`.
 
-Walks the ensemble's members forward once (about five minutes on a quiet core) and saves them to WALK.npz;
-with the file there, each way costs seconds. Choices were made on FROM 2017-07-01 TO 2021-12-31, the default.
-LEFT_OUT=coin,coin in the environment leaves coins out of all learning and scores those alone.
+The first run walks the ensemble's members forward (about five minutes on a quiet core) and saves their
+forecasts to WALK.npz. Later runs read that file, and each rule takes seconds. The choice was made on origins
+FROM 2017-07-01 TO 2021-12-31, the default. LEFT_OUT=coin,coin in the environment leaves these coins out of
+all learning, and scores them alone.
 """
 
 from __future__ import annotations
@@ -43,13 +44,18 @@ MIN_ROWS = 200
 AT_80 = int(np.argmin(np.abs(LEVELS - 0.8)))
 COLUMNS = ("fold", "coin", "day", "regime", "weekend", "tercile", "returns", "log_volatility", "members")
 Floats = NDArray[np.float64]
-# Factors of the sizes by regime (REGIMES,), from outcomes over their 80 % sizes, their ages and regimes.
+# Returns a factor of the sizes for each regime, (REGIMES,). The arguments are, for n known outcomes, their
+# ratios to the 80 % sizes, their ages in days and their regimes, each (n,), and the horizon in days.
 Rule = Callable[[Floats, Floats, NDArray[np.int64], int], Floats]
 
 
 @dataclass(slots=True, eq=False)
 class Rows:
-    """Forecasts at one horizon: known inputs, the pooled log scale, the raw sizes, and the outcomes."""
+    """The n forecasts at one horizon, with their outcomes.
+
+    `scale` is the pooled log volatility, (n,), and `sizes` the uncorrected interval sizes by level, (n, L).
+    `learnt` marks the rows of coins that the members and rules learn from. The others are (n,) as well.
+    """
 
     horizon: int
     fold: Any
@@ -63,7 +69,7 @@ class Rows:
 
 
 def walk(panel: Panel, left_out: set[str], file: Path) -> None:
-    """Save the members' out-of-sample forecasts with the outcomes."""
+    """Walk the members forward, and save their out-of-sample forecasts with the outcomes to a file."""
     every = rows_of(panel, panel, DEFAULT_SPEC)
     learnt = tuple(c for c in every if c.coin_id not in left_out)
     params = EnsembleParams.of({"anchors": list(HORIZONS), "fold_days": FOLD_DAYS, "lstm": {"use": "off"}})
@@ -102,8 +108,8 @@ def walk(panel: Panel, left_out: set[str], file: Path) -> None:
     )
 
 
-def pooled(saved: Any, horizon: int, left_out: set[str]) -> Rows:
-    """Pool the members, fold by fold, as the ensemble does before any correction of the sizes."""
+def pool(saved: Any, horizon: int, left_out: set[str]) -> Rows:
+    """Pool the members at a horizon, fold by fold, as the ensemble does before it corrects the sizes."""
     c = {name: saved[f"{name}_{horizon}"] for name in COLUMNS}
     learnt = ~np.isin(saved["coins"][c["coin"]], list(left_out))
     params, scale = PoolParams(), np.full(len(c["day"]), np.nan)
@@ -122,15 +128,15 @@ def pooled(saved: Any, horizon: int, left_out: set[str]) -> Rows:
             outlook=outlook_of(table),
             drawn=np.empty((len(table), 0)),
         )
-        pool = fit_pool(seen, horizon, int(fold), params, prior)
-        scale[now] = pool.log_scale(c["members"][now], c["regime"][now])
-        sizes[now] = pool.sizes[c["regime"][now]] * pool.weekend[c["weekend"][now]]
+        fitted = fit_pool(seen, horizon, int(fold), params, prior)
+        scale[now] = fitted.log_scale(c["members"][now], c["regime"][now])
+        sizes[now] = fitted.sizes[c["regime"][now]] * fitted.weekend[c["weekend"][now]]
     sizes = np.maximum.accumulate(sizes, axis=1)
     return Rows(horizon, c["fold"], c["day"], c["regime"], c["tercile"], c["returns"], scale, sizes, learnt)
 
 
-def corrected(rows: Rows, rule: Rule) -> Floats:
-    """Correct sizes (n, L) by a rule, fold by fold, from the outcomes that were known by then."""
+def correct(rows: Rows, rule: Rule) -> Floats:
+    """Correct the sizes (n, L) by a rule, fold by fold, from the outcomes that were known before the fold."""
     share = np.abs(rows.returns) / (np.exp(rows.scale) * rows.sizes[:, AT_80])
     out = rows.sizes.copy()
     for fold in np.unique(rows.fold):
@@ -145,38 +151,47 @@ def corrected(rows: Rows, rule: Rule) -> Floats:
 
 
 def factor(share: Floats, age: Floats, half_life: float = HALF_LIFE_DAYS) -> float:
-    """Return the factor with which the 80 % sizes would have covered 80 %."""
+    """Return the factor with which the 80 % sizes would have covered 80 % of the outcomes.
+
+    Args:
+        share: The ratios of absolute outcomes to their 80 % sizes, (n,).
+        age: The ages of the outcomes in days, (n,).
+        half_life: The days after which an outcome weighs half.
+    """
     return float(weighted_sizes(share, 0.5 ** (age / half_life), np.array([0.8]))[0])
 
 
 def periods(age: Floats, horizon: int, half_life: float = HALF_LIFE_DAYS) -> float:
-    """Count periods without overlap, newer ones weighing more (Kish)."""
+    """Return the effective number of periods of a horizon without overlap (Kish); new ones weigh more."""
     weight = 0.5 ** (np.unique(age // horizon) * horizon / half_life)
     return float(weight.sum() ** 2 / (weight**2).sum())
 
 
 def same(value: float) -> Floats:
-    """Use one factor for all regimes."""
+    """Return the same factor for all regimes."""
     return np.full(REGIMES, value)
 
 
-def drawn(share: Floats, age: Floats, horizon: int, half_life: float = HALF_LIFE_DAYS) -> float:
-    """Shrink the factor towards one if there were few periods."""
+def shrunk(share: Floats, age: Floats, horizon: int, half_life: float = HALF_LIFE_DAYS) -> float:
+    """Return the factor shrunk towards one: the fewer periods, the nearer to one."""
     n = periods(age, horizon, half_life)
     return factor(share, age, half_life) ** (n / (n + PRIOR_PERIODS))
 
 
 def by_regime(share: Floats, age: Floats, regime: NDArray[np.int64], horizon: int) -> Floats:
-    """Shrink the factor of each regime towards that of all days."""
-    every = drawn(share, age, horizon)
+    """Return the factor of each regime, shrunk towards that of all days."""
+    every = shrunk(share, age, horizon)
     parts = [regime == r for r in range(REGIMES)]
     return np.array(
-        [every * (drawn(share[p] / every, age[p], horizon) if p.sum() >= MIN_ROWS else 1.0) for p in parts]
+        [every * (shrunk(share[p] / every, age[p], horizon) if p.sum() >= MIN_ROWS else 1.0) for p in parts]
     )
 
 
 def risk_controlled(share: Floats, age: Floats, regime: NDArray[np.int64], horizon: int) -> Floats:
-    """Raise the level to allow for one more period (conformal risk control over periods)."""
+    """Return a shrunk factor for a raised level, which allows for one more period.
+
+    This is conformal risk control over periods.
+    """
     n = periods(age, horizon)
     level = np.array([min(0.8 * (n + 1) / n, 0.95)])
     found = float(weighted_sizes(share, 0.5 ** (age / HALF_LIFE_DAYS), level)[0])
@@ -184,7 +199,7 @@ def risk_controlled(share: Floats, age: Floats, regime: NDArray[np.int64], horiz
 
 
 def bounded_in_calm(factors: Floats) -> Floats:
-    """Bound the calm regime below by the pool's own sizes."""
+    """Raise the factor of the calm regime to at least one, the pool's own sizes."""
     return np.array([max(factors[0], 1.0), *factors[1:]])
 
 
@@ -193,10 +208,10 @@ RULES: dict[str, Rule] = {
     "no correction": lambda s, a, r, h: same(1.0),
     "180 periods, at most two years": lambda s, a, r, h: same(factor(s, a, min(180.0 * h, HALF_LIFE_DAYS))),
     "half-life of four years": lambda s, a, r, h: same(factor(s, a, 1460.0)),
-    "shrunk to one by periods": lambda s, a, r, h: same(drawn(s, a, h)),
+    "shrunk to one by periods": lambda s, a, r, h: same(shrunk(s, a, h)),
     "by regime, shrunk by periods": by_regime,
     "risk control over periods": risk_controlled,
-    "shrunk, calm not below one": lambda s, a, r, h: bounded_in_calm(same(drawn(s, a, h))),
+    "shrunk, calm not below one": lambda s, a, r, h: bounded_in_calm(same(shrunk(s, a, h))),
     "calm not below one": lambda s, a, r, h: bounded_in_calm(same(factor(s, a))),
     "calm narrowed by half": lambda s, a, r, h: cautious_factors(same(factor(s, a))),
     "the same after 180 periods (chosen)": lambda s, a, r, h: cautious_factors(
@@ -206,14 +221,23 @@ RULES: dict[str, Rule] = {
 
 
 def losses(rows: Rows, sizes: Floats, kept: NDArray[np.bool_]) -> Floats:
-    """Compute the CRPS of the log return, (m,)."""
+    """Return the CRPS of the log return of the kept rows, (m,)."""
     quantiles = symmetric_quantiles(np.exp(rows.scale[kept])[:, None] * sizes[kept])
     table = quantiles_at(quantiles, CRPS_LEVELS)
     return np.asarray(scoringrules.crps_quantile(rows.returns[kept], table, CRPS_LEVELS, backend="numpy"))
 
 
 def line(rows: Rows, sizes: Floats, base: Floats, kept: NDArray[np.bool_]) -> str:
-    """Print CRPS against the base and coverage of the 80 % interval, by regime and by year."""
+    """Return the skill in CRPS and the coverage of the 80 % interval, as text.
+
+    Coverage is given overall, by tercile of volatility, and by year with its standard error.
+
+    Args:
+        rows: The forecasts.
+        sizes: Their corrected sizes, (n, L).
+        base: The sizes to compare with, (n, L).
+        kept: Which forecasts count, (n,).
+    """
     skill = 100 * (1 - losses(rows, sizes, kept).mean() / losses(rows, base, kept).mean())
     size = np.exp(rows.scale[kept]) * sizes[kept, AT_80]
     inside = 100.0 * (np.abs(rows.returns[kept]) <= size)
@@ -230,7 +254,7 @@ def line(rows: Rows, sizes: Floats, base: Floats, kept: NDArray[np.bool_]) -> st
 
 
 def main() -> None:
-    """Walk if the file does not exist yet, and print the table."""
+    """Walk forward if the file does not exist yet, and print a line for each horizon and rule."""
     folder, file = Path(sys.argv[1]), Path(sys.argv[2])
     given = sys.argv[3:5] if len(sys.argv) > 4 else ["2017-07-01", "2021-12-31"]
     first, last = (int(np.datetime64(text, "D").astype(int)) for text in given)
@@ -239,12 +263,12 @@ def main() -> None:
         walk(read_folder(folder).panel, left_out, file)
     saved = np.load(file, allow_pickle=False)
     for horizon in HORIZONS:
-        rows = pooled(saved, horizon, left_out)
+        rows = pool(saved, horizon, left_out)
         kept = (rows.day >= first) & (rows.day <= last) & np.isfinite(rows.returns) & np.isfinite(rows.scale)
         kept &= (~rows.learnt if left_out else True) & (rows.day + horizon <= last)
-        base = corrected(rows, RULES["one factor (before)"])
+        base = correct(rows, RULES["one factor (before)"])
         for name, rule in RULES.items():
-            print(f"{horizon:2d} d, {name}: {line(rows, corrected(rows, rule), base, kept)}", flush=True)
+            print(f"{horizon:2d} d, {name}: {line(rows, correct(rows, rule), base, kept)}", flush=True)
 
 
 if __name__ == "__main__":

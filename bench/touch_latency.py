@@ -1,10 +1,10 @@
-"""Measure a warm touch question beside a warm forecast of the same coin, over gRPC.
+"""Compare a warm request of a touch probability with a warm forecast of the same coin, over gRPC.
 
 `python bench/touch_latency.py`.
 
-The service runs as a process on the starter version of LightGBM and on simulated candles. Figures are medians
-of interleaved rounds; the ratio matters. A new level is logged before it is answered, like the first forecast
-of a day, so it is shown beside the warm question without a bound.
+The service runs as a process, with the starter version of LightGBM and simulated candles. Figures are medians
+of interleaved rounds; their ratio is the result. A request with a new level is logged before it is answered,
+like the first forecast of a day. It is measured too, without a bound.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ async def main() -> int:
 
 
 async def compare(stub: ForecastServiceAsyncStub, coins: list[str]) -> int:
-    """Print the touch questions beside the forecasts."""
+    """Measure and print the touch requests and the forecasts; return the exit code."""
     one, many = coins[:1], coins
     levels = itertools.count(1)
-    # Not an exact percent that an earlier round had: each is a level of its own.
+    # Its level is changed a little before each request, so that no earlier request had the same.
     fresh = touch(one, [pb.TouchLevel(percent=0)], days=7)
 
     def new_level() -> Awaitable[Any]:
@@ -77,7 +77,7 @@ async def compare(stub: ForecastServiceAsyncStub, coins: list[str]) -> int:
     ratio = figures["touch"] / figures["forecast"]
     verdict = "ok" if ratio <= BOUND else "OVER"
     print(
-        f"a warm touch question, one coin, 7 days: {1e3 * figures['touch']:.2f} ms; a warm forecast: "
+        f"a warm touch request, one coin, 7 days: {1e3 * figures['touch']:.2f} ms; a warm forecast: "
         f"{1e3 * figures['forecast']:.2f} ms; {ratio:.2f} times (bound {BOUND:g}) {verdict}"
     )
     print(
@@ -88,7 +88,7 @@ async def compare(stub: ForecastServiceAsyncStub, coins: list[str]) -> int:
 
 
 def touch(ids: list[str], levels: list[pb.TouchLevel], *, days: int) -> pb.EstimateTouchRequest:
-    """Return a touch question."""
+    """Return a request of touch probabilities."""
     return pb.EstimateTouchRequest(ids=ids, levels=levels, days=days, model=MODEL)
 
 

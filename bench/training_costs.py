@@ -1,4 +1,4 @@
-"""Measure processor seconds and memory of a unit of training: the figures of docs/scaling-training.md.
+"""Measure processor seconds and memory of training per row: the figures of docs/scaling-training.md.
 
 Run with `python bench/training_costs.py [--data DIR] [--days N ...]`. Processor time is measured instead of
 wall time, so that other work on the machine does not count.
@@ -33,7 +33,7 @@ R = TypeVar("R")
 
 
 def main() -> None:
-    """Print features, fits of growing panels, the record, forecasts, and one whole group."""
+    """Print the cost of features, fits of growing panels, forecasts, the record, and one group."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/daily"))
     parser.add_argument("--days", type=int, nargs="+", default=[250, 700, 2000, 10_000])
@@ -71,7 +71,14 @@ def record(panel: Panel, reference: Panel) -> None:
 
 
 def group(whole: Panel, reference: Panel, coins: int, days: int) -> None:
-    """Measure one whole group as a worker would fit it; its coins are real coins' days in another order."""
+    """Measure the fit of a group of artificial coins, as a worker would fit it.
+
+    Args:
+        whole: The real coins that the artificial ones are made of.
+        reference: The coins of the market features.
+        coins: The number of coins in the group.
+        days: The days of each coin.
+    """
     panel = {f"coin-{number}": reshuffled(whole, number, days) for number in range(coins)}
     data = TrainingData(panel, reference, "bench")
     print(f"group of {coins} coins: {len(pickle.dumps(data)) / 1e6:.1f} MB to its worker", flush=True)
@@ -79,7 +86,7 @@ def group(whole: Panel, reference: Panel, coins: int, days: int) -> None:
 
 
 def reshuffled(whole: Panel, number: int, days: int) -> Candles:
-    """Return an artificial coin: blocks of thirty real days of one coin, drawn with a seed."""
+    """Return an artificial coin: blocks of thirty days of one real coin, chosen at random with a seed."""
     rng, source = np.random.default_rng(number), list(whole.values())[number % len(whole)]
     starts = rng.integers(1, len(source) - 30, days // 30 + 1)
     rows = np.concatenate([np.arange(start, start + 30) for start in starts])[:days]
@@ -113,7 +120,7 @@ def one_fit(panel: Panel, reference: Panel) -> FittedModel:
 
 
 def forecasts(fitted: FittedModel, whole: Panel, reference: Panel) -> None:
-    """Measure sixty origins of every coin, each at four horizons."""
+    """Measure forecasts from sixty origins of every coin, each at four horizons."""
     data, last = TrainingData(whole, reference, "bench"), whole["bitcoin"].dates[-31]
     first = last - np.timedelta64(59, "D")
     seconds, _ = spent(lambda: forecast_days(fitted.model, data, first, last, (1, 7, 14, 30)))
@@ -123,14 +130,14 @@ def forecasts(fitted: FittedModel, whole: Panel, reference: Panel) -> None:
 
 
 def spent(work: Callable[[], R]) -> tuple[float, R]:
-    """Return processor seconds and the result."""
+    """Return the processor seconds of a call, and its result."""
     started = time.process_time()
     result = work()
     return time.process_time() - started, result
 
 
 def peak_mib() -> int:
-    """Return the peak memory of this process."""
+    """Return the peak memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 

@@ -1,9 +1,12 @@
 """Compare refits and trainings in this process, in local processes and on a local Dask cluster.
 
-The cluster has two workers. The script shows whether the files are equal byte for byte, and the speed-up. Run
-with `python bench/training_executors.py [--data DIR] [--days N] [--coins N] [--rounds N] [--kill]`. The limit
-is the number of workers. Rounds are interleaved and the median is taken, since other work may share the
-machine; the speed-up by processor time (this process alone over the busiest worker) does not count that work.
+The cluster has two workers. The script prints whether the files are equal byte for byte, and the speed-up,
+whose limit is the number of workers. Run it with `python bench/training_executors.py [--data DIR] [--days N]
+[--coins N] [--rounds N] [--kill]`.
+
+Rounds are interleaved and the median is taken, since other work may share the machine. The speed-up by
+processor time excludes that work: it is the processor time of all refits in this process, divided by that of
+the busiest worker.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Part:
-    """Result of one refit: a digest of every file and of its forecasts, and its cost."""
+    """The result of one refit: digests of its files and forecasts, the pid of the worker, and CPU seconds."""
 
     digests: dict[str, str]
     worker: int
@@ -50,7 +53,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Round:
-    """One executor's round: wall seconds, processor seconds of the busiest worker and of all, digests."""
+    """A round of one executor: wall seconds, CPU seconds of the busiest worker and of all, and digests."""
 
     wall: float
     busiest: float
@@ -66,12 +69,13 @@ class Training:
     digests: dict[str, str]
 
 
-# Models trained whole, with the folds of their record; the network is left out, since its bits may differ.
+# Parameters by model, for trainings with the walk-forward record. The network is left out, because its files
+# may differ between runs.
 TRAININGS: dict[str, dict[str, Any]] = {"lightgbm": {}, "ml_ensemble": {"lstm": {"use": "off"}}}
 
 
 def main() -> None:
-    """Run every executor in turn and print its times."""
+    """Run every executor in interleaved rounds, and print their times."""
     options = _parse_options()
     panel = read_panel(options.data, options.days, options.coins)
     data = TrainingData(panel, {c: k for c, k in panel.items() if c in REFERENCE_COINS}, "bench")
@@ -102,7 +106,7 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/daily"))
     parser.add_argument("--days", type=int, default=700)
     parser.add_argument("--coins", type=int, default=10)
-    parser.add_argument("--trees", type=int, default=150, help="trees of each head; fewer make a quick look")
+    parser.add_argument("--trees", type=int, default=150, help="trees of each head; fewer are quicker")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--kill", action="store_true", help="kill a Dask worker in the middle of a round")
     return parser.parse_args()
@@ -117,10 +121,10 @@ def tasks_on(data: TrainingData, trees: int) -> list[FoldTask]:
 
 
 def refit(data: TrainingData, task: FoldTask) -> Part:
-    """Fit on what was known, save the model, and forecast the days after."""
+    """Fit on the days before the fold, save the model, and forecast the days of the fold."""
     from coincast_training.trainers.lightgbm.trainer import fit
 
-    # The thread's own time: a scheduler and its threads may run in this process as well.
+    # Only the time of this thread: the threads of a scheduler may run in this process as well.
     started, fold, day = time.thread_time(), task.fold, np.timedelta64(1, "D")
     known = cut(data.panel, fold.train_from, fold.test_from - day)
     reference = cut(data.reference, None, fold.test_from - day)
@@ -132,7 +136,14 @@ def refit(data: TrainingData, task: FoldTask) -> Part:
 
 
 def train(address: str, data: TrainingData, model: str, params: dict[str, Any]) -> Training:
-    """Return a training of every coin, without the start of the workers and their imports."""
+    """Train on every coin with an executor; the start of its workers and their imports do not count.
+
+    Args:
+        address: The address of the executor, as `open_executor` takes it.
+        data: The candles.
+        model: The name of the model.
+        params: Its parameters.
+    """
     with open_executor(address) as executor:
         executor.map(warm, data, list(range(2 * executor.width)))
         started = time.perf_counter()
@@ -145,7 +156,7 @@ def train(address: str, data: TrainingData, model: str, params: dict[str, Any]) 
 
 
 def digests_of(model: ForecastModel) -> dict[str, str]:
-    """Return a digest of every file that the model is saved as."""
+    """Return the digest of every file of the saved model, by file name."""
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder))
         return {path.name: _digest(path.read_bytes()) for path in sorted(Path(folder).iterdir())}
@@ -156,7 +167,7 @@ def _digest(content: bytes) -> str:
 
 
 def run(address: str, data: TrainingData, tasks: list[FoldTask]) -> Round:
-    """Run one round, without the start of the workers and their imports."""
+    """Run the refits with an executor; the start of its workers and their imports do not count."""
     with open_executor(address) as executor:
         executor.map(warm, data, list(range(2 * executor.width)))
         started = time.perf_counter()
@@ -170,7 +181,7 @@ def run(address: str, data: TrainingData, tasks: list[FoldTask]) -> Round:
 
 
 def warm(data: TrainingData, item: int) -> None:
-    """Import and compile in the worker what a refit needs."""
+    """Import the modules and compile the kernels of a refit in the worker."""
     from coincast_modelkit.features import DEFAULT_SPEC, batch, market_of
     from coincast_training.trainers.lightgbm import trainer  # noqa: F401
 
@@ -184,7 +195,7 @@ def silent(fraction: float, stage: str) -> None:
 
 @contextmanager
 def local_cluster() -> Iterator[Any]:
-    """Run two workers with one thread each."""
+    """Run a Dask cluster of WORKERS processes with one thread each."""
     cluster = distributed.LocalCluster(
         n_workers=WORKERS, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
     )
@@ -202,7 +213,7 @@ def kill_a_worker(cluster: Any) -> None:
 
 
 def report(found: dict[str, list[Round]], panel: Panel, refits: int) -> None:
-    """Print one line for each executor, beside the limit."""
+    """Print one line for each executor, with the limit of its speed-up."""
     rows = sum(len(candles) for candles in panel.values())
     load = os.getloadavg()[0]
     print(f"{refits} refits on {len(panel)} coins, {rows} days; {os.cpu_count()} cores, load {load:.1f}")
@@ -220,7 +231,7 @@ def report(found: dict[str, list[Round]], panel: Panel, refits: int) -> None:
 
 
 def report_training(model: str, taken: dict[str, list[Training]]) -> None:
-    """Print one line for each executor, beside the limit."""
+    """Print one line for each executor, with the limit of its speed-up."""
     print(f"one training of {model} with its record")
     inline = taken["inline"]
     alone = statistics.median(each.wall for each in inline)
@@ -234,7 +245,11 @@ def report_training(model: str, taken: dict[str, list[Training]]) -> None:
 
 
 def read_panel(folder: Path, days: int, coins: int) -> Panel:
-    """Return the real candles of a folder."""
+    """Return the last days of the first coins of a folder of daily candles.
+
+    Raises:
+        SystemExit: The folder has no candles.
+    """
     panel = {}
     for path in sorted(folder.glob("*.csv"))[:coins]:
         rows = np.genfromtxt(path, delimiter=",", names=True, dtype=None, encoding="utf-8")

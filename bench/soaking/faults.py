@@ -1,4 +1,4 @@
-"""Faults of a soak: the sandbox misbehaves, processes stop for a while, processes die."""
+"""Cause the faults of a soak: the sandbox misbehaves, processes are paused, processes are killed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,11 @@ BACK_SECONDS = 60.0
 
 
 class FaultSchedule:
-    """One fault at a time, each followed by a pause. `disturbed` holds until its effects must have passed."""
+    """Causes one fault at a time, each followed by a pause, and counts them in `struck`.
+
+    `disturbed` is true from the start of a fault until SETTLE_SECONDS after its end, when its effects must
+    be over.
+    """
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -48,11 +52,11 @@ class FaultSchedule:
 
     @property
     def disturbed(self) -> bool:
-        """Return whether a fault is on, or was so recently that breakers and pauses may still act."""
+        """Return whether a fault is on, or ended so recently that open breakers or pauses may remain."""
         return time.monotonic() < self._until
 
     async def around(self, work: Awaitable[None]) -> None:
-        """Count the time of some work, and a while after it, as disturbed."""
+        """Await some work; count its time, and SETTLE_SECONDS after it, as disturbed."""
         self._until = float("inf")
         await work
         self._until = time.monotonic() + SETTLE_SECONDS
@@ -61,17 +65,17 @@ class FaultSchedule:
         """Run faults one after another until the given monotonic time."""
         while time.monotonic() < until:
             self._stack.raise_if_dead()
-            await self.around(self._one())
+            await self.around(self._cause_one())
             left = until - time.monotonic()
             await asyncio.sleep(max(min(SETTLE_SECONDS + PAUSE_SECONDS, left), 0))
 
     async def stop_each_once(self) -> None:
-        """Send SIGSTOP to each process in turn: callers accumulate, and pools grow to their limits."""
+        """Pause each process in turn, so that callers accumulate and pools grow to their limits."""
         for name in PAUSED:
             await self._pause(name)
             await asyncio.sleep(STOPPED_SECONDS)
 
-    async def _one(self) -> None:
+    async def _cause_one(self) -> None:
         if self._random.random() < 0.3:
             await self._pause(self._random.choice(PAUSED))
         else:
@@ -92,9 +96,10 @@ class FaultSchedule:
         self._stack.children[name].send(signal.SIGCONT)
 
     async def kill_each_once(self) -> None:
-        """Send SIGKILL to each process in turn.
+        """Kill each process in turn with SIGKILL, and restart it.
 
-        Raises if new requests are not answered within a minute of a restart.
+        Raises:
+            SystemExit: New requests are not answered within BACK_SECONDS of a restart.
         """
         for name in KILLED:
             self.struck[f"{name} killed"] += 1
@@ -102,11 +107,11 @@ class FaultSchedule:
             await asyncio.sleep(1)
             began = time.monotonic()
             await self._stack.restart(name)
-            await self._back()
+            await self._wait_until_back()
             seconds = time.monotonic() - began
             print(f"killed {name}: new requests were answered {seconds:.1f} s after its restart", flush=True)
 
-    async def _back(self) -> None:
+    async def _wait_until_back(self) -> None:
         until = time.monotonic() + BACK_SECONDS
         async with httpx2.AsyncClient(
             base_url=self._stack.gateway_url, trust_env=False, timeout=10
@@ -115,10 +120,10 @@ class FaultSchedule:
                 if await self._serves(client):
                     return
                 await asyncio.sleep(0.2)
-        raise SystemExit(f"not back within {BACK_SECONDS:.0f} s")
+        raise SystemExit(f"new requests were not answered within {BACK_SECONDS:.0f} s of the restart")
 
     async def _serves(self, client: httpx2.AsyncClient) -> bool:
-        """Return whether each service answers a new request, which no cached reply can answer."""
+        """Return whether each service answers a request that no cache holds a reply to."""
         coins = ",".join(self._random.sample(COINS, self._random.randint(1, 4)))
         currencies = ",".join(self._random.sample(CURRENCIES, 4))
         levels = ",".join(str(level) for level in sorted(self._random.sample(range(10, 99), 3)))

@@ -1,4 +1,4 @@
-"""Report of a soak: slopes with their uncertainty, errors, and one table."""
+"""Report a soak: the slope of each series with its uncertainty, the errors, and one table."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from soaking.traffic import Traffic
 HOUR = 3600.0
 LEAST_SAMPLES = 10
 LONG_SECONDS = 600.0
-# Growth counts if the slope's lower bound (95 %), over the run and over its second half alone, exceeds this
-# share of the level and this amount. A pool that fills once is a step: it has no slope in the second half.
+# Growth counts if it exceeds this share of the level and this amount, both over the run and over its second
+# half alone. It is computed with the lower 95 % bound of the slope. A pool that fills once is a step, and has
+# no slope in the second half.
 GROWN_SHARE = 0.10
 GROWN_LEAST = {
     "memory_mb": 15.0, "descriptors": 10.0, "threads": 5.0, "tasks": 20.0, "latency": 1.0,
@@ -27,7 +28,11 @@ GROWN_LEAST = {
 
 
 def report(traffic: Traffic, sampler: Sampler, faults: FaultSchedule) -> tuple[bool, dict[str, Any]]:
-    """Print the table, and return whether the run passes and all values as JSON."""
+    """Print the report of a run.
+
+    Returns:
+        Whether the run passes, and all values as a document for JSON.
+    """
     rows = _process_rows(sampler) + _latency_rows(traffic)
     statuses = sum((w.statuses for w in traffic.windows), Counter[str]())
     document = {
@@ -47,9 +52,13 @@ def report(traffic: Traffic, sampler: Sampler, faults: FaultSchedule) -> tuple[b
 
 
 def _unmeasured(rows: list[dict[str, Any]], processes: list[str], *, long: bool) -> list[str]:
-    """Return the series that the verdict needs but that have no slope: they must not pass as no growth.
+    """Return the series that the verdict needs but that have no slope, which must not pass as no growth.
 
-    A run of a few minutes has too little time without faults for a slope of latency.
+    Args:
+        rows: The rows of the report.
+        processes: The names of the processes.
+        long: Whether the run was long enough to need a slope of latency. A run of a few minutes has too
+            little time without faults.
     """
     wanted = [f"{name} {kind}" for name in processes for kind in ("memory_mb", "descriptors", "threads")]
     wanted += [f"{name} tasks" for name in WITH_METRICS]
@@ -59,20 +68,31 @@ def _unmeasured(rows: list[dict[str, Any]], processes: list[str], *, long: bool)
 
 
 def slope_row(what: str, kind: str, at_seconds: list[float], values: list[float]) -> dict[str, Any]:
-    """Return the Theil-Sen slope per hour with its 95 % bounds, the level and the growth's significance."""
+    """Return a row of the report.
+
+    Args:
+        what: The name of the series.
+        kind: Its key in GROWN_LEAST.
+        at_seconds: The times of the values.
+        values: The values, oldest first.
+
+    Returns:
+        The Theil-Sen slope per hour with its 95 % bounds, the median as the level, the last value, and
+        whether the series grows significantly.
+    """
     slope, _, low, high = theilslopes(values, at_seconds, 0.95)
     level, half = float(np.median(values)), len(values) // 2
     span, late_span = at_seconds[-1] - at_seconds[0], at_seconds[-1] - at_seconds[half]
     late_low = theilslopes(values[half:], at_seconds[half:], 0.95)[2]
-    grows = _counts(low * span, level, kind, share=1.0)
-    grows = grows and _counts(late_low * late_span, level, kind, share=late_span / span)
+    grows = _is_significant(low * span, level, kind, share=1.0)
+    grows = grows and _is_significant(late_low * late_span, level, kind, share=late_span / span)
     bounds = {"per_hour": slope * HOUR, "per_hour_low": low * HOUR, "per_hour_high": high * HOUR}
     late = {"late_per_hour_low": late_low * HOUR}
     return {"what": what, "level": level, "last": values[-1], **bounds, **late, "grows": grows}
 
 
-def _counts(grown: float, level: float, kind: str, *, share: float) -> bool:
-    """Return whether growth over a share of the run exceeds the noise."""
+def _is_significant(grown: float, level: float, kind: str, *, share: float) -> bool:
+    """Return whether growth over a share of the run exceeds that share of both limits."""
     return bool(grown > share * GROWN_SHARE * level and grown > share * GROWN_LEAST[kind])
 
 
@@ -88,10 +108,11 @@ def _process_rows(sampler: Sampler) -> list[dict[str, Any]]:
 
 
 def _latency_rows(traffic: Traffic) -> list[dict[str, Any]]:
-    """Return rows of latency and errors while no fault is on.
+    """Return rows of latency and errors, from replies while no fault is on.
 
-    Latency is a multiple of a bare reply's in the same ten seconds, so that neither a busy machine nor a
-    fault counts as a leak. Errors are the share of replies that failed although no fault was on.
+    Latency is judged as a multiple of the latency of a trivial reply in the same ten seconds, so that a busy
+    machine does not count as a leak. Errors are the percentage of replies that failed although no fault was
+    on.
     """
     windows = [w for w in traffic.windows if len(w.quiet_ms) >= 10 and len(w.bare_ms) >= 5]
     if len(windows) < LEAST_SAMPLES:

@@ -1,4 +1,4 @@
-"""Sample each process: resident memory, file descriptors, threads, tasks of its event loop."""
+"""Sample the processes of the stack: resident memory, file descriptors, threads, tasks of the event loop."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ WITH_METRICS = ("market", "training", "forecast", "gateway")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One process at one moment (seconds since the first sample).
+    """The figures of one process, `at_seconds` after the start of the sampling.
 
-    `tasks` is None if the process has no such figure.
+    `tasks` is None if the process has no such metric, or did not answer.
     """
 
     at_seconds: float
@@ -32,7 +32,7 @@ class Sample:
 
 
 class Sampler:
-    """Samples by process name, oldest first; those from before a restart of a process are dropped."""
+    """Samples by process name, oldest first; a restart of a process drops its earlier samples."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack

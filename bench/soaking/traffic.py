@@ -1,4 +1,4 @@
-"""Traffic of every kind at a fixed rate, with each reply's status and latency recorded in windows."""
+"""Send requests of every kind at a fixed rate, and record status and latency of the replies in windows."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ WRONG = ("/prices?ids=no-such-coin&vs_currencies=usd", "/forecasts?ids=bitcoin&d
 
 @dataclass(slots=True)
 class Window:
-    """Replies of ten seconds: latencies in milliseconds, statuses by kind of request.
+    """The replies of ten seconds: latencies in milliseconds, and counts of statuses by kind of request.
 
-    `quiet_ms` are those of good replies while no fault was on, `quiet_errors` counts the failures of that
-    time. `bare_ms` are those of a trivial reply by an unrelated process: the machine's own noise.
+    `quiet_ms` holds the latencies of good replies while no fault was on; `quiet_errors` counts the
+    unexpected replies of that time. `bare_ms` holds the latencies of a trivial reply by a process that is
+    no part of the product. They show the noise of the machine.
     """
 
     at_seconds: float
@@ -41,7 +42,14 @@ class Window:
 
 
 class Traffic:
-    """Send requests at the given rate, independent of the replies; used as a context."""
+    """Sends requests at a fixed rate, without waiting for replies, while its context is entered.
+
+    Args:
+        url: The URL of the gateway.
+        bare_url: The URL of the trivial reply.
+        rate: Requests a second.
+        is_disturbed: Returns whether a fault is on, or may still have effects.
+    """
 
     def __init__(self, url: str, bare_url: str, rate: float, *, is_disturbed: Callable[[], bool]) -> None:
         self._bare_url = bare_url
@@ -51,13 +59,13 @@ class Traffic:
         self._rate = rate
         self._disturbed = is_disturbed
         self._random = random.Random(7)
-        self._asking: set[asyncio.Task[None]] = set()
+        self._open_requests: set[asyncio.Task[None]] = set()
         self._began = time.monotonic()
         self.internal_errors: Counter[str] = Counter()
         self.forget()
 
     def forget(self) -> None:
-        """Start counting again, except for internal errors, which must never occur."""
+        """Drop all records, except those of internal errors, which must never occur."""
         self.windows: list[Window] = []
         self.quiet_errors: Counter[str] = Counter()
         self.replies = 0
@@ -77,8 +85,8 @@ class Traffic:
     ) -> None:
         for driver in self._drivers:
             driver.cancel()
-        if self._asking:
-            await asyncio.wait(self._asking, timeout=TIMEOUT_SECONDS)
+        if self._open_requests:
+            await asyncio.wait(self._open_requests, timeout=TIMEOUT_SECONDS)
         await self._client.aclose()
 
     async def _drive(self) -> None:
@@ -86,9 +94,9 @@ class Traffic:
         while True:
             due += 1 / self._rate
             await asyncio.sleep(max(due - time.monotonic(), 0))
-            task = asyncio.create_task(self._ask(*self._choose()))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            task = asyncio.create_task(self._request(*self._choose()))
+            self._open_requests.add(task)
+            task.add_done_callback(self._open_requests.discard)
 
     async def _watch_machine(self) -> None:
         while True:
@@ -120,7 +128,7 @@ class Traffic:
         }
         return kind, paths[kind]
 
-    async def _ask(self, kind: str, path: str) -> None:
+    async def _request(self, kind: str, path: str) -> None:
         disturbed, began = self._disturbed(), time.monotonic()
         try:
             status = (await self._client.get(path)).status_code

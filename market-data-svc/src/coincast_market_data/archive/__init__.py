@@ -1,1 +1,1 @@
-"""Archive of every daily candle fetched: one Parquet file per coin, one writer."""
+"""The archive of all fetched candles: one Parquet file per coin, written by one process."""

@@ -1,9 +1,9 @@
-"""The archive of hourly candles, beside the daily one and with the same single writer.
+"""The archive of hourly candles, beside the daily one and with the same writer.
 
-The files are `hourly/<currency>/<coin>.parquet` below the archive's folder, with `start` in UNIX seconds and,
-where it is known, when each hour came. Hours that turned out to be false are in a revision: the whole file
-before they were dropped, `hourly/revisions/<currency>/<coin>/<UNIX seconds>.parquet`. A replica that is not
-the writer serves what it fetched from memory; the writer stores what it fetches itself.
+The files are `hourly/<currency>/<coin>.parquet` below the folder of the archive. They have the start of each
+hour in UNIX seconds and, if it is known, the time of its arrival. If hours are dropped as false, the former
+file is stored as a revision, `hourly/revisions/<currency>/<coin>/<UNIX seconds>.parquet`. A replica that is
+not the writer holds the hours that it fetched in memory only.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from coincast_market_data.validation.outliers import is_outlier
 
 log = structlog.get_logger(__name__)
 NUMBERS = ("open", "high", "low", "close", "volume")
-# Files that were written before arrivals were stored lack the last column: the times are then unknown.
+# Older files lack the last column, the time of arrival, which is then unknown.
 SCHEMA = pa.schema(
     [("start", pa.int64()), *((name, pa.float64()) for name in NUMBERS), (ARRIVAL, pa.int64())]
 )
 MAX_COINS_IN_MEMORY = 100
-# Of so many coins it is remembered when their first fetch began.
+# The number of coins of which the start of the first fetch is remembered.
 MAX_FIRST_FETCHES = 1000
 DAY_SECONDS = 86_400
 Key = tuple[str, str]
@@ -50,8 +50,8 @@ class HourlyArchive:
     """Hourly candles by coin and currency.
 
     Args:
-        archive: The daily archive, whose folder and writer's place this shares.
-        retention_days: How long hours are stored; 0 stores them without a limit.
+        archive: The daily archive, whose folder and writer lock are used.
+        retention_days: How many days hours are stored; 0 means no limit.
     """
 
     def __init__(self, archive: Archive, *, retention_days: int) -> None:
@@ -60,7 +60,8 @@ class HourlyArchive:
         self._retention_seconds = retention_days * DAY_SECONDS
         self._memory: LRUCache[Key, tuple[HourlyCandle, ...]] = LRUCache(MAX_COINS_IN_MEMORY)
         self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
-        # What no file holds yet, with the steady time since when: memory may drop a coin, this may not.
+        # Hours that are not in a file yet, with the monotonic time since when. They are not in `_memory`
+        # alone, which may evict a coin.
         self._unwritten: dict[Key, tuple[float, tuple[HourlyCandle, ...]]] = {}
         self._first_fetches: LRUCache[Key, float] = LRUCache(MAX_FIRST_FETCHES)
 
@@ -85,22 +86,23 @@ class HourlyArchive:
         flush: bool = True,
         at: float | None = None,
     ) -> int:
-        """Merge hours in and drop those past retention; return how many are new.
+        """Merge hours into the stored ones, drop those past retention, and return how many are new.
 
-        Without `flush` the file follows when it was last written some seconds ago, or at `flush`: each call
-        of a backfill would otherwise write all hours of a coin. A stored hour never changes. Hours tenfold
-        off the last one of the 24 hours before them are left out, unless they are confirmed.
+        A stored hour never changes. An hour that differs tenfold from the newest one of the 24 hours before
+        it is left out, unless it is confirmed.
 
         Args:
-            coin: Canonical id.
-            currency: Canonical code.
+            coin: The canonical id.
+            currency: The canonical code.
             candles: Hours in order of time.
-            newest: Start of the newest closed hour, UNIX seconds; retention counts back from it.
+            newest: The start of the newest closed hour, UNIX seconds; retention counts back from it.
             confirmed: Whether a second fetch confirmed the tenfold moves among the hours.
-            flush: Whether the file is written at once.
-            at: When the hours came, UNIX seconds; None where that says nothing, as for files of others. It is
-                stored for hours after the first stored one that come later than the first fetch, which brings
-                the past.
+            flush: Whether to write the file now. Otherwise it is written by `flush`, or by a call two seconds
+                after the first unwritten change; a backfill would else write all hours of a coin with each
+                call.
+            at: When the hours arrived, UNIX seconds; None if that does not say when they became known, as for
+                imported files. The first fetch of a coin brings its past, so the time is only stored for
+                later fetches, and for hours after the first stored one.
         """
         key = (coin, currency)
         async with self._locks[key]:
@@ -119,12 +121,12 @@ class HourlyArchive:
                 neighbour = next((hour for hour in near if hour is not None), None)
                 if not confirmed and neighbour is not None and is_outlier(candle.close, neighbour.close):
                     continue
-                tells = at is not None and bool(before) and candle.start > before[0].start
-                hours[candle.start] = replace(candle, received_at=at) if tells else candle
+                has_arrival = at is not None and bool(before) and candle.start > before[0].start
+                hours[candle.start] = replace(candle, received_at=at) if has_arrival else candle
             oldest = newest - self._retention_seconds if self._retention_seconds else 0
             merged = tuple(hours[start] for start in sorted(hours) if start > oldest)
             added = len(hours) - len(before)
-            await self._keep(key, merged, before, flush=flush)
+            await self._store(key, merged, before, flush=flush)
             return added
 
     async def flush(self, coin: str, currency: str) -> None:
@@ -133,16 +135,16 @@ class HourlyArchive:
             await self._write_pending((coin, currency))
 
     async def remove(self, coin: str, currency: str, starts: Collection[int], at: float) -> int:
-        """Drop hours that turned out to be false, which a revision keeps; return how many were stored.
+        """Drop false hours, save the former hours as a revision, and return how many were dropped.
 
         Args:
-            coin: Canonical id.
-            currency: Canonical code.
-            starts: Starts of the hours, UNIX seconds.
-            at: When they are dropped, UNIX seconds; names the revision.
+            coin: The canonical id.
+            currency: The canonical code.
+            starts: The starts of the false hours, UNIX seconds.
+            at: The time of the change, UNIX seconds, which names the revision.
 
         Raises:
-            OSError: The revision could not be written; nothing is dropped then.
+            OSError: The revision could not be written; then nothing is dropped.
         """
         key = (coin, currency)
         async with self._locks[key]:
@@ -151,17 +153,17 @@ class HourlyArchive:
             if len(left) < len(before) and self._archive.is_writer:
                 path = self._revisions.new_path(coin, currency, at)
                 await asyncio.to_thread(write_hours, path, before)
-            await self._keep(key, left, before, flush=True)
+            await self._store(key, left, before, flush=True)
             return len(before) - len(left)
 
     async def read_known_at(self, coin: str, currency: str, at: float) -> Sequence[HourlyCandle]:
-        """Return the hours with those that were dropped after a moment, as they were stored until then.
+        """Return the hours without the changes after a moment, so with hours that were dropped later.
 
-        Hours that came after the moment are still among them; `received_at` tells where that is known.
+        Hours that arrived after the moment are included; the caller leaves them out by `received_at`.
 
         Args:
-            coin: Canonical id.
-            currency: Canonical code.
+            coin: The canonical id.
+            currency: The canonical code.
             at: The moment, UNIX seconds.
         """
         path = self._revisions.path_known_at(coin, currency, at)
@@ -171,7 +173,7 @@ class HourlyArchive:
         """Return when hours were dropped, UNIX seconds, oldest first."""
         return self._revisions.times(coin, currency)
 
-    async def _keep(
+    async def _store(
         self, key: Key, candles: tuple[HourlyCandle, ...], before: Sequence[HourlyCandle], *, flush: bool
     ) -> None:
         if candles != tuple(before):
@@ -194,7 +196,7 @@ class HourlyArchive:
         try:
             await asyncio.to_thread(write_hours, self._path(key), candles)
         except OSError as error:
-            # With a full disk only the archive is incomplete: the reply is served from memory.
+            # If the disk is full, replies are served from memory and only the archive is incomplete.
             log.warning("hourly_archive_write_failed", coin=key[0], reason=str(error))
             metrics.ARCHIVE_WRITES.labels(outcome="failed").inc()
         else:
@@ -205,7 +207,7 @@ class HourlyArchive:
         try:
             return tuple(read_hours(path))
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            # The file stays for inspection; the hours are fetched again.
+            # The file is renamed for inspection, and the hours are fetched again.
             log.warning("hourly_archive_unreadable", file=f"{key[1]}/{path.name}", reason=str(error))
             metrics.ARCHIVE_WRITES.labels(outcome="unreadable").inc()
             if self._archive.is_writer and path.is_file():
@@ -217,7 +219,7 @@ class HourlyArchive:
 
 
 def read_hours(path: Path) -> list[HourlyCandle]:
-    """Return the hours of a file, oldest first; none where there is no file."""
+    """Return the hours of a file, oldest first; none if the file does not exist."""
     if not path.exists():
         return []
     table = pq.read_table(path, schema=SCHEMA)
@@ -229,17 +231,17 @@ def read_hours(path: Path) -> list[HourlyCandle]:
 
 
 def write_hours(path: Path, candles: Sequence[HourlyCandle]) -> None:
-    """Replace a file as a whole; after a crash there is the old one or the new one.
+    """Replace the file of a coin atomically; after a crash it is the old one or the new one.
 
     Args:
-        path: The Parquet file of one coin.
-        candles: All its hours, oldest first.
+        path: The Parquet file.
+        candles: All hours of the coin, oldest first.
 
     Raises:
-        OSError: The disk cannot take the file; the old one stays.
+        OSError: The file could not be written; the old one stays.
     """
     columns = {name: [getattr(candle, name) for candle in candles] for name in ("start", *NUMBERS)}
-    # Whole seconds, equal for all hours of one fetch: they take almost no room.
+    # Whole seconds, equal for all hours of a fetch, so that they compress well.
     columns[ARRIVAL] = [None if c.received_at is None else int(c.received_at) for c in candles]
     table = pa.table(columns, schema=SCHEMA)
     path.parent.mkdir(parents=True, exist_ok=True)

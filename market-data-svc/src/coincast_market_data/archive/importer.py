@@ -1,4 +1,4 @@
-"""Import of a folder of candle files into the archive, with a report on each file."""
+"""Import of candle files into the archive, with a report on each file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOT_CANDLES = ("order.json", "report.json")
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """The report on one file; `refused` says why nothing of it was imported."""
+    """The report on one file; if `refused` is not empty, it says why nothing was imported."""
 
     file: str
     rows: int = 0
@@ -38,21 +38,21 @@ class FileReport:
     refused: str = ""
     # File, line and reason of the first rejected rows.
     set_aside: tuple[str, ...] = ()
-    # Of a file of hours: hours that are new in the archive, missing between its first and last, and left out
-    # because they are past retention or tenfold off those before them.
+    # For a file of hours: hours that are new in the archive, that are missing between its first and last
+    # one, and that were left out as past retention or tenfold off the hours before them.
     hours_added: int = 0
     hour_gaps: int = 0
     hours_left_out: int = 0
 
 
 def candle_files(folder: Path) -> list[Path]:
-    """Return the files that may hold candles, by name.
+    """Return the candle files of a folder, by name.
 
     Raises:
-        InvalidInput: There is no such folder, or no such file in it.
+        InvalidInput: The folder does not exist, or has no candle file.
     """
     try:
-        # Orders and reports of the inbox lie beside the candles.
+        # A folder of the inbox also has the order and the report.
         return [path for path in files_of_folder(folder) if path.name not in NOT_CANDLES]
     except CandleFileError as error:
         raise InvalidInput(str(error)) from error
@@ -67,18 +67,19 @@ async def import_file(
     hours: HourlyArchive | None = None,
     with_arrivals: bool = False,
 ) -> FileReport:
-    """Validate a file named after its coin, and merge what is valid. Stored days and hours never change.
+    """Validate a candle file and merge its valid rows into the archive. Stored days and hours never change.
 
-    Of a file of hours both are stored: the hours, and the whole days that they make.
+    Of a file of hours both the hours and the whole days that they form are stored.
 
     Args:
-        path: The file.
-        archive: Where its days go.
-        currency: Canonical code.
+        path: The file, named after its coin.
+        archive: The archive of days.
+        currency: The canonical code.
         last_closed: The newest closed day.
-        hours: Where the hours of a file of hours go; None leaves them out.
-        with_arrivals: Whether the file was written by another replica and says when each day came. When a
-            user's file is imported says nothing of when its days could be known.
+        hours: The archive of hours; None leaves the hours out.
+        with_arrivals: Whether another replica wrote the file, so that it has the time of arrival of each day.
+            The days of a user's file have none, since the time of its import does not say when they became
+            known.
     """
     try:
         coin = canonical_id(coin_of_file(path))
@@ -111,7 +112,7 @@ async def import_file(
 
 @dataclass(frozen=True, slots=True)
 class HoursOfFile:
-    """The hours of a file of hours, and how many are missing among them."""
+    """The hours of a file of hours, and how many are missing between them."""
 
     candles: Sequence[HourlyCandle]
     gaps: int
@@ -120,7 +121,7 @@ class HoursOfFile:
 async def _add_hours(
     hours: HourlyArchive, coin: str, currency: str, candles: Sequence[HourlyCandle], last_closed: date
 ) -> tuple[int, int]:
-    """Merge hours in; return how many are new, and how many the archive did not take."""
+    """Merge hours into the archive; return how many are new, and how many were left out."""
     before = {candle.start for candle in await hours.read(coin, currency)}
     midnight = datetime.combine(last_closed, time(), UTC) + timedelta(days=1)
     newest = int(midnight.timestamp()) - HOUR_SECONDS
@@ -130,11 +131,11 @@ async def _add_hours(
 
 
 def _read_and_check(path: Path, last_closed: date) -> tuple[int, Checked, HoursOfFile]:
-    """Return the number of rows, the good ones by the day, and those by the hour.
+    """Return the number of rows, the validated days, and the hours of a file.
 
-    Takes long for a long file, so it runs in a thread.
+    It takes long for a long file, so it runs in a thread.
     """
-    # The reader takes one row at a time: to release a long list would stop every other thread meanwhile.
+    # The reader takes one row at a time, since freeing a long list of rows would block all other threads.
     found = read_file(path, last_closed)
     hours = [
         HourlyCandle(start, c.close, open=c.open, high=c.high, low=c.low, volume=c.volume)
@@ -144,10 +145,10 @@ def _read_and_check(path: Path, last_closed: date) -> tuple[int, Checked, HoursO
 
 
 def _with_arrivals(path: Path, candles: Sequence[Candle]) -> list[Candle]:
-    """Return the candles with the times of a file in the archive's own format."""
+    """Return the candles with the times of arrival from a file in the archive's own format."""
     try:
         arrivals = {candle.day: candle.received_at for candle in read_candles(path)}
     except UnreadableArchive:
-        # Readable as candles, but not written by a replica: the times are unknown.
+        # The file was not written by a replica, so the times are unknown.
         return list(candles)
     return [replace(candle, received_at=arrivals.get(candle.day)) for candle in candles]

@@ -1,4 +1,8 @@
-"""Import of submitted folders of candles into the archive, with a report on each file."""
+"""The inbox: folders of candles that other processes submit to the writer of the archive.
+
+An order is a folder with `order.json` and candle files. The writer imports it and, if the order wants it,
+writes a report beside the files.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +27,30 @@ from coincast_market_data.identifiers import canonical_currency
 
 REPORT = "report.json"
 LOOK_SECONDS = 0.2
-# A report that was not collected.
+# Orders whose report was not read within this time are removed.
 FORGOTTEN_SECONDS = 86_400.0
 log = structlog.get_logger(__name__)
 
 
 class Inbox:
-    """The writer's side; a process that is not the writer leaves everything where it is."""
+    """Imports the orders of the inbox, if this process is the writer.
+
+    Args:
+        archive: The archive of days.
+        clock: The current time, for the newest closed day.
+        hours: The archive of hours; None leaves hours out.
+    """
 
     def __init__(self, archive: Archive, clock: Clock, hours: HourlyArchive | None = None) -> None:
         self._archive, self._hours = archive, hours
         self._clock = clock
-        self._passed_by: set[str] = set()
+        # Names of the entries that were skipped, each of which is logged once.
+        self._skipped: set[str] = set()
 
     async def take(self) -> None:
-        """Import the orders that have arrived; one that fails never stops another.
+        """Import the waiting orders. One that fails does not stop the others.
 
-        Anything else in the inbox is not touched, and is logged once.
+        Other entries of the inbox are left as they are, and logged once.
         """
         if not self._archive.acquire_writer_lock():
             return
@@ -48,24 +59,24 @@ class Inbox:
                 continue
             try:
                 if order.is_symlink() or not order.is_dir():
-                    self._pass_by(order, "it is not an order: a folder with order.json")
+                    self._skip(order, "it is not an order: a folder with order.json")
                 elif (order / REPORT).exists():
-                    self._forget(order)
+                    self._remove_if_forgotten(order)
                 else:
                     await self._import_order(order)
             except Exception as error:
-                # Orders come from outside this process. Whatever is wrong with one, the next must be taken.
-                self._pass_by(order, str(error) or type(error).__name__)
+                # Orders are written by other processes. Any defect of one must not stop the next.
+                self._skip(order, str(error) or type(error).__name__)
 
-    def _pass_by(self, order: Path, reason: str) -> None:
-        if order.name not in self._passed_by:
-            self._passed_by.add(order.name)
-            log.warning("inbox_entry_passed_by", entry=order.name, reason=reason)
+    def _skip(self, order: Path, reason: str) -> None:
+        if order.name not in self._skipped:
+            self._skipped.add(order.name)
+            log.warning("inbox_entry_skipped", entry=order.name, reason=reason)
 
-    def _pass_by_unless_gone(self, order: Path) -> None:
-        """Name a folder without an order, unless its sender has read the report and removed it."""
+    def _skip_if_present(self, order: Path) -> None:
+        """Skip a folder without `order.json`, unless its sender has read the report and removed it."""
         if order.exists():
-            self._pass_by(order, f"it has no {ORDER}")
+            self._skip(order, f"it has no {ORDER}")
 
     async def _import_order(self, order: Path) -> None:
         wanted = True
@@ -81,7 +92,7 @@ class Inbox:
                 for path in files
             ]
         except FileNotFoundError:
-            self._pass_by_unless_gone(order)
+            self._skip_if_present(order)
             return
         except (CoincastError, OSError, ValueError, KeyError, TypeError) as error:
             log.warning("inbox_candles_refused", order=order.name, reason=str(error))
@@ -93,41 +104,41 @@ class Inbox:
         else:
             shutil.rmtree(order, ignore_errors=True)
 
-    def _forget(self, order: Path) -> None:
+    def _remove_if_forgotten(self, order: Path) -> None:
         if self._clock.now() - (order / REPORT).stat().st_mtime > FORGOTTEN_SECONDS:
             shutil.rmtree(order, ignore_errors=True)
 
 
 async def report_of(order: Path, inbox: Inbox, wait_seconds: float) -> list[FileReport]:
-    """Return the writer's report on the files.
+    """Wait for the writer's report on an order, and remove the order.
 
-    Where no other process is the writer, this process imports the folder itself.
+    If no other process is the writer, this process imports the order itself.
 
     Args:
         order: The folder of the order, from `submit_files`.
-        inbox: The inbox, used if this process is the writer.
+        inbox: The inbox, for the case that this process is the writer.
         wait_seconds: How long to wait for the writer.
 
     Raises:
-        Conflict: The writer gave no report in time.
+        Conflict: There is no report in time.
     """
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while not (order / REPORT).exists():
         if asyncio.get_running_loop().time() >= deadline:
             raise Conflict(
-                f"the service that writes this archive did not take the files within {wait_seconds:g} s."
-                f" They wait in {order} and are taken when it next can;"
-                " look into its log, or stop it and import again"
+                f"the service that writes this archive did not import the files within {wait_seconds:g} s."
+                f" They wait in {order} and are imported as soon as it can;"
+                " see its log, or stop it and import again"
             )
         await inbox.take()
         await asyncio.sleep(LOOK_SECONDS)
     reports = [_report(row) for row in orjson.loads((order / REPORT).read_bytes())]
-    _take_away(order)
+    _remove_atomically(order)
     return reports
 
 
-def _take_away(order: Path) -> None:
-    """Remove the order in one step: half of it would look like an order that was not taken yet."""
+def _remove_atomically(order: Path) -> None:
+    """Hide the order by a rename before removing it, since a part of it would look like a new order."""
     shutil.rmtree(order.rename(order.with_name(f".{order.name}")), ignore_errors=True)
 
 

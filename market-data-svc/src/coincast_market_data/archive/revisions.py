@@ -1,4 +1,4 @@
-"""Where the archive keeps a coin's candles as they were before they were replaced or dropped."""
+"""Revisions: files of a coin's candles as they were before they were replaced or dropped."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 class Revisions:
-    """Files of former candles, `<coin>/<UNIX seconds of the change>.parquet` in a folder for each currency.
+    """The revisions of all coins, in the files `<currency>/<coin>/<UNIX seconds of the change>.parquet`.
 
     Args:
-        root: The folder of all currencies.
+        root: The folder of the files.
     """
 
     def __init__(self, root: Path) -> None:
@@ -21,15 +21,15 @@ class Revisions:
         return sorted(int(name) for name in names if name.isdigit())
 
     def new_path(self, coin: str, currency: str, at: float) -> Path:
-        """Return where the candles before a change at `at` (UNIX seconds) are to be written.
+        """Return the path for the candles before a change at `at` (UNIX seconds).
 
-        Two changes within a second get two names.
+        If another change has that second already, a later second is used.
         """
         stamp = max([int(at), *(known + 1 for known in self.times(coin, currency)[-1:])])
         return self._folder(coin, currency) / f"{stamp}.parquet"
 
     def path_known_at(self, coin: str, currency: str, at: float) -> Path | None:
-        """Return the file of the candles as they were at a moment; None where they were not changed since."""
+        """Return the file of the candles as they were at a moment; None if they have not changed since."""
         later = [stamp for stamp in self.times(coin, currency) if stamp > at]
         return self._folder(coin, currency) / f"{min(later)}.parquet" if later else None
 

@@ -1,4 +1,4 @@
-"""Validate the candles of a file for the archive; report what was quarantined and why."""
+"""Validate the candles of a file for the archive, and report the rejected rows with the reasons."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from coincast_modelkit.candle_files.daily import DailyFile, read_daily_rows
 
 @dataclass(slots=True)
 class Checked:
-    """The valid candles in order of days, and the rejected rows.
+    """The valid candles of a file in order of days, and its rejected rows.
 
-    `rejected` counts by reason; `named` says file, line and reason of each row.
+    `rejected` counts rows by reason; `named` has a line with file, line and reason for each row; `gaps` are
+    the days without a valid candle between the first and the last one.
     """
 
     candles: list[Candle] = field(default_factory=list)
@@ -28,17 +29,17 @@ class Checked:
 
 
 def check_rows(rows: Iterable[Mapping[str, Any]], last_closed: date) -> Checked:
-    """Return the candles of closed days among rows; lines count from 1.
+    """Validate rows, whose lines count from 1.
 
     Args:
-        rows: Rows of a file, in its order.
+        rows: The rows of a file, in its order.
         last_closed: The newest closed day; later rows are rejected.
     """
     return check_file(read_daily_rows(enumerate(rows, 1), last_closed))
 
 
 def check_file(found: DailyFile) -> Checked:
-    """Return the candles of a file, without those that are tenfold off all their neighbours."""
+    """Validate the candles of a file; those that differ tenfold from all their neighbours are rejected."""
     checked = Checked(rejected=found.reasons(), named=found.named_rows())
     candles = [
         Candle(

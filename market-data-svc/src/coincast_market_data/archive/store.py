@@ -1,8 +1,7 @@
-"""The archive of daily candles: reads from memory where it can, writes through one writer.
+"""The archive of daily candles: one Parquet file per coin, cached in memory and written by one process.
 
-Each coin has one Parquet file, which is written beside the old one and moved into place, so that a reader
-never sees half of it. A process that is not the writer submits candles to it: a folder in its inbox, moved
-there as a whole.
+A file is written beside the old one and moved into its place, so that readers never see a part of it. A
+process that is not the writer submits candles to the writer, as a folder that is moved into its inbox.
 """
 
 from __future__ import annotations
@@ -39,36 +38,36 @@ def submit_files(root: Path, files: Sequence[Path], currency: str) -> Path:
     """Copy a user's files into the inbox.
 
     Args:
-        root: Folder of the archive.
+        root: The folder of the archive.
         files: The files to import.
         currency: The currency of their prices.
 
     Returns:
-        The folder of the order; the report is written beside its files.
+        The folder of the order, in which the writer stores its report.
     """
 
     def fill(folder: Path) -> None:
         for path in files:
             shutil.copyfile(path, folder / path.name)
 
-    return _drop(root, currency, fill, wants_report=True)
+    return _submit(root, currency, fill, wants_report=True)
 
 
 def submit_candles(root: Path, coin: str, currency: str, candles: Sequence[Candle]) -> None:
     """Submit one coin's candles to the writer, without a report.
 
     Args:
-        root: Folder of the archive.
-        coin: Canonical id.
-        currency: Canonical code.
+        root: The folder of the archive.
+        coin: The canonical id.
+        currency: The canonical code.
         candles: Candles in order of days.
     """
-    _drop(
+    _submit(
         root, currency, lambda folder: write_candles(folder / f"{coin}.parquet", candles), wants_report=False
     )
 
 
-def _drop(root: Path, currency: str, fill: Callable[[Path], None], *, wants_report: bool) -> Path:
+def _submit(root: Path, currency: str, fill: Callable[[Path], None], *, wants_report: bool) -> Path:
     inbox = root / INBOX
     inbox.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=inbox, prefix=".new-"))
@@ -83,7 +82,7 @@ def _drop(root: Path, currency: str, fill: Callable[[Path], None], *, wants_repo
 
 
 NUMBERS = ("open", "high", "low", "close", "volume", "market_cap")
-# Archives that were written before `received_at` was stored lack the column: the time is then unknown.
+# Older files lack the last column, the time of arrival, which is then unknown.
 ARRIVAL = "received_at"
 SCHEMA = pa.schema(
     [("date", pa.date32()), *((name, pa.float64()) for name in NUMBERS), (ARRIVAL, pa.int64())]
@@ -91,11 +90,11 @@ SCHEMA = pa.schema(
 
 
 class UnreadableArchive(Exception):  # noqa: N818 - the name describes the file
-    """A file that is there but cannot be read as candles."""
+    """A file of the archive exists but cannot be read as candles."""
 
 
 def read_candles(path: Path) -> list[Candle]:
-    """Read the candles in order of days; none where there is no file.
+    """Read the candles of a file in order of days; none if the file does not exist.
 
     Raises:
         UnreadableArchive: The file cannot be read.
@@ -123,7 +122,7 @@ def read_candles(path: Path) -> list[Candle]:
 
 
 def read_last(path: Path) -> tuple[date, float] | None:
-    """Return the newest day and its close; None for a file that cannot be read."""
+    """Return the newest day of a file and its close; None if it has none or cannot be read."""
     try:
         table = pq.read_table(path, columns=["date", "close"])
         return (table["date"][-1].as_py(), table["close"][-1].as_py()) if len(table) else None
@@ -132,7 +131,7 @@ def read_last(path: Path) -> tuple[date, float] | None:
 
 
 def read_extent(path: Path) -> tuple[int, date, date] | None:
-    """Return (candles, first day, last day) from the file's footer; None for a file that cannot be read."""
+    """Return (candles, first day, last day) from the footer of a file; None if it cannot be read."""
     try:
         footer = pq.read_metadata(path)
         ranges = [footer.row_group(n).column(0).statistics for n in range(footer.num_row_groups)]
@@ -142,11 +141,19 @@ def read_extent(path: Path) -> tuple[int, date, date] | None:
 
 
 def write_candles(path: Path, candles: Sequence[Candle]) -> None:
-    """Replace the file as a whole; after a crash there is the old one or the new one."""
+    """Replace the file of a coin atomically; after a crash it is the old one or the new one.
+
+    Args:
+        path: The Parquet file.
+        candles: All candles of the coin, oldest first.
+
+    Raises:
+        OSError: The file could not be written; the old one stays.
+    """
     columns: dict[str, list[object]] = {"date": [candle.day for candle in candles]}
     for name in NUMBERS:
         columns[name] = [getattr(candle, name) for candle in candles]
-    # Whole seconds, equal for all days of one fetch: they take almost no room.
+    # Whole seconds, equal for all days of a fetch, so that they compress well.
     columns[ARRIVAL] = [None if c.received_at is None else int(c.received_at) for c in candles]
     table = pa.table(columns, schema=SCHEMA)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,12 +164,15 @@ def write_candles(path: Path, candles: Sequence[Candle]) -> None:
 def merge_candles(kept: Sequence[Candle], new: Iterable[Candle]) -> tuple[list[Candle], int]:
     """Merge new candles into the stored ones.
 
-    Returns the candles in order of days, and how many days are new or richer. A stored day never changes,
-    except that a whole candle replaces a bare close and an absent figure is filled in.
+    A stored day never changes, except that a whole candle replaces a bare close, and an absent figure is
+    added.
 
     Args:
         kept: Stored candles, in order of days.
         new: New candles, in order of days.
+
+    Returns:
+        The candles in order of days, and how many days are new or have gained figures.
     """
     days: dict[date, Candle] = {candle.day: candle for candle in kept}
     changed: set[date] = set()
@@ -176,7 +186,10 @@ def merge_candles(kept: Sequence[Candle], new: Iterable[Candle]) -> tuple[list[C
 
 
 def richer(kept: Candle, new: Candle) -> Candle:
-    """Return the candle with more figures; the stored one where both have as many."""
+    """Return the stored candle with the figures that the new one adds.
+
+    If only the new candle is whole, it replaces the stored one.
+    """
     if new.is_whole and not kept.is_whole:
         base, other = new, kept
     else:
@@ -194,7 +207,7 @@ def richer(kept: Candle, new: Candle) -> Candle:
 
 
 def _fits(price: float | None, candle: Candle) -> bool:
-    """Return whether a price is consistent with the candle's own range."""
+    """Return whether a price lies within the high and low of a candle."""
     if price is None:
         return False
     return (candle.high is None or price <= candle.high) and (candle.low is None or price >= candle.low)
@@ -203,13 +216,13 @@ def _fits(price: float | None, candle: Candle) -> bool:
 log = structlog.get_logger(__name__)
 Key = tuple[str, str]
 LONGEST_UNWRITTEN_SECONDS = 2.0
-# The first fetch of a coin brings its past in several calls, in any order, within this time.
+# Within this time after the first fetch of a coin, further fetches are assumed to bring its past, too.
 FIRST_FETCH_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Extent of the archive."""
+    """The size of the archive."""
 
     coins: int
     candles: int
@@ -220,9 +233,10 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """One coin's candles in memory.
+    """The candles of a coin in memory.
 
-    `revision` changes whenever the candles change; `version` is that of the file when it was read.
+    `revision` changes whenever the candles change; `version` is the modification time of the file when it was
+    read, in nanoseconds.
     """
 
     candles: tuple[Candle, ...]
@@ -231,16 +245,21 @@ class _Held:
 
 
 class Archive:
-    """Candles by coin and currency.
+    """Daily candles by coin and currency.
 
-    A process that is not the writer hands the candles it fetched to the process that is.
+    A process that is not the writer submits the candles that it fetched to the writer.
+
+    Args:
+        root: The folder of the archive.
+        max_coins_in_memory: The most coins whose candles are cached.
     """
 
     def __init__(self, root: Path, *, max_coins_in_memory: int = 500) -> None:
         self._root = root
         self._revisions = Revisions(self._root / "revisions")
         self._memory: LRUCache[Key, _Held] = LRUCache(max_coins_in_memory)
-        # Candles that no file holds yet, with the time since when: reading many coins must not evict them.
+        # Candles that are not in a file yet, with the monotonic time since when. They are not in `_memory`
+        # alone, which may evict a coin.
         self._unwritten: dict[Key, tuple[_Held, float]] = {}
         self._first_fetches: LRUCache[Key, float] = LRUCache(max_coins_in_memory)
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
@@ -249,7 +268,7 @@ class Archive:
         self._extents: dict[Key, tuple[int, date, date]] = {}
 
     def open(self) -> None:
-        """Become the writer if no other process is, and look at what is stored.
+        """Become the writer if no other process is, and read the sizes of all files.
 
         Raises:
             OSError: The folder cannot be used.
@@ -263,7 +282,7 @@ class Archive:
         self._update_metrics()
 
     def acquire_writer_lock(self) -> bool:
-        """Become the writer if no other process is; return whether this process is it."""
+        """Become the writer if no other process is; return whether this process is the writer."""
         if self._lock_file is not None:
             return True
         handle = (self._root / ".writer.lock").open("w")
@@ -277,7 +296,7 @@ class Archive:
 
     @property
     def is_writer(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this process is the writer."""
         return self._lock_file is not None
 
     @property
@@ -286,7 +305,7 @@ class Archive:
         return self._root
 
     def stored_pairs(self) -> list[Key]:
-        """Return the coins and currencies of which anything is stored, in order of names."""
+        """Return the (coin, currency) of all stored histories, sorted."""
         return sorted(self._extents)
 
     def currencies(self, coin: str) -> set[str]:
@@ -311,22 +330,22 @@ class Archive:
         return held.candles
 
     def _held(self, key: Key) -> _Held | None:
-        """Return the data of a coin that is in memory."""
+        """Return the candles of a coin that are in memory, or None."""
         found = self._memory.get(key)
         if found is None and (unwritten := self._unwritten.get(key)) is not None:
             found = unwritten[0]
         return found
 
     def _lock(self, key: Key) -> asyncio.Lock:
-        """Return the lock of a coin, which exists while it is in use."""
+        """Return the lock of a coin; it is dropped when it is no longer used."""
         return self._locks.setdefault(key, asyncio.Lock())
 
     def holds(self, coin: str, currency: str) -> bool:
-        """Return whether anything of the coin is stored."""
+        """Return whether a day of the coin is stored."""
         return (coin, currency) in self._extents
 
     async def last_closes(self, pairs: Iterable[Key]) -> dict[Key, tuple[date, float]]:
-        """Return the newest stored day and its close for those pairs that are stored."""
+        """Return the newest stored day and its close of those pairs that are stored."""
         found: dict[Key, tuple[date, float]] = {}
         below: list[Key] = []
         for key in pairs:
@@ -347,7 +366,7 @@ class Archive:
         return held.revision if held is not None else 0
 
     def _changed_outside(self, key: Key, held: _Held) -> bool:
-        """Return whether another process, the writer, has replaced the file since it was read."""
+        """Return whether the writer, which is another process, has replaced the file since it was read."""
         return not self.is_writer and self._version(key) != held.version
 
     def _version(self, key: Key) -> int:
@@ -365,17 +384,17 @@ class Archive:
         flush: bool = True,
         at: float | None = None,
     ) -> int:
-        """Merge candles in; returns how many days are new or richer.
+        """Merge candles into the stored ones; return how many days are new or have gained figures.
 
         Args:
-            coin: Canonical id.
-            currency: Canonical code.
+            coin: The canonical id.
+            currency: The canonical code.
             candles: The candles.
-            flush: Whether to write the file at once. Otherwise it is written by `flush`, or here once some
-                seconds have passed since the last write.
-            at: When the candles came, UNIX seconds; None if that tells nothing, as for imported files. The
-                time is stored with days after the first stored one, unless the first fetch brought
-                them: it brings the past.
+            flush: Whether to write the file now. Otherwise it is written by `flush`, or by a call two seconds
+                after the first unwritten change.
+            at: When the candles arrived, UNIX seconds; None if that does not say when they became known, as
+                for imported files. The first fetch of a coin brings its past, so the time is only stored for
+                later fetches, and for days after the first stored one.
         """
         key = (coin, currency)
         async with self._lock(key):
@@ -396,13 +415,13 @@ class Archive:
         return changed
 
     async def replace(self, coin: str, currency: str, candles: Sequence[Candle], at: float) -> int:
-        """Replace the stored history, which is saved as a revision.
+        """Replace the stored history, and save the former one as a revision.
 
         Args:
-            coin: Canonical id.
-            currency: Canonical code.
+            coin: The canonical id.
+            currency: The canonical code.
             candles: The whole new history, in order of days.
-            at: When it was replaced, UNIX seconds; names the revision.
+            at: The time of the change, UNIX seconds, which names the revision.
 
         Returns:
             How many days differ.
@@ -425,11 +444,13 @@ class Archive:
         return changed
 
     async def read_known_at(self, coin: str, currency: str, at: float) -> Sequence[Candle]:
-        """Return the history as it was stored at a moment (UNIX seconds), restatements undone.
+        """Return the history as it was before the replacements after a moment.
+
+        Days that arrived after the moment are included; the caller leaves them out by `received_at`.
 
         Args:
-            coin: Canonical id.
-            currency: Canonical code.
+            coin: The canonical id.
+            currency: The canonical code.
             at: The moment, UNIX seconds.
         """
         path = self._revisions.path_known_at(coin, currency, at)
@@ -451,7 +472,7 @@ class Archive:
                 await self._write(key, candles)
 
     def extent(self) -> Extent:
-        """Return what is stored, for the status."""
+        """Return the size of the archive, for the status report."""
         rows = self._extents.values()
         size = sum(path.stat().st_size for path in self._root.glob("*/*.parquet"))
         return Extent(
@@ -470,8 +491,8 @@ class Archive:
         try:
             return tuple(read_candles(path))
         except UnreadableArchive as error:
-            # Kept for a person to look at; the days are fetched again.
-            log.warning("archive_file_set_aside", path=str(path), reason=str(error))
+            # The file is renamed for inspection, and the days are fetched again.
+            log.warning("archive_file_unreadable", path=str(path), reason=str(error))
             metrics.ARCHIVE_WRITES.labels(outcome="unreadable").inc()
             if self.is_writer:
                 path.replace(path.with_suffix(".unreadable"))
@@ -482,10 +503,10 @@ class Archive:
             if self.is_writer:
                 await asyncio.to_thread(write_candles, self._path(key), candles)
             else:
-                # The one writer takes it from there.
+                # The writer imports them.
                 await asyncio.to_thread(submit_candles, self._root, *key, candles)
         except OSError as error:
-            # A full disk costs the archive, not the reply: what was fetched is served from memory.
+            # If the disk is full, replies are served from memory and only the archive is incomplete.
             log.warning("archive_not_written", coin=key[0], reason=str(error))
             metrics.ARCHIVE_WRITES.labels(outcome="failed").inc()
         else:
@@ -494,7 +515,14 @@ class Archive:
     def _remember(
         self, key: Key, candles: tuple[Candle, ...], *, version: int | None = None, unwritten: bool = False
     ) -> _Held:
-        """Hold candles in memory, read from a file of this version; None stands for the file read last."""
+        """Store candles in memory.
+
+        Args:
+            key: The coin and currency.
+            candles: All its candles.
+            version: The version of the file that they were read from; None keeps the version read last.
+            unwritten: Whether they are not in the file yet.
+        """
         self._changes += 1
         if version is None:
             before = self._held(key)
@@ -515,10 +543,10 @@ class Archive:
 
 
 def stamped(candles: Iterable[Candle], before: Sequence[Candle], at: float | None) -> list[Candle]:
-    """Return candles with the time of their arrival, if it tells when they became known.
+    """Return new candles with their times of arrival, as far as these say when the days became known.
 
-    Days that are stored keep their time. The first days of a coin, and those before the first stored one, are
-    fetched at the first request, which does not tell when they became known.
+    Stored days keep their time. The first days of a coin, and days before the first stored one, get none,
+    since they are fetched when they are first requested.
 
     Args:
         candles: The new candles.

@@ -1,1 +1,1 @@
-"""History: the upstream's points are built into candles of closed days and merged with the archive."""
+"""Histories: candles of closed days and hours, built from the upstream's points and stored in the archive."""

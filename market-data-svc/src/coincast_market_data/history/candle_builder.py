@@ -1,4 +1,4 @@
-"""Builds daily and hourly candles from points, and the arithmetic of closed UTC days. Pure functions."""
+"""Build daily and hourly candles from points, and compute with closed UTC days; pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from coincast_market_data.coingecko.parser import Point
 from coincast_market_data.domain import Candle, HourlyCandle
 
-# CoinGecko has the last whole day from 00:35 UTC on.
+# CoinGecko has the final data of a day 35 minutes after its end.
 SETTLING = timedelta(minutes=35)
 ONE_DAY = timedelta(days=1)
 DAY_SECONDS = 86_400
@@ -36,13 +36,19 @@ def day_of(moment: float) -> date:
 
 
 def within(candles: Sequence[Candle], first: date, last: date) -> Sequence[Candle]:
-    """Return the candles from first to last; `candles` are in order of days, one a day."""
+    """Return the candles from `first` to `last`, both included.
+
+    Args:
+        candles: Candles in order of days, one for each day.
+        first: The first day.
+        last: The last day.
+    """
     start = bisect_left(candles, first, key=_day)
     return candles[start : bisect_right(candles, last, key=_day)]
 
 
 def gaps(candles: Sequence[Candle], first: date, last: date) -> list[date]:
-    """Return the days from first to last that none of the candles (all within) has."""
+    """Return the days from `first` to `last` without a candle; all candles must lie within these days."""
     if len(candles) == (last - first).days + 1:
         return []
     have = {candle.day for candle in candles}
@@ -54,21 +60,22 @@ def _day(candle: Candle) -> date:
 
 
 def days_between(first: date, last: date) -> list[date]:
-    """Return every day from first to last, both included; none where last is before first."""
+    """Return every day from `first` to `last`, both included; none if `last` is before `first`."""
     return [first + timedelta(days=step) for step in range((last - first).days + 1)]
 
 
-# Points are not aligned to the clock; one so near to midnight is that midnight's price.
+# Points are not aligned to the clock. One within this time after midnight has the price of midnight.
 NEAR_SECONDS = 15 * 60
-# A day whose last point is further from its end than this has no close that could be trusted.
+# A day whose last point is further from its end than this has no reliable close.
 LAST_SECONDS = 2 * 3600
+# Points with a larger median distance are daily points.
 INTRADAY_SPACING = 2 * 3600
-# High and low need the day to be covered: at least this many different hours.
+# High and low are only known if the points of a day cover at least this many different hours.
 LEAST_HOURS = 20
 
 
 def build_candles(points: Sequence[Point], last_day: date) -> list[Candle]:
-    """Build candles in order of days, none later than `last_day` (the newest closed one).
+    """Build the candles of closed days from points, in order of days.
 
     Args:
         points: Points in order of time.
@@ -82,7 +89,7 @@ def build_candles(points: Sequence[Point], last_day: date) -> list[Candle]:
 
 
 def _from_daily(points: Sequence[Point]) -> list[Candle]:
-    """Build bare closes: a point at midnight is the close of the day before; the day's range is unknown."""
+    """Build candles from daily points, of which each is the close of the day before; they have no range."""
     candles: dict[date, Candle] = {}
     at_midnight = _midnight_points(points)
     for day, point in at_midnight.items():
@@ -99,7 +106,7 @@ def _from_daily(points: Sequence[Point]) -> list[Candle]:
 
 
 def _midnight_points(points: Sequence[Point]) -> dict[date, Point]:
-    """Return, by the day that begins there, the first point within a quarter of an hour of midnight."""
+    """Return the first point within 15 minutes after each midnight, by the day that begins then."""
     found: dict[date, Point] = {}
     for point in points:
         if point.at % DAY_SECONDS <= NEAR_SECONDS:
@@ -110,7 +117,7 @@ def _midnight_points(points: Sequence[Point]) -> dict[date, Point]:
 def _from_intraday(points: Sequence[Point]) -> list[Candle]:
     at_midnight = _midnight_points(points)
     candles = []
-    # By the number of the day, which is much cheaper than its date.
+    # Grouped by the number of the day, since computing a date for each point is much slower.
     for number, group in groupby(points, key=lambda point: point.at // DAY_SECONDS):
         day = day_of(number * DAY_SECONDS)
         candle = _one_day(day, list(group), at_midnight.get(day), at_midnight.get(day + ONE_DAY))
@@ -140,19 +147,19 @@ def _one_day(
 
 
 HOUR_SECONDS = 3600
-# CoinGecko has the point that closes an hour a few minutes after it.
+# CoinGecko has the point that closes an hour five minutes after its end.
 SETTLING_SECONDS = 300
-# A point so long before the end of the hour, or so little after it, is the hour's close.
+# The close of an hour is the nearest point within these times before and after its end.
 BEFORE_END_SECONDS = 900
 AFTER_END_SECONDS = 300
-# Points further apart than this are daily.
+# Points with a larger median distance give no hours.
 MAX_SPACING_SECONDS = 5400
-# High and low need points within the hour: points of five minutes give twelve.
+# High and low are only known with this many points in the hour; five-minute points are twelve.
 MIN_POINTS_FOR_RANGE = 10
 
 
 def last_closed_hour(now: float) -> int:
-    """Return the start of the newest closed hour; `now` and the result in UNIX seconds."""
+    """Return the start of the newest closed hour; `now` and the result are UNIX seconds."""
     return int((now - SETTLING_SECONDS) // HOUR_SECONDS) * HOUR_SECONDS - HOUR_SECONDS
 
 
@@ -160,14 +167,14 @@ def build_hours(points: Sequence[Point], last_hour: int) -> list[HourlyCandle]:
     """Return the candles of the hours whose close is known, oldest first.
 
     Args:
-        points: Points in order of time, one a moment.
-        last_hour: Start of the newest closed hour, UNIX seconds.
+        points: Points in order of time, with distinct times.
+        last_hour: The start of the newest closed hour, UNIX seconds.
     """
     if len(points) < 2 or median(b.at - a.at for a, b in pairwise(points)) > MAX_SPACING_SECONDS:
         return []
     times = np.array([point.at for point in points])
     first = int(times[0] // HOUR_SECONDS) * HOUR_SECONDS
-    # No hour after the last point has a close: a chart of an old span must not be walked to today.
+    # Hours after the last point have no close, so the loop ends there, also for a chart of an old span.
     starts = range(first, min(last_hour, int(times[-1])) + 1, HOUR_SECONDS)
     ends = np.array(starts) + HOUR_SECONDS
     at_hours = _points_at(times, np.append(first, ends))
@@ -187,9 +194,9 @@ def build_hours(points: Sequence[Point], last_hour: int) -> list[HourlyCandle]:
 
 
 def _points_at(times: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the index of the point nearest to each full hour; -1 where no point is near enough.
+    """Return the index of the point nearest to each full hour; -1 if no point is near enough.
 
-    Of two points equally near, the earlier one counts.
+    Of two points at the same distance, the earlier one is used.
 
     Args:
         times: Times of the points (n,), UNIX seconds, increasing.

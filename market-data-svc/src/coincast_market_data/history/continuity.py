@@ -1,4 +1,4 @@
-"""Checks whether candles from the upstream are continuous with the stored ones. Pure functions."""
+"""Checks whether candles from the upstream are continuous with the stored ones; pure functions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from coincast_market_data.history.candle_builder import HOUR_SECONDS, ONE_DAY, d
 from coincast_market_data.validation.outliers import is_outlier
 from coincast_market_data.validation.outliers import ratio as ratio_of
 
-# Corrections of a single day are smaller; a redenomination is a tenth, a hundredth, a thousandth.
+# All days count as multiplied (restated) if the factor is at least this. Corrections of single days are
+# smaller, and a redenomination changes prices by a tenth, a hundredth or a thousandth.
 RESTATEMENT_FACTOR = 2.0
-# The last hour of a day and the day itself close at one moment: they are of the same trades.
+# The closes of a day and of its last hour count as different scales from this factor on. It may be small,
+# since both are prices of the same moment.
 SAME_MOMENT_FACTOR = 1.5
-# How far the days may disagree about the factor.
+# The largest relative deviation of a single day from the factor of a restatement.
 RESTATEMENT_SPREAD = 0.1
 # A price level that lasts this long is no error of a single fetch.
 TAIL_DAYS = 30
@@ -28,14 +30,22 @@ NEAR = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """Consecutive candles that are tenfold off every stored neighbour; `edge` is the one beside it."""
+    """Consecutive new candles that differ tenfold from their stored neighbours.
+
+    `edge` is the candle next to a stored one; `days` are the days of all of them.
+    """
 
     edge: Candle
     days: tuple[date, ...]
 
 
 def jumps(kept: Sequence[Candle], new: Sequence[Candle]) -> list[Jump]:
-    """Return the new candles that jump; both arguments in order of days, one candle per day."""
+    """Return the new candles that differ tenfold from the stored day or from the stored neighbours.
+
+    Args:
+        kept: Stored candles, in order of days.
+        new: New candles, in order of days.
+    """
     closes = {candle.day: candle.close for candle in kept}
     again = [candle for candle in new if candle.day in closes]
     found = [Jump(candle, (candle.day,)) for candle in again if is_outlier(candle.close, closes[candle.day])]
@@ -48,7 +58,7 @@ def jumps(kept: Sequence[Candle], new: Sequence[Candle]) -> list[Jump]:
 
 
 def _runs(new: Iterable[Candle], kept_days: Sequence[date]) -> Iterator[list[Candle]]:
-    """Yield the new candles in runs without a stored day between."""
+    """Yield runs of new candles, between which there is a stored day."""
     run: list[Candle] = []
     place = -1
     for candle in new:
@@ -63,9 +73,12 @@ def _runs(new: Iterable[Candle], kept_days: Sequence[date]) -> Iterator[list[Can
 
 
 def _jumping_edge(kept: Sequence[Candle], run: Sequence[Candle], place: int) -> Candle | None:
-    """Return the edge of a run that is off all its near neighbours.
+    """Return the edge of a run if it differs tenfold from all its near neighbours, otherwise None.
 
-    `place` is the run's position among the stored candles.
+    Args:
+        kept: Stored candles, in order of days.
+        run: New candles, in order of days, without a stored day between them.
+        place: The index of the first stored candle after the run.
     """
     edges = []
     if place > 0 and run[0].day - kept[place - 1].day <= NEAR:
@@ -78,24 +91,24 @@ def _jumping_edge(kept: Sequence[Candle], run: Sequence[Candle], place: int) -> 
 
 
 def unconfirmed_tail(candles: Sequence[Candle], spot: float | None) -> list[Candle]:
-    """Return the newest candles after a tenfold step that is not confirmed yet.
+    """Return the newest candles after a tenfold step that is not confirmed.
 
-    A spot price on the new level confirms them, and so do 30 days on that level.
+    A spot price on the new level confirms it, and so do 30 days on that level.
 
     Args:
         candles: Stored and new candles together, in order of days.
-        spot: The newest known spot price; None where there is none.
+        spot: The newest known spot price, or None.
     """
     start = tail_start([candle.close for candle in candles], spot)
     return [] if start is None else list(candles[start:])
 
 
 def tail_start(prices: Sequence[float], spot: float | None) -> int | None:
-    """Return where an unconfirmed newest level begins, or None.
+    """Return the index at which an unconfirmed newest price level begins, or None.
 
     Args:
         prices: Prices in order of time.
-        spot: The newest known spot price; None where there is none.
+        spot: The newest known spot price, or None.
     """
     oldest = max(1, len(prices) - TAIL_DAYS)
     steps = (n for n in range(len(prices) - 1, oldest - 1, -1) if is_outlier(prices[n], prices[n - 1]))
@@ -106,7 +119,7 @@ def tail_start(prices: Sequence[float], spot: float | None) -> int | None:
 
 
 def isolated_runs(candles: Sequence[Candle]) -> list[list[Candle]]:
-    """Return runs of at most 30 days that are tenfold off both sides while the sides agree.
+    """Return runs of at most 30 days that differ tenfold from both sides, although the sides agree.
 
     Args:
         candles: Stored and new candles together, in order of days.
@@ -125,10 +138,10 @@ def isolated_runs(candles: Sequence[Candle]) -> list[list[Candle]]:
 
 
 def implausible_ranges(candles: Sequence[Candle]) -> list[Candle]:
-    """Return the candles whose high or low cannot be true although their close may be.
+    """Return the candles with an implausible high or low.
 
-    A high or low is false where it is tenfold off the day's own close and every close beside it, or lies on
-    the wrong side of the close.
+    A high or low is implausible if it differs tenfold from the close of the day and of both neighbours, or
+    lies on the wrong side of the close.
 
     Args:
         candles: Candles in order of days, without those whose close is implausible.
@@ -148,9 +161,9 @@ def implausible_ranges(candles: Sequence[Candle]) -> list[Candle]:
 
 
 def restatement(kept: Sequence[Candle], new: Sequence[Candle]) -> float | None:
-    """Return the factor by which the source has multiplied the stored days, or None.
+    """Return the factor by which the source has multiplied all stored days, or None.
 
-    A redenomination or a token migration multiplies all past prices by one number.
+    A redenomination or a token migration multiplies all past prices by the same factor.
 
     Args:
         kept: Stored candles.
@@ -168,9 +181,10 @@ def restatement(kept: Sequence[Candle], new: Sequence[Candle]) -> float | None:
 def contradicting_hours(hours: Sequence[HourlyCandle], days: Sequence[Candle]) -> list[HourlyCandle]:
     """Return the hours that are on another scale than the days, as after a redenomination.
 
-    A day whose last hour closes far off the day itself contradicts it with all its hours. So do those of a
-    day without that pair, such as today, after such a day; else the hours that are tenfold off the days
-    beside them, since a true price can halve within a day.
+    If the last hour of a day closes at another price than the day itself, all hours of that day are returned.
+    Some days, such as today, lack the close of the day or the last hour. All hours of such a day are returned
+    if it follows a day whose hours were. Otherwise those are returned that are tenfold off the closes of the
+    days beside them; a smaller factor would not do, since a true price can halve within a day.
 
     Args:
         hours: Hours in order of time.
@@ -196,9 +210,11 @@ def contradicting_hours(hours: Sequence[HourlyCandle], days: Sequence[Candle]) -
 
 
 def factor(kept: Sequence[Candle], points: Iterable[tuple[float, float]]) -> float | None:
-    """Return the ratio of a series to the stored closes; None if nothing near is stored.
+    """Return the median ratio of a series to the stored closes; None if no stored day is near.
 
-    `points` are (UNIX seconds, price) in order of time.
+    Args:
+        kept: Stored candles, in order of days.
+        points: (UNIX seconds, price), in order of time.
     """
     if not kept:
         return None

@@ -1,7 +1,7 @@
-"""Gap filler: fetches the days that the archive lacks from the upstream.
+"""Gap filler: fetches the days and hours that the archive lacks from the upstream.
 
-It plans the calls that fetch the missing days, and serialises and coalesces the fetches of a coin: one call
-serves any number of waiting callers and replicas. Series are cached only for a moment, since the archive
+It plans the calls for the missing days. The fetches of a coin run one after the other and are coalesced, so
+that one call serves all waiting callers and replicas. Charts are cached for a moment only, since the archive
 stores the candles.
 """
 
@@ -67,15 +67,15 @@ from coincast_market_data.validation.outliers import (
 )
 from coincast_market_data.validation.quality_log import QualityLog
 
-# `market_chart` gives hourly points up to 90 days; two less leave room for both ends.
+# `market_chart` has hourly points for spans of up to 90 days; two days less leave room for both ends.
 HOURLY_DAYS = 88
-# The point that closes the last day may come a little after its midnight.
+# The point that closes the last day may be a little after midnight.
 PAST_MIDNIGHT_SECONDS = 900
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call for a span of days, both included, as a path below the coin and its parameters."""
+    """One upstream call for the days from `first` to `last`: the path below the coin, and its parameters."""
 
     first: date
     last: date
@@ -84,15 +84,14 @@ class Call:
 
 
 def plan_calls(missing: Sequence[date], today: date, currency: str, *, hourly: bool) -> list[Call]:
-    """Plan the calls that cover `missing` (sorted), newest first.
-
-    With `hourly` they are spans that give whole candles, otherwise one call.
+    """Plan the calls for missing days, newest first.
 
     Args:
-        missing: Missing days, sorted.
+        missing: The missing days, sorted.
         today: The current UTC day.
-        currency: Canonical code.
-        hourly: Whether long spans are fetched in pieces with hourly points.
+        currency: The canonical code.
+        hourly: Whether long spans are fetched in parts with hourly points, which give whole candles.
+            Otherwise one call fetches all days, and days beyond 88 get closes only.
     """
     if not missing:
         return []
@@ -103,17 +102,20 @@ def plan_calls(missing: Sequence[date], today: date, currency: str, *, hourly: b
 
 
 def span_calls(days: Sequence[date], currency: str) -> list[Call]:
-    """Return calls that give hourly points of `days` (sorted), newest first.
+    """Return the calls that fetch hourly points of days, newest first.
 
     Args:
-        days: Days, sorted.
-        currency: Canonical code.
+        days: The days, sorted.
+        currency: The canonical code.
     """
     return [_span(first, last, currency) for first, last in spans(days)]
 
 
 def spans(days: Sequence[date]) -> list[tuple[date, date]]:
-    """Return (first, last) of spans that cover the days, newest first, each with hourly points."""
+    """Return the (first, last) day of spans that cover the days, newest first.
+
+    Each span is short enough for hourly points.
+    """
     found: list[tuple[date, date]] = []
     last = first = None
     for day in reversed(days):
@@ -128,7 +130,7 @@ def spans(days: Sequence[date]) -> list[tuple[date, date]]:
 
 
 def _back_from_now(missing: Sequence[date], back: int, currency: str) -> Call:
-    # One day more than needed: its midnight point opens the first candle.
+    # One day more than needed, since its last point is the open of the first candle.
     query = (("vs_currency", currency), ("days", str(back + 1)), ("precision", "full"))
     return Call(missing[0], missing[-1], "market_chart", query)
 
@@ -144,44 +146,55 @@ def _span(first: date, last: date, currency: str) -> Call:
 
 
 def reachable(first: date, today: date, reach_days: int) -> date:
-    """Return the earliest day not before `first` that the plan gives.
+    """Return the earliest day from `first` on that the plan reaches.
 
     Args:
         first: The earliest day that is needed.
         today: The current UTC day.
-        reach_days: How far back the plan gives data.
+        reach_days: How many days back the plan has data.
     """
     return max(first, today - timedelta(days=reach_days - 1))
 
 
-KEPT_SECONDS = 20.0
-# Hourly points of a quarter shrink to a sixth already at the quickest level.
-LEVEL = 1
+# How long a chart is cached in Redis for other replicas.
+CHART_CACHE_SECONDS = 20.0
+# The fastest level of zlib; it already compresses the hourly points of a quarter to a sixth.
+ZLIB_LEVEL = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A parsed `market_chart`, and when the upstream sent it (UNIX seconds on its clock)."""
+    """A parsed `market_chart`, and when it was received, UNIX seconds on the upstream's clock."""
 
     document: Any
     received_at: float
 
 
 def chart_kind() -> CacheKind[bytes]:
-    """Return how replies are shared between replicas: unchanged, and never stale."""
-    windows = FreshnessPolicy(KEPT_SECONDS, KEPT_SECONDS, KEPT_SECONDS)
-    return CacheKind("points", windows, lambda raw: zlib.compress(raw, LEVEL), _unzipped)
+    """Return the cache kind by which replicas share charts: compressed, and never served stale."""
+    windows = FreshnessPolicy(CHART_CACHE_SECONDS, CHART_CACHE_SECONDS, CHART_CACHE_SECONDS)
+    return CacheKind("points", windows, lambda raw: zlib.compress(raw, ZLIB_LEVEL), _decompress)
 
 
 class ChartClient:
-    """Fetch charts; those of bulk readers and backfills are not shared, as no other caller waits for them."""
+    """Fetches charts.
+
+    Args:
+        upstream: CoinGecko.
+        shared: The cache by which replicas share charts. Charts for bulk readers and backfills are not
+            shared, since no other caller waits for them.
+    """
 
     def __init__(self, upstream: Upstream, shared: ReadThrough[bytes] | None = None) -> None:
         self._upstream = upstream
         self._shared = shared
 
     async def fetch(self, request: UpstreamRequest) -> Series:
-        """Fetch one series; raises the upstream's errors."""
+        """Fetch one chart.
+
+        Raises:
+            CoincastError: The upstream failed.
+        """
         if self._shared is None or request.priority in (Priority.BULK, Priority.BACKFILL):
             reply = await self._upstream.fetch(request)
             return Series(reply.document, reply.received_at)
@@ -194,28 +207,33 @@ class ChartClient:
         return Series(parse_json(answer.value), answer.provenance.as_of)
 
 
-def _unzipped(data: bytes) -> bytes:
+def _decompress(data: bytes) -> bytes:
     try:
         return zlib.decompress(data)
     except zlib.error as error:
         raise ValueError(str(error)) from error
 
 
-# Short compared with a fetch, and long enough for requests of the same moment.
+# How long a fill waits for further callers: long enough for simultaneous requests, short compared with a
+# fetch.
 GATHER_SECONDS = 0.02
+# Fills the archive of one coin from a day on, and returns how many candles were added.
 Fill = Callable[[date], Awaitable[int]]
 
 
 @dataclass(slots=True)
 class PendingFetch:
-    """A waiting fill, back to the earliest requested day."""
+    """A fill that has not started, back to the earliest day that its callers need."""
 
     number: int
     first: date
 
 
 class FetchCoalescer:
-    """Runs one fill at a time per key; a fill continues when its caller is cancelled."""
+    """Runs one fill at a time for each key, and joins callers that wait for the same key.
+
+    A fill continues if its callers are cancelled.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[Hashable, PendingFetch] = {}
@@ -224,12 +242,15 @@ class FetchCoalescer:
         self._numbers = itertools.count()
 
     async def take(self, key: Hashable, first: date, fill: Fill) -> int:
-        """Run `fill` back to `first` or further; raises its errors.
+        """Run a fill back to `first`, or further if another caller needs it.
 
         Args:
-            key: Coin and currency.
-            first: The earliest day needed.
+            key: Fills with the same key run one after the other.
+            first: The earliest day that is needed.
             fill: Fills the archive from a day on.
+
+        Raises:
+            CoincastError: The fill failed.
         """
         turn = self._waiting.get(key)
         if turn is None:
@@ -240,7 +261,7 @@ class FetchCoalescer:
         except BeyondPlanReach:
             if turn.first == first:
                 raise
-        # A refusal of the longer span of another caller does not refuse this one.
+        # The plan does not reach the day of another caller, but perhaps that of this one.
         return await self._flights.do(next(self._numbers), lambda: fill(first))
 
     async def _go(self, key: Hashable, turn: PendingFetch, fill: Fill) -> int:
@@ -258,30 +279,35 @@ class FetchCoalescer:
 log = structlog.get_logger(__name__)
 FREE_REACH_DAYS = 365
 MOST_COINS_REMEMBERED = 5000
-# How far back one call of a free plan has hourly points.
+# How many days back one call of a free plan has hourly points.
 FREE_HOURS_DAYS = HOURLY_DAYS
+# The pause between two requests for hours that the upstream does not have.
 HOURS_RETRY_SECONDS = 300.0
-# With no more calls than this, a caller waits for whole candles.
-FEW_CALLS = 2
-# How often a closed day that the upstream does not have yet is requested, and for how many days.
+# If whole candles take at most this many calls, the caller waits for them instead of getting closes first.
+MOST_WAITED_CALLS = 2
+# The pause between two requests for a closed day that the upstream does not have yet. It applies to coins
+# whose newest day is at most LATE_DAYS old; others are requested once a day.
 LATE_RETRY_SECONDS = 600.0
 LATE_DAYS = 7
 
 
 class SpotPrices(Protocol):
-    """The newest spot price, with which the newest end of a chart is compared."""
+    """Source of spot prices, with which the newest end of a chart is compared."""
 
     def last_price(self, pair: tuple[str, str]) -> float | None:
-        """Return the newest known price of a coin in a currency; None where none is known."""
+        """Return the newest known price of (coin, currency), or None."""
         ...
 
 
 @dataclass(slots=True)
 class KnownAbsences:
-    """Days that the upstream does not have, so that they are not requested again all day."""
+    """Days of one coin that are not requested again for now."""
 
+    # The last closed day; the record is discarded when the next day closes.
     requested_on: date
+    # Days that the upstream does not have.
     days: set[date] = field(default_factory=set)
+    # Days of which the upstream only has the close.
     bare: set[date] = field(default_factory=set)
     # Days that wait for a second fetch to confirm them, and when (UNIX seconds) they are requested again.
     unconfirmed: dict[date, float] = field(default_factory=dict)
@@ -295,10 +321,18 @@ class KnownAbsences:
 
 
 class GapFiller:
-    """Fills gaps in the archive from the upstream.
+    """Completes the archive from the upstream, one fill at a time for each coin.
 
-    `fill` makes one coin's archive as whole as the upstream allows, from `first` on; one fill at a time for
-    each coin.
+    Args:
+        series: Fetches charts.
+        archive: The archive of days.
+        clock: The upstream's clock.
+        quality: The data-quality log.
+        reach_days: How many days back the plan has data.
+        hourly_chunks: Whether the plan has enough calls to fetch all days with hourly points.
+        calls_at_once: The most concurrent calls for one coin.
+        hours: The archive of hours; None stores no hours.
+        spot: The source of spot prices, with which the newest days are compared.
     """
 
     def __init__(
@@ -316,7 +350,8 @@ class GapFiller:
     ) -> None:
         self._spot = spot
         self._hours = hours
-        # The first day of the last request for hours, and until when hours are not requested again.
+        # By coin the first day of the last request for hours, and until when (UNIX seconds) it is not
+        # repeated.
         self._hours_requested: LRUCache[tuple[str, str], tuple[date, float]] = LRUCache(MOST_COINS_REMEMBERED)
         self._series = series
         self._precedence = CallerPrecedence()
@@ -330,30 +365,31 @@ class GapFiller:
         self._absent: LRUCache[tuple[str, str], KnownAbsences] = LRUCache(MOST_COINS_REMEMBERED)
         self._turns = FetchCoalescer()
         self._suspects = ConfirmationTracker()
-        # Days in isolated runs, by revision of the archive, because finding them reads the whole history.
+        # Days in isolated runs, by the revision of the archive, since finding them takes the whole history.
         self._judged: LRUCache[tuple[str, str], tuple[int, frozenset[date]]] = LRUCache(MOST_COINS_REMEMBERED)
-        # Days that look implausible and that further fetches confirmed.
+        # Days that looked implausible but were confirmed by further fetches.
         self._confirmed: LRUCache[tuple[str, str], set[date]] = LRUCache(MOST_COINS_REMEMBERED)
         # Until when unconfirmed hours are not requested again, UNIX seconds.
         self._unconfirmed_hours: LRUCache[tuple[str, str], float] = LRUCache(MOST_COINS_REMEMBERED)
 
     def use_plan(self, *, reach_days: int, hourly_chunks: bool) -> None:
-        """Apply another plan: its reach, and whether its calls suffice for hourly points of all days.
+        """Use another plan from now on.
 
         Args:
-            reach_days: How many days back the plan gives data.
-            hourly_chunks: Whether the calls suffice for hourly points of all days.
+            reach_days: How many days back the plan has data.
+            hourly_chunks: Whether the plan has enough calls to fetch all days with hourly points.
         """
         self.reach_days, self._hourly = reach_days, hourly_chunks
 
     async def missing(self, coin: str, currency: str, first: date) -> list[date]:
-        """Return the days from `first` to the last closed one that are worth a call, oldest first.
+        """Return the days from `first` to the last closed one that should be fetched, oldest first.
 
-        Stored days that are implausible are fetched again.
+        They are the missing days and the implausible stored ones, without those that are not requested again
+        for now.
 
         Args:
-            coin: Canonical id.
-            currency: Canonical code.
+            coin: The canonical id.
+            currency: The canonical code.
             first: The earliest day that is needed.
         """
         last = last_closed_day(self._clock.now())
@@ -364,9 +400,9 @@ class GapFiller:
         return [day for day in sorted({*gaps(kept, start, last), *odd}) if day not in absent]
 
     async def implausible_days(self, coin: str, currency: str) -> set[date]:
-        """Return the stored days that are tenfold off both sides, or unconfirmed at the newest end.
+        """Return the stored days that differ tenfold from both sides, or from the days before the newest end.
 
-        Days that a second fetch confirmed since the start are left out.
+        Days that a second fetch has confirmed since the start are left out.
         """
         key = (coin, currency)
         kept, revision = await self._archive.read(coin, currency), self._archive.revision(coin, currency)
@@ -378,13 +414,13 @@ class GapFiller:
         return {*judged[1], *(candle.day for candle in tail)} - self._confirmed.get(key, set())
 
     def seconds_until_confirmation(self, coin: str, currency: str) -> float | None:
-        """Return when the unconfirmed days are requested again, or None."""
+        """Return the seconds until the unconfirmed days are requested again, or None without such days."""
         now = self._clock.now()
         held = self._absences(coin, currency, last_closed_day(now)).unconfirmed.values()
         return min((until - now for until in held if now < until), default=None)
 
     def seconds_until_late_day(self, coin: str, currency: str) -> float | None:
-        """Return when a closed day that the upstream does not have yet is requested again."""
+        """Return the seconds until a closed day that the upstream does not have yet is requested again."""
         now = self._clock.now()
         late = self._absences(coin, currency, last_closed_day(now)).late.values()
         return min((until - now for until in late if now < until), default=None)
@@ -407,10 +443,11 @@ class GapFiller:
             currency: Canonical code.
             first: The earliest day that is needed.
             priority: Share of the quota that the calls may use.
-            closes_first: Whether closes suffice, which one call brings for all days; the days are then
+            closes_first: Whether closes suffice for now. One call fetches them for all days, and the days are
                 completed in the background.
         """
-        # A short request neither waits for a long fill nor gets its daily points instead of hourly ones.
+        # Short and long fills are separate: a short one does not wait for a long one, nor get its daily
+        # points instead of hourly ones.
         far = (last_closed_day(self._clock.now()) - first).days >= HOURLY_DAYS
         key = (coin, currency, priority, far, closes_first)
 
@@ -423,9 +460,9 @@ class GapFiller:
         return await self._turns.take(key, first, fill)
 
     def takes_many_calls(self, missing: Sequence[date], currency: str) -> bool:
-        """Return whether whole candles of these days take more calls than their closes and a quarter's."""
+        """Return whether whole candles of these days take more than MOST_WAITED_CALLS calls."""
         today = last_closed_day(self._clock.now()) + ONE_DAY
-        return len(plan_calls(missing, today, currency, hourly=self._hourly)) > FEW_CALLS
+        return len(plan_calls(missing, today, currency, hourly=self._hourly)) > MOST_WAITED_CALLS
 
     def is_deepening(self, coin: str, currency: str) -> bool:
         """Return whether days of which only the close is stored are being completed."""
@@ -444,7 +481,7 @@ class GapFiller:
         except BeyondPlanReach as error:
             if self.reach_days <= FREE_REACH_DAYS:
                 raise
-            # The plan is smaller than assumed, as the refusal shows; this happens once.
+            # The refusal shows that the plan reaches less far than assumed. It happens once.
             log.warning("history_beyond_plan", reason=error.message, reach_days=FREE_REACH_DAYS)
             self.reach_days = FREE_REACH_DAYS
             return await self._fill_once(coin, currency, first, priority, hourly=hourly)
@@ -453,8 +490,8 @@ class GapFiller:
         self, coin: str, currency: str, first: date, priority: Priority, *, hourly: bool
     ) -> int:
         last = last_closed_day(self._clock.now())
-        # One call brings a quarter as cheaply as a day, and hourly points with it: a look for the newest day
-        # leaves whole candles behind instead of a stub.
+        # A call for a quarter costs as much as one for a day, and has hourly points. The archive then gets
+        # whole candles, even if only the newest day is needed.
         first = min(first, last - timedelta(days=HOURLY_DAYS - 1))
         missing = await self.missing(coin, currency, first)
         calls = plan_calls(missing, last + timedelta(days=1), currency, hourly=hourly)
@@ -471,7 +508,8 @@ class GapFiller:
                     stop.set()
                     raise
                 if not found_any:
-                    # Calls go newest first: a whole span without a point lies before the coin's first day.
+                    # The newest spans are fetched first, so a span without points lies before the coin's
+                    # first day.
                     stop.set()
                 return added
 
@@ -484,14 +522,15 @@ class GapFiller:
         return sum(result for result in results if isinstance(result, int))
 
     async def enrich(self, coin: str, currency: str, first: date) -> int:
-        """Fetch the range of days that have only a close, by hourly points.
-
-        The calls have a lower priority than every caller's.
+        """Fetch hourly points for days that only have a close, at the lowest priority.
 
         Args:
-            coin: Canonical id.
-            currency: Canonical code.
+            coin: The canonical id.
+            currency: The canonical code.
             first: The earliest day to complete.
+
+        Returns:
+            How many candles were added or have gained figures.
         """
         last = last_closed_day(self._clock.now())
         start = reachable(first, last + timedelta(days=1), self.reach_days)
@@ -506,26 +545,27 @@ class GapFiller:
         return added
 
     async def keep(self, coin: str, currency: str, chart: Any, received_at: float) -> int:
-        """Store the closed days of a cleaned `market_chart` that was fetched as a document.
+        """Store the closed days of a sanitised `market_chart` that was fetched for the mirror.
 
-        Returns how many days are new or richer.
-
-        A close without its range is stored only where `fill` would get no more: otherwise the day would count
-        as present. For the same reason `ohlc`, which has no volume (and beyond 30 days candles of four days),
-        and single days of `coins/{id}/history` are not stored.
+        A close without high and low is only stored if `fill` would not get more, since the day would then
+        count as present. For the same reason `ohlc` (without volumes, and with four-day candles beyond 30
+        days) and single days of `coins/{id}/history` are not stored.
 
         Args:
-            coin: Canonical id.
-            currency: Canonical code.
-            chart: The cleaned document.
-            received_at: When it was received, UNIX seconds.
+            coin: The canonical id.
+            currency: The canonical code.
+            chart: The sanitised document.
+            received_at: When it was received, UNIX seconds on the upstream's clock.
+
+        Returns:
+            How many days are new or have gained figures.
         """
         last = last_closed_day(self._clock.now())
         if not chart["prices"]:
             return 0
         points, _ = clean_series(chart, received_at)
         built = build_candles(points, last)
-        # Hours of another scale would stand beside the stored ones; `fill` finds out which are true.
+        # Hours of another scale must not be stored beside the present ones; `fill` finds out which are right.
         if restatement(await self._archive.read(coin, currency), built) is None:
             await self._keep_hours(coin, currency, points, flush=True)
         if not await self._may_be_richer(coin, currency, chart["prices"], last):
@@ -537,10 +577,17 @@ class GapFiller:
     async def fill_hours(
         self, coin: str, currency: str, first: int, priority: Priority, *, newest: int | None = None
     ) -> int:
-        """Fetch the hours from `first` (UNIX seconds) on that the archive lacks; return how many came.
+        """Fetch the hours that the archive lacks, and return how many were added.
 
-        With `newest` only hours up to that one count as lacking: a reader of a past moment costs no call for
-        later ones. Hours that the upstream did not have are requested at most every five minutes.
+        Hours that the upstream did not have are requested at most every five minutes.
+
+        Args:
+            coin: The canonical id.
+            currency: The canonical code.
+            first: The first hour that is needed, UNIX seconds.
+            priority: The priority of the calls.
+            newest: The last hour that is needed, UNIX seconds; by default the last closed one. A reader of a
+                past moment does not cause a call for later hours.
         """
         if self._hours is None:
             return 0
@@ -560,7 +607,7 @@ class GapFiller:
 
     async def _fetch_hours(self, coin: str, currency: str, first: date, priority: Priority) -> int:
         today = day_of(self._clock.now())
-        # One call brings a quarter as cheaply as a day.
+        # One call for a quarter costs as much as one for a day.
         start = reachable(min(first, today - timedelta(days=FREE_HOURS_DAYS)), today, self.reach_days)
         days = [start + timedelta(days=step) for step in range((today - start).days + 1)]
         calls = plan_calls(days, today, currency, hourly=True)
@@ -583,7 +630,7 @@ class GapFiller:
         now = self._clock.now()
         newest = last_closed_hour(now)
         hours = build_hours(points, newest)
-        # The newest hours of the union are among the newest of both.
+        # The newest hours of stored and new ones together are among the newest of each.
         stored = await self._hours.read(coin, currency)
         known = {hour.start: hour for hour in (*hours[-TAIL_DAYS - 1 :], *stored[-TAIL_DAYS - 1 :])}
         series = [known[start] for start in sorted(known)][-TAIL_DAYS - 1 :]
@@ -608,14 +655,14 @@ class GapFiller:
             await self._hours.flush(coin, currency)
 
     def seconds_until_hours_confirmation(self, coin: str, currency: str) -> float | None:
-        """Return when the unconfirmed newest hours are requested again, or None."""
+        """Return the seconds until the unconfirmed newest hours are requested again, or None without such."""
         left = self._unconfirmed_hours.get((coin, currency), 0.0) - self._clock.now()
         return left if left > 0 else None
 
     async def _may_be_richer(
         self, coin: str, currency: str, prices: Sequence[Sequence[float]], last: date
     ) -> bool:
-        """Return whether the archive lacks a day of a chart, or only has its close where it is hourly."""
+        """Return whether a chart has a missing day, or hourly points of a day that only has a close."""
         first = day_of(prices[0][0] / 1000)
         hourly = (last - first).days <= HOURLY_DAYS
         kept = within(await self._archive.read(coin, currency), first, last)
@@ -637,7 +684,8 @@ class GapFiller:
         points, findings = clean_series(reply.document, reply.received_at)
         self._report(coin, currency, findings)
         candles = build_candles(points, last_closed_day(self._clock.now()))
-        # Before the hours are stored: those of another scale would stand beside the stored ones.
+        # Checked before the hours are stored: hours of another scale must not be stored beside the present
+        # ones.
         restated = await self._check_restated(coin, currency, candles, call)
         if restated != 0:
             await self._keep_hours(coin, currency, points, flush=False)
@@ -652,11 +700,12 @@ class GapFiller:
     async def _check_restated(
         self, coin: str, currency: str, candles: Sequence[Candle], call: Call
     ) -> int | None:
-        """Compare the days that were fetched again with the stored ones.
+        """Compare days that were fetched again with the stored ones.
 
         Returns:
-            None if they agree. 0 if they were multiplied and this is not confirmed yet, so that the new days
-            and hours wait. Otherwise how many days differ after the whole history was fetched again.
+            None if the days were not multiplied by a factor. 0 if they were and this is not confirmed yet, so
+            that the new days and hours are not stored. Otherwise the whole history was fetched again, and the
+            result is how many days differ.
         """
         times = restatement(await self._archive.read(coin, currency), candles)
         name, now = (coin, f"{currency} restated"), self._clock.now()
@@ -676,19 +725,18 @@ class GapFiller:
         return await self.refetch(coin, currency, Priority.HISTORY)
 
     async def refetch(self, coin: str, currency: str, priority: Priority = Priority.BACKFILL) -> int:
-        """Fetch a whole history again, replace the stored one, and return the changed days.
+        """Fetch a whole history again, replace the stored one, and return how many days differ.
 
-        The stored one is saved as a revision, with the days that the plan no longer reaches. Stored hours
-        that contradict the new days are dropped into a revision too, and those that came with the days are
-        stored.
+        The stored history, which may have days that the plan no longer reaches, is saved as a revision. So
+        are stored hours that contradict the new days; they are dropped, and the fetched hours are stored.
 
         Args:
-            coin: Canonical id.
-            currency: Canonical code.
-            priority: Share of the quota that the calls may use.
+            coin: The canonical id.
+            currency: The canonical code.
+            priority: The priority of the calls.
 
         Raises:
-            CoincastError: A part could not be fetched; nothing is replaced then.
+            CoincastError: A part could not be fetched or is not confirmed; then nothing is replaced.
         """
         now = self._clock.now()
         last = last_closed_day(now)
@@ -698,7 +746,7 @@ class GapFiller:
         days = days_between(start, last)
         calls = plan_calls(days, last + timedelta(days=1), currency, hourly=self._hourly)
         if not self._hourly and len(days) > HOURLY_DAYS:
-            # Daily points have no range; one more call brings it for the newest days.
+            # Daily points have no high and low; one more call fetches those of the newest days.
             calls += plan_calls(days[-HOURLY_DAYS:], last + timedelta(days=1), currency, hourly=True)
         fetched: list[Candle] = []
         series: list[Sequence[Point]] = []
@@ -726,9 +774,15 @@ class GapFiller:
     async def _replace_hours(
         self, coin: str, currency: str, days: Sequence[Candle], series: Sequence[Sequence[Point]]
     ) -> None:
-        """Drop the stored hours that contradict new days, and store the hours of the series they came with.
+        """Drop the stored hours that contradict new days, and store the hours of the fetched series.
 
-        Oldest series first, so that each hour finds the one before it.
+        The oldest series is stored first, since each hour is compared with the one before it.
+
+        Args:
+            coin: The canonical id.
+            currency: The canonical code.
+            days: The new days.
+            series: The points that the days were built from, one sequence for each call.
         """
         if self._hours is None:
             return
@@ -745,7 +799,11 @@ class GapFiller:
     def _check_refetched(
         self, coin: str, currency: str, kept: Sequence[Candle], fetched: Sequence[Candle]
     ) -> None:
-        """Raise UnconfirmedData for odd days that neither the stored history nor a second fetch confirms."""
+        """Check the days of a new history that differ tenfold from their neighbours.
+
+        Raises:
+            UnconfirmedData: Neither the stored history nor an earlier fetch confirms them.
+        """
         closes = {candle.day: candle.close for candle in kept}
         for run in self._unsupported_runs(coin, currency, fetched):
             known = (c.day in closes and ratio(c.close, closes[c.day]) <= AGREEMENT_FACTOR for c in run)
@@ -761,19 +819,20 @@ class GapFiller:
             )
 
     async def repair(self, report: RepairReport, *, dry_run: bool) -> None:
-        """Check one coin's archive again; quarantine and fetch again what is implausible.
+        """Check one coin's archive; quarantine implausible days and hours, and fetch them again.
 
-        Days that the plan does not reach are quarantined without a second fetch; the revision holds them.
+        Days that the plan does not reach are quarantined without a fetch. Quarantined candles are in a
+        revision.
 
         Args:
-            report: Names the coin and currency; takes the figures.
-            dry_run: Whether to only check and report.
+            report: The coin and currency; the results are added to it.
+            dry_run: Whether to report only.
 
         Raises:
-            CoincastError: A part could not be fetched; nothing that it would have replaced is quarantined.
+            CoincastError: A part could not be fetched; then none of its days is quarantined.
         """
         coin, currency = report.id, report.vs_currency
-        # Days that earlier fetches confirmed are checked again as well.
+        # Days that were confirmed by earlier fetches are checked again, too.
         self._confirmed.pop((coin, currency), None)
         kept = await self._archive.read(coin, currency)
         odd = await self.implausible_days(coin, currency)
@@ -811,9 +870,10 @@ class GapFiller:
             report.hours_fetched = await self.fill_hours(coin, currency, min(hours), Priority.BACKFILL)
 
     async def _repair_ranges(self, report: RepairReport, ranges: Sequence[Candle]) -> None:
-        """Fetch the days of false highs and lows again; a range that does not come again is dropped.
+        """Fetch the days with implausible highs and lows again.
 
-        The close stays. A range that the source repeats is true: a thin order book has such wicks.
+        A range that the source repeats is taken as right, since thin order books have such wicks. Otherwise
+        it is replaced, or dropped; the close stays.
         """
         if not ranges:
             return
@@ -848,7 +908,7 @@ class GapFiller:
             self._quality.note(coin, currency, text, points=len(mended))
 
     async def _implausible_hours(self, coin: str, currency: str) -> set[int]:
-        """Return the starts of stored hours that are tenfold off the days around them."""
+        """Return the starts of stored hours that differ tenfold from the closes of the days around them."""
         if self._hours is None:
             return set()
         odd = await self.implausible_days(coin, currency)
@@ -867,7 +927,7 @@ class GapFiller:
         return found
 
     async def _quarantine(self, coin: str, currency: str, days: Collection[date]) -> None:
-        """Remove days from the archive; the former history is saved as a revision."""
+        """Remove days from the archive, and save the former history as a revision."""
         if not days:
             return
         kept = await self._archive.read(coin, currency)
@@ -880,17 +940,17 @@ class GapFiller:
     async def _plausible_candles(
         self, coin: str, currency: str, new: Sequence[Candle], covered: Collection[date]
     ) -> list[Candle]:
-        """Return the new candles that are plausible, or that repeated fetches confirm.
+        """Return the new candles that are plausible or confirmed by repeated fetches.
 
-        The archive and the new candles are checked together. Stored days that are implausible and differ in
-        this fetch are quarantined first, since they would make the true ones look false. Unconfirmed new
-        days are requested again when they may be confirmed.
+        The archive and the new candles are checked together. Implausible stored days that the fetch
+        contradicts are quarantined first, since the right days would look false beside them. Unconfirmed new
+        days are requested again after two minutes.
 
         Args:
-            coin: Canonical id.
-            currency: Canonical code.
-            new: Candles in order of days.
-            covered: The days that the fetch would have brought if the source had them.
+            coin: The canonical id.
+            currency: The canonical code.
+            new: The new candles, in order of days.
+            covered: The days that were requested from the source.
         """
         await self._drop_false_days(coin, currency, new, covered)
         now = self._clock.now()
@@ -914,7 +974,7 @@ class GapFiller:
     async def _drop_false_days(
         self, coin: str, currency: str, new: Sequence[Candle], covered: Collection[date]
     ) -> None:
-        """Quarantine stored days that are implausible and that a new fetch does not confirm."""
+        """Quarantine implausible stored days that a new fetch does not confirm."""
         odd = await self.implausible_days(coin, currency) & {*covered, *(candle.day for candle in new)}
         if not odd:
             return
@@ -930,7 +990,7 @@ class GapFiller:
         await self._quarantine(coin, currency, odd - same)
 
     async def _unconfirmed_days(self, coin: str, currency: str, new: Sequence[Candle]) -> set[date]:
-        """Return the new days that neither neighbours, a spot price nor a second fetch confirm."""
+        """Return the new days that are confirmed by neither neighbours, a spot price nor a second fetch."""
         series, _ = merge_candles(await self._archive.read(coin, currency), new)
         fresh, unconfirmed = {candle.day for candle in new}, set()
         for run in self._unsupported_runs(coin, currency, series):
@@ -980,7 +1040,7 @@ class GapFiller:
         absent = [day for day in requested if day not in have and day not in unconfirmed]
         newest = candles[-1].day if candles else None
         if newest is not None and (today - newest).days <= LATE_DAYS:
-            # The upstream publishes a day late at times; a coin that stopped trading is requested daily.
+            # The upstream sometimes publishes a day late, so it is requested again soon.
             absences.late = {day: now + LATE_RETRY_SECONDS for day in absent if day > newest}
             absent = [day for day in absent if day <= newest]
         absences.days.update(absent)
@@ -996,7 +1056,7 @@ def _days(runs: Iterable[Sequence[Candle]]) -> frozenset[date]:
 
 
 def _same_range(old: Candle, new: Candle) -> bool:
-    """Return whether a day that was fetched again has about the same high and low."""
+    """Return whether the high and low of two candles of a day agree within a factor of two."""
     pairs = ((old.high, new.high), (old.low, new.low))
     return all(
         a is not None and b is not None and min(a, b) > 0 and ratio(a, b) <= AGREEMENT_FACTOR

@@ -1,4 +1,4 @@
-"""Decide which of CoinGecko's series may be passed through to callers."""
+"""Decide which charts of CoinGecko may be passed through to callers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS, Co
 
 
 class SeriesValidator:
-    """Compare a series with the archive, with the spot price and with its own older points.
+    """Compares a chart with the archive, the spot price and its own older points.
 
-    A series that is tenfold off as a whole, or only at its newest end, is rejected until later fetches
-    confirm it.
+    A chart that differs tenfold, as a whole or at its newest end, is rejected until later fetches confirm it.
+
+    Args:
+        archive: The archive of days.
+        spot: The source of spot prices.
+        clock: Its monotonic time measures the time until a confirmation.
+        note: Records (coin, currency, text) about rejected charts.
     """
 
     def __init__(
@@ -31,15 +36,15 @@ class SeriesValidator:
         self._suspects = ConfirmationTracker()
 
     async def check(self, coin: str, query: Mapping[str, str], points: Sequence[tuple[float, float]]) -> None:
-        """Check a series.
+        """Check a chart.
 
         Args:
-            coin: The coin's id.
+            coin: The id of the coin.
             query: The parameters of the document, with `vs_currency`.
-            points: UNIX seconds and price, in order of time.
+            points: (UNIX seconds, price), in order of time.
 
         Raises:
-            UnconfirmedData: The series is an outlier that is not confirmed yet.
+            UnconfirmedData: The chart is an outlier that is not confirmed yet.
         """
         currency = canonical_currency(query.get("vs_currency", ""))
         if not points:
@@ -55,7 +60,18 @@ class SeriesValidator:
         self._check_figure(coin, currency, newest, "the newest end of the series", "the points before it")
 
     def _check_figure(self, coin: str, currency: str, figure: float | None, what: str, beside: str) -> None:
-        """Raise UnconfirmedData for an outlier that later fetches have not confirmed; None is no outlier."""
+        """Check one aspect of a chart.
+
+        Args:
+            coin: The id of the coin.
+            currency: The currency.
+            figure: The figure that is an outlier; None if this aspect is plausible.
+            what: The aspect, in words.
+            beside: What it was compared with, in words.
+
+        Raises:
+            UnconfirmedData: The outlier is not confirmed by fetches over two minutes.
+        """
         name = (coin, f"{currency}: {what}")
         if figure is None:
             self._suspects.forget(name)

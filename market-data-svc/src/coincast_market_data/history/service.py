@@ -1,4 +1,4 @@
-"""History service: archive and upstream merged; every missing part is reported."""
+"""Serve histories from the archive, completed from the upstream, and report what is missing."""
 
 from __future__ import annotations
 
@@ -34,26 +34,42 @@ from coincast_market_data.ports import DataClock, Priority
 
 MAX_MISSING = 100
 CHUNK_CANDLES = 1000
-# How long a history that the upstream refuses or lacks is not requested again.
+# How long a history that the upstream refuses or does not have is not requested again.
 REFUSED_SECONDS = 60.0
-# When a partial history is worth asking for again, where the failure does not say.
+# The `retry_after_seconds` of a partial history if the failure has none.
 RETRY_PARTIAL_SECONDS = 10.0
 IN_DOUBT = "days tenfold off those beside them wait for a second fetch to confirm them"
 RANGES_PENDING = "highs and lows of {days} days are being fetched"
 HOURS_CONTRADICT = "the hours are far off the days of the same time, and neither is confirmed yet"
 HOURS_IN_DOUBT = "hours tenfold off those before them wait for a second fetch to confirm them"
-# The newest hours are compared with the days: a contradiction that is not mended reaches to the end.
+# Only the newest hours are compared with the days, since hours of a wrong scale reach to the end of the
+# history.
 CHECKED_SECONDS = 3 * DAY_SECONDS
-# With no more than this missing, the stored days are worth more than a long wait.
+# If at most this many days are missing, the caller waits only briefly and gets the stored days.
 FEW_DAYS = 7
-# How long a caller waits for all the coins together of which the week of a sparkline suffices.
+# How long a caller waits for the histories of all coins for which a sparkline may be returned instead.
 WEEK_SECONDS = 1.5
-# What a reply from a sparkline says before the reason why there is no more.
+# The beginning of the reason in a reply from a sparkline.
 WEEK_ONLY = "only the last week is here for now, from the hourly prices of CoinGecko's market table"
 
 
 class HistoryService:
-    """Daily candles of one coin, closed days only."""
+    """Serves the daily and hourly candles of one coin, closed days and hours only.
+
+    Args:
+        archive: The archive of days.
+        filler: Completes the archive from the upstream.
+        clock: The upstream's clock.
+        sandbox: Whether the upstream is a sandbox.
+        suggest: Returns ids that resemble an unknown one.
+        unknown: Returns whether a coin is certainly not in the catalogue.
+        check_currency: Raises InvalidInput for (currency, field) in which prices are not quoted.
+        monotonic: Measures waits.
+        hours: The archive of hours.
+        seconds_to_turn: Returns the seconds until the next queued call of a priority may start; None without
+            queued calls.
+        sparklines: The source of weekly sparklines.
+    """
 
     def __init__(
         self,
@@ -88,14 +104,22 @@ class HistoryService:
         return self._clock.now()
 
     async def fetch_sparklines(self, coins: Sequence[str], currency: str) -> None:
-        """Fetch the sparklines of those coins of which nothing is stored, where that is worth a call."""
+        """Fetch the sparklines of coins without a stored day, if there are enough of them for a call."""
         code = currency.strip().lower() or "usd"
         absent = [coin for coin in coins if not self._archive.holds(coin, code)]
         if self._sparklines is not None and absent:
             await self._sparklines.fetch(absent, code)
 
     async def wait_for_sparklines(self, fetch: asyncio.Task[None]) -> float:
-        """Wait for the sparklines; return until when (monotonic seconds) coins with one may be waited for."""
+        """Wait for a fetch of sparklines.
+
+        Args:
+            fetch: The task of `fetch_sparklines`.
+
+        Returns:
+            Monotonic seconds until which to wait for the histories of the coins, before their sparklines are
+            returned instead.
+        """
         await asyncio.wait([fetch], timeout=min(WEEK_SECONDS, wait_budget_seconds(fallback=False) / 2))
         seconds = min(WEEK_SECONDS, wait_budget_seconds(fallback=False) / 2)
         return self._monotonic.monotonic() + seconds
@@ -112,22 +136,19 @@ class HistoryService:
         week_after: float | None = None,
         closes_first: bool = False,
     ) -> History:
-        """Return the last `days` closed days, newest last; if fewer are available, the reason is stated.
-
-        With `known_at` (UNIX seconds) the days count back from the newest one that was closed then; a history
-        that was restated later is given as it was stored then, and days that came later are left out. Only a
-        coin of which nothing is stored is fetched for it.
+        """Return the last closed days of a coin, newest last; if there are fewer, the history states why.
 
         Args:
-            coin: The coin's id.
-            currency: The currency's code.
-            days: Number of closed days.
+            coin: The id of the coin.
+            currency: The code of the currency.
+            days: The number of closed days.
             max_age_seconds: The maximum accepted age of the newest day; None for any.
-            priority: Share of the quota that the calls may use.
-            known_at: A past moment, UNIX seconds, whose history is returned.
-            week_after: Until when (monotonic seconds) to wait for a coin that is not stored, before the week
-                of
-                its sparkline is returned; None to wait without limit.
+            priority: The priority of upstream calls.
+            known_at: A past moment, UNIX seconds. The history is returned as it was known then: days count
+                back from the newest one that was closed, later days are left out, and later restatements are
+                undone. Only a coin without a stored day is fetched.
+            week_after: Monotonic seconds until which to wait for the fetch of a coin without a stored day,
+                before the week of its sparkline is returned; None waits without this limit.
             closes_first: Whether closes suffice at first, where whole days take many calls; those follow in
                 the background.
 
@@ -168,7 +189,10 @@ class HistoryService:
         return history
 
     def _week(self, coin: str, currency: str, first: date, error: CoincastError) -> History | None:
-        """Return the week of a coin's sparkline; None where it has none, or where the coin is unknown."""
+        """Return the week of a coin's sparkline as a partial history.
+
+        None if there is no sparkline, or if `error` says that the coin does not exist.
+        """
         if self._sparklines is None or isinstance(error, NotFound | InvalidInput):
             return None
         candles = within(
@@ -192,7 +216,7 @@ class HistoryService:
         )
 
     def _nothing_closed(self, coin: str, currency: str, *, in_doubt: bool) -> CoincastError:
-        """Return the error for a coin without a day to serve; days in doubt are no absence."""
+        """Return the error for a coin without a day to serve: not confirmed yet, or no closed day."""
         doubt = self._filler.seconds_until_confirmation(coin, currency)
         if doubt is not None or in_doubt:
             text = f"the days of {coin} in {currency} are not confirmed: {IN_DOUBT}"
@@ -251,25 +275,23 @@ class HistoryService:
         until: float | None = None,
         stored_only: bool = False,
     ) -> History:
-        """Return the closed hours of the last `days` spans of 24 hours, newest last.
-
-        With `known_at` the hours count back from the newest one that was closed then; those that came later
-        are left out, those that were dropped later are given as they were. Only a coin of which no hour is
-        stored is fetched for it.
+        """Return the last closed hours of a coin, newest last.
 
         Args:
-            coin: The coin's id.
-            currency: The currency's code.
-            days: Number of spans of 24 hours.
+            coin: The id of the coin.
+            currency: The code of the currency.
+            days: The number of spans of 24 hours.
             max_age_seconds: The maximum accepted age of the newest hour; None for any.
-            priority: Share of the quota that the calls may use.
-            known_at: A past moment, UNIX seconds, whose history is returned.
-            until: A moment within the last hour that is needed, UNIX seconds; no later hour is fetched.
-            stored_only: Fetch nothing.
+            priority: The priority of upstream calls.
+            known_at: A past moment, UNIX seconds. The hours are returned as they were known then: they count
+                back from the newest one that was closed, later hours are left out, and hours that were
+                dropped later are included. Only a coin without a stored hour is fetched.
+            until: A moment within the last hour that is needed, UNIX seconds; later hours are not fetched.
+            stored_only: Whether to return stored hours only, without a fetch.
 
         Raises:
-            InvalidInput: The id, the currency or `days` cannot be.
-            CoincastError: No hour is stored and none could be fetched.
+            InvalidInput: An argument is not valid.
+            CoincastError: No hour is stored, and none could be fetched.
         """
         coin, currency = canonical_id(coin), canonical_currency(currency)
         self._check_currency(currency, "vs_currency")
@@ -294,7 +316,7 @@ class HistoryService:
                 text = f"no hour of {coin} in {currency} is stored for that time"
                 raise NotFound(text, field="known_at")
             raise error or self._no_closed_hour(coin, currency)
-        # Of a span that ends in the past the newest hour is not late.
+        # If the span ends in the past, its newest hour is not late.
         now = moment if newest == closed else newest + HOUR_SECONDS + SETTLING_SECONDS
         history = self._hourly_history(coin, currency, hours, first, error, now=now)
         if now != moment:
@@ -302,11 +324,11 @@ class HistoryService:
             history = replace(history, provenance=aged)
         _check_age(history.provenance, max_age_seconds, error)
         if known_at is not None:
-            return self._hours_of_then(history, stored, hours, known_at)
+            return self._as_known_at(history, stored, hours, known_at)
         return await self._checked_by_days(history)
 
     async def _checked_by_days(self, history: History) -> History:
-        """Return a history of hours, in doubt where its newest days contradict the stored days."""
+        """Return a history of hours, partial and in doubt if its newest hours contradict the stored days."""
         hours = [
             hour for hour in history.hours or () if hour.start > history.provenance.as_of - CHECKED_SECONDS
         ]
@@ -322,17 +344,17 @@ class HistoryService:
         )
 
     async def _stored_hours(self, coin: str, currency: str, known_at: float | None) -> Sequence[HourlyCandle]:
-        """Return all stored hours, with those of `known_at` that were dropped later."""
+        """Return all stored hours; for a past moment including those that were dropped later."""
         if self._hours is None:
             return ()
         if known_at is None:
             return await self._hours.read(coin, currency)
         return await self._hours.read_known_at(coin, currency, known_at)
 
-    def _hours_of_then(
+    def _as_known_at(
         self, history: History, stored: Sequence[HourlyCandle], hours: Sequence[HourlyCandle], known_at: float
     ) -> History:
-        """Return a history of hours in terms of a past moment: nothing more of it will come."""
+        """Return a history of hours with the notes and provenance of a past moment; it is never partial."""
         provenance, notes = history.provenance, []
         if self._hours is not None and any(
             stamp > known_at for stamp in self._hours.revision_times(history.id, history.vs_currency)
@@ -362,7 +384,7 @@ class HistoryService:
     async def _fill_hours(
         self, coin: str, currency: str, first: int, newest: int, priority: Priority
     ) -> CoincastError | None:
-        """Return the error because of which the hours from first to newest could not be fetched."""
+        """Fetch the missing hours; return the error if that failed, otherwise None."""
         refused = await self._no_such(coin) if self._unknown(coin) else self._refused.find((coin, currency))
         if refused is not None:
             return refused
@@ -443,9 +465,18 @@ class HistoryService:
         *,
         closes_first: bool = False,
     ) -> tuple[bool, CoincastError | None]:
-        """Fill the gaps, within `most_seconds` if that is given; without any time no fetch is started.
+        """Fetch the missing days.
 
-        Returns whether anything was fetched just now, and the error that left the history incomplete.
+        Args:
+            coin: The canonical id.
+            currency: The canonical code.
+            first: The earliest day that is needed.
+            priority: The priority of upstream calls.
+            most_seconds: The longest wait, in addition to the usual limit; at 0 or less no fetch is started.
+            closes_first: Whether closes suffice for now if whole days take many calls.
+
+        Returns:
+            Whether days were fetched just now, and the error that left the history incomplete.
         """
         missing = await self._filler.missing(coin, currency, first)
         if not missing:
@@ -455,7 +486,7 @@ class HistoryService:
         if refused is not None:
             return False, refused
         if most_seconds is not None and most_seconds <= 0:
-            # The calls of a short plan go to the coin that a caller waits for.
+            # No time is left to wait, so the few calls of a small plan are left for other coins.
             return False, Unavailable(
                 f"the history of {coin} has not been fetched yet", retry_after_seconds=RETRY_PARTIAL_SECONDS
             )
@@ -529,7 +560,7 @@ class HistoryService:
         truncated: bool,
         error: CoincastError | None,
     ) -> tuple[Completeness, str, float | None]:
-        """Return whether the candles are all that the source has, why not, and when to ask again."""
+        """Return the completeness of a history, and if it is partial, the reason and when to retry."""
         if error is not None and not isinstance(error, NotFound | BeyondPlanReach):
             return Completeness.PARTIAL, error.message, error.retry_after_seconds or RETRY_PARTIAL_SECONDS
         doubt = self._filler.seconds_until_confirmation(coin, currency)
@@ -547,7 +578,7 @@ class HistoryService:
         return Completeness.WHOLE, "", None
 
     def _starts_at_reach(self, first_there: date) -> bool:
-        """Return whether the plan reaches no further back than this day."""
+        """Return whether a history starts where the reach of the plan ends."""
         return first_there <= last_closed_day(self._clock.now()) - timedelta(days=self._filler.reach_days - 2)
 
     def _provenance(self, newest: date, fetched: bool, error: CoincastError | None) -> Provenance:
@@ -573,7 +604,7 @@ class HistoryService:
 
 
 def chunks(history: History) -> Iterator[History]:
-    """Yield a history in parts of a thousand candles, oldest first, each with the whole's provenance."""
+    """Yield a history in parts of a thousand candles, oldest first, each with the provenance of the whole."""
     hours, candles = history.hours, history.candles
     for start in range(0, len(candles if hours is None else hours), CHUNK_CANDLES):
         part = slice(start, start + CHUNK_CANDLES)
@@ -592,7 +623,14 @@ def _arrival_notes(
     unit: str,
     settling_minutes: int,
 ) -> list[str]:
-    """Say which candles are left out as they came later, and of how many the time is assumed."""
+    """Return notes about the arrival of candles in a history of a past moment.
+
+    Args:
+        stored: All stored candles of the span.
+        known: Those that are returned.
+        unit: `days` or `hours`.
+        settling_minutes: How long after its end a candle without a recorded time counts as known.
+    """
     notes = []
     late = len(stored) - len(known)
     if late:

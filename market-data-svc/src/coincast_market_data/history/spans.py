@@ -1,4 +1,4 @@
-"""Spans between two moments, which take the place of a number of days. Pure functions."""
+"""Spans of a history between two moments; pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ MAX_DAYS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """First and last moment at which a candle may start, inclusive, in UNIX seconds; None leaves a side open.
+    """The first and last moment at which a candle may start.
+
+    Args:
+        first: UNIX seconds, inclusive; None means no limit.
+        last: UNIX seconds, inclusive; None means no limit.
 
     Raises:
         InvalidInput: The last moment lies before the first.
@@ -28,13 +32,13 @@ class Span:
             raise InvalidInput("to_time must not lie before from_time", field="to_time")
 
     def days_back(self, days: int, moment: float, *, hourly: bool) -> int:
-        """Return how many days a history must reach back to hold the span.
+        """Return how many days back a history must reach to include the span.
 
         Args:
-            days: The requested number of days, which counts back from the last moment of the span where the
-                span has no first one.
-            moment: The moment from which a history of days counts back, UNIX seconds.
-            hourly: Whether it is a history of hours, which counts back from the last hour of the span.
+            days: The requested number of days, which applies if the span has no first moment. It counts back
+                from the last moment of the span.
+            moment: The end of the history, UNIX seconds, from which its days count back.
+            hourly: Whether it is a history of hours, whose days count back from the last moment of the span.
         """
         end = moment if self.last is None else min(self.last, moment)
         if self.first is not None:
@@ -46,10 +50,10 @@ class Span:
         return max(1, min(MAX_DAYS, back))
 
     def cut(self, history: History) -> History:
-        """Return a history with the candles that start within the span.
+        """Return a history with only the candles that start within the span.
 
         Raises:
-            NotFound: None does.
+            NotFound: No candle starts within the span.
         """
         if self.first is None and self.last is None:
             return history

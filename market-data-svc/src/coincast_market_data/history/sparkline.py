@@ -1,8 +1,8 @@
 """Daily candles of the last week of many coins, from one call of `coins/markets` with `sparkline=true`.
 
-A sparkline has 168 hourly prices and no times: they are counted back from the row's `last_updated`, so that a
-close can be off by about an hour. Such candles replace the market features of the first minute on a plan
-with few calls; they are held in memory alone and never stored.
+A sparkline has 168 hourly prices without times. The times are counted back from `last_updated` of the row,
+so a close can be wrong by about an hour. On a plan with few calls, these candles stand in for the market
+features of the first minute. They are only held in memory and never stored in the archive.
 """
 
 from __future__ import annotations
@@ -31,56 +31,64 @@ from coincast_market_data.validation.outliers import is_outlier
 log = structlog.get_logger(__name__)
 HOUR_SECONDS = 3600
 MAX_IDS = 250
-# Fewer coins than this are not worth a call of their own: their histories cost hardly more.
+# For fewer coins no call is made, since fetching their histories costs hardly more.
 MIN_COINS_FOR_A_CALL = 3
-# A row that was updated longer ago says nothing of the newest day.
+# A row that was updated longer ago does not show the newest day.
 MAX_AGE_SECONDS = 2 * HOUR_SECONDS
-# The price nearest to midnight is the close if it is this near; hourly prices are within half an hour.
+# The price nearest to midnight is the close if it is at most this far away. Of hourly prices one is always
+# within half an hour.
 NEAR_MIDNIGHT_SECONDS = 45 * 60
-# High and low need the day to be covered.
+# High and low are only known if the prices cover at least this many hours of the day.
 MIN_HOURS_FOR_RANGE = 20
 MIN_CLOSES = 3
-# Long enough for every first start; after a day the newest close would be missing anyway.
-KEPT_SECONDS = 6 * 3600.0
+# How long a sparkline is held: longer than any first start takes. After a day it would lack the newest close.
+HOLD_SECONDS = 6 * 3600.0
 MAX_COINS = 2_000
-# How long the call is not repeated after it brought, or failed to bring, a set of coins.
+# The shortest time between two calls for one currency, also after a failed one.
 PAUSE_SECONDS = 60.0
 Key = tuple[str, str]
 
 
 class SpotPrices(Protocol):
-    """The newest spot price, which a sparkline's end is held against."""
+    """Source of spot prices, with which the end of a sparkline is compared."""
 
     def last_price(self, pair: tuple[str, str]) -> float | None:
-        """Return the newest known price of a coin in a currency; None where none is known."""
+        """Return the newest known price of (coin, currency), or None."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Sparkline:
-    """Hourly prices, oldest first; `ended_at` in UNIX seconds is the assumed moment of the last one."""
+    """Hourly prices, oldest first; `ended_at` is the assumed time of the last one, UNIX seconds."""
 
     prices: tuple[float, ...]
     ended_at: float
 
 
 class WeeklySparklines:
-    """Sparklines by coin and currency, from at most one call a minute and currency."""
+    """Fetches and holds sparklines by coin and currency, with at most one call a minute for each currency.
+
+    Args:
+        upstream: CoinGecko.
+        monotonic: Measures how long sparklines are held.
+        spot: The source of spot prices.
+    """
 
     def __init__(self, upstream: Upstream, monotonic: Clock, spot: SpotPrices) -> None:
         self._upstream = upstream
         self._spot = spot
         timer = monotonic.monotonic
-        self._found: TTLCache[Key, Sparkline] = TTLCache(MAX_COINS, ttl=KEPT_SECONDS, timer=timer)
+        self._found: TTLCache[Key, Sparkline] = TTLCache(MAX_COINS, ttl=HOLD_SECONDS, timer=timer)
+        # Currencies with a call within the last minute.
         self._called: TTLCache[str, bool] = TTLCache(MAX_COINS, ttl=PAUSE_SECONDS, timer=timer)
         self._flights: SingleFlight[str, None] = SingleFlight()
 
     async def fetch(self, coins: Sequence[str], currency: str) -> None:
-        """Fetch the sparklines of these coins where that is worth a call; a failure is only logged."""
-        lacking = [coin for coin in coins if (coin, currency) not in self._found][:MAX_IDS]
-        if len(lacking) < MIN_COINS_FOR_A_CALL or currency in self._called:
+        """Fetch the sparklines of coins, if at least three are not held yet; a failure is only logged."""
+        missing = [coin for coin in coins if (coin, currency) not in self._found][:MAX_IDS]
+        if len(missing) < MIN_COINS_FOR_A_CALL or currency in self._called:
             return
-        await self._flights.do(currency, lambda: self._call(lacking, currency))
+        await self._flights.do(currency, lambda: self._call(missing, currency))
 
     async def _call(self, coins: Sequence[str], currency: str) -> None:
         query = (
@@ -112,25 +120,28 @@ class WeeklySparklines:
                     self._found[coin, currency] = found
 
     def candles(self, coin: str, currency: str, last: date) -> list[Candle]:
-        """Return the last week's candles up to `last`; none where there are too few or `last` is missing."""
+        """Return the candles of the last week up to the day `last`.
+
+        The list is empty if there are fewer than three, or if `last` is missing.
+        """
         found = self._found.get((coin, currency))
         candles = build_week(found, last) if found is not None else []
         return candles if len(candles) >= MIN_CLOSES and candles[-1].day == last else []
 
     async def aclose(self) -> None:
-        """End what is under way."""
+        """Cancel the fetches in flight."""
         await self._flights.aclose()
 
 
 def read_sparkline(row: Mapping[str, Any], received_at: float, spot: float | None) -> Sparkline | None:
-    """Return the sparkline of a row of the market table; None where it cannot be true.
+    """Return the sparkline of a row of the market table; None if it is missing, old or implausible.
 
-    A single false price invalidates the series, because times follow only from positions.
+    One invalid price makes the whole sparkline invalid, since the times follow from the positions.
 
     Args:
         row: The row.
         received_at: When the reply was made, UNIX seconds.
-        spot: The newest known price, where one is known.
+        spot: The newest known spot price, or None.
     """
     column = row.get("sparkline_in_7d")
     prices = column.get("price") if isinstance(column, dict) else None
@@ -151,13 +162,13 @@ def read_sparkline(row: Mapping[str, Any], received_at: float, spot: float | Non
 
 
 def build_week(sparkline: Sparkline, last: date) -> list[Candle]:
-    """Return a candle for each whole day up to `last`, oldest first. Pure.
+    """Return a candle for each whole day up to `last`, oldest first.
 
-    The close is the price nearest to the midnight that ends the day. The day before the first whole one has a
-    close alone.
+    The close of a day is the price nearest to the midnight that ends it. The day before the first whole one
+    only has a close.
 
     Args:
-        sparkline: Prices of the last week, oldest first.
+        sparkline: The prices of the last week.
         last: The newest closed day.
     """
     prices, count = sparkline.prices, len(sparkline.prices)
@@ -186,7 +197,7 @@ def build_week(sparkline: Sparkline, last: date) -> list[Candle]:
 
 
 def _price_near(times: Sequence[float], prices: Sequence[float], moment: float) -> float | None:
-    """Return the price nearest to a moment; None where none is near enough."""
+    """Return the price nearest to a moment; None if there is none within 45 minutes."""
     places = range(
         bisect_left(times, moment - NEAR_MIDNIGHT_SECONDS),
         bisect_right(times, moment + NEAR_MIDNIGHT_SECONDS),
