@@ -7,11 +7,13 @@
 `make run` keeps its state in `var` with CoinGecko, in `var/sandbox/<name>` with the sandbox: give that folder
 as --root.
 
-It runs beside a live system. Files are replaced by rename, so each one read is whole; aliases are read
-first, so that the versions they name are in the backup. Symbolic links are followed. A list of digests ends
-the file. Verify checks it, that every version an alias names is there, and, with --root, that nothing of a
-live folder is missing. Restore checks everything before it moves anything, and leaves the old state in
-place if it cannot finish.
+`create` may run while the system runs. The services replace files by rename, so every file is read whole.
+Aliases are read first, so that the versions that they name are in the backup. Symbolic links are followed.
+The last file of the backup is a list of digests.
+
+`verify` checks the digests, that the backup has every version that an alias names, and, with --root, that it
+has every file of that folder. `restore` checks the whole backup before it moves a file, and leaves the old
+state in place if it cannot finish.
 """
 
 # It runs in a container without the packages: standard library only.
@@ -35,21 +37,21 @@ from typing import BinaryIO
 
 FOLDERS = ("artifacts", "archive", "ledger")
 DIGESTS = "digests.json"
-# As coincast_modelkit.artifact.write names it.
+# The file of the highest version number, as coincast_modelkit.artifact.write names it.
 LAST_NUMBER = ".last-version"
 STAGING = ".restore-"
 MOVED_IN = "moved-in"
 
 
 class BackupError(Exception):
-    """The backup is broken, incomplete or cannot be put in place; the message says why."""
+    """The backup is damaged or incomplete, or cannot be made or restored; the message says why."""
 
 
 def files_of(root: Path) -> list[Path]:
     """Return the files to back up, aliases first.
 
-    Unfinished files (a leading dot, .tmp) are left out, except the highest version number, which must not be
-    given again.
+    Unfinished files (a leading dot, or .tmp at the end) are left out, except the file of the highest version
+    number: without it a number could be used twice.
     """
     found = [
         file
@@ -61,7 +63,11 @@ def files_of(root: Path) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, following links; a link to a folder above itself is an error."""
+    """Yield the files below a folder, following links.
+
+    Raises:
+        BackupError: A link points to a folder that contains it or to nothing, or a folder cannot be read.
+    """
     for name, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
         here = Path(name)
         above = {here.resolve()} | {parent.resolve() for parent in here.parents}
@@ -104,11 +110,11 @@ def create(root: Path, out: BinaryIO) -> int:
             try:
                 with file.open("rb") as opened:
                     data, modified = opened.read(), os.fstat(opened.fileno()).st_mtime
-            except FileNotFoundError:  # Removed meanwhile by a cleaning: it is no longer needed.
+            except FileNotFoundError:  # A cleaning has removed it meanwhile, so it is not needed.
                 continue
             except OSError as error:
                 raise BackupError(f"{file} cannot be read: {error.strerror}") from error
-            if file.suffix == ".jsonl":  # The last record may still be growing: leave it out.
+            if file.suffix == ".jsonl":  # The last line may be incomplete: leave it out.
                 data = data[: data.rfind(b"\n") + 1]
             name = file.relative_to(root).as_posix()
             digests[name] = hashlib.sha256(data).hexdigest()
@@ -137,13 +143,13 @@ def unpack(source: BinaryIO, target: Path | Callable[[PurePosixPath], Path]) -> 
 
     Args:
         source: The backup.
-        target: An empty folder, or a function from a name in the backup to the path to write.
+        target: An empty folder, or a function that returns the path to write for a name in the backup.
 
     Returns:
         The digest of each file by its name.
 
     Raises:
-        BackupError: The backup is cut off, damaged, incomplete, or names files outside of its folders.
+        BackupError: The backup is cut off, damaged or incomplete, or has files outside of its folders.
     """
     place = target if callable(target) else target.joinpath
     seen: dict[str, str] = {}
@@ -196,29 +202,33 @@ def _check_aliases(aliases: dict[str, bytes], seen: dict[str, str]) -> None:
 
 
 def missing_from(seen: dict[str, str], root: Path) -> list[str]:
-    """Return the files of a folder that a backup does not hold."""
+    """Return the names of files below `root` that are not in a backup; `seen` has its digests by name."""
     return [name for file in files_of(root) if (name := file.relative_to(root).as_posix()) not in seen]
 
 
 def restore(source: BinaryIO, root: Path, *, replace: bool = False) -> int:
-    """Put a backup in place of what `root` holds.
+    """Replace the folders below `root` by those of a backup.
 
-    Everything is unpacked beside the old state and checked, then swapped by renames. If anything fails, the
-    old state stays or is put back.
+    The backup is unpacked beside the old state and checked. Then both are exchanged by renames. If this
+    fails, the old state stays or is put back.
+
+    Args:
+        source: The backup.
+        root: The folder that has archive, artifacts and ledger.
+        replace: Whether existing files are replaced.
 
     Returns:
         The number of files restored.
 
     Raises:
-        BackupError: The backup is not sound, a folder holds something and `replace` is False, or the disk
-            failed.
+        BackupError: The backup is damaged, a folder has files and `replace` is False, or the disk failed.
     """
     root.mkdir(parents=True, exist_ok=True)
     put_back(root)
     full = [folder for folder in FOLDERS if (root / folder).exists() and any((root / folder).iterdir())]
     if full and not replace:
         raise BackupError(f"{', '.join(full)} in {root} hold something; stop the system and give --replace")
-    # Unpack inside each folder, which may be a volume or a link: a rename cannot cross file systems.
+    # Unpacked inside each folder: it may be a volume or a link, and a rename cannot cross file systems.
     staging = f"{STAGING}{uuid.uuid4().hex}"
 
     def staged(path: PurePosixPath) -> Path:
@@ -248,13 +258,13 @@ def restore(source: BinaryIO, root: Path, *, replace: bool = False) -> int:
 
 
 def put_back(root: Path) -> None:
-    """Undo a restore that did not finish: bring the old state back and remove what was unpacked."""
+    """Undo an unfinished restore: move the old state back and remove the unpacked files."""
     stagings = [path for folder in FOLDERS for path in (root / folder).glob(f"{STAGING}*")]
     if not any((path / "old").is_dir() and any((path / "old").iterdir()) for path in stagings):
         for path in stagings:
             shutil.rmtree(path, ignore_errors=True)
         return
-    # Items on the list that `new` no longer holds were moved into the folder: remove them again.
+    # A listed item that is no longer in `new` was moved into the folder, so it is removed from there.
     for path in stagings:
         folder, old, listed = path.parent, path / "old", path / MOVED_IN
         for name in listed.read_text().splitlines() if listed.exists() else ():
@@ -266,7 +276,7 @@ def put_back(root: Path) -> None:
 
 
 def _move_all(source: Path, target: Path) -> None:
-    """Move what a folder holds, but not the folder: it may be a mounted volume."""
+    """Move the items of a folder; the folder itself stays, since it may be a mounted volume."""
     for item in list(source.iterdir()):
         if not item.name.startswith(STAGING):
             item.rename(target / item.name)
@@ -293,13 +303,13 @@ def _verify(source: BinaryIO, root: Path | None) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; return 1 after a line on stderr if it fails."""
+    """Run the command; if it fails, print one line to stderr and return 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("verb", choices=["create", "verify", "restore"])
     parser.add_argument(
         "--root", type=Path, help="folder that holds archive, artifacts, ledger (default: var)"
     )
-    parser.add_argument("--replace", action="store_true", help="restore over what is there")
+    parser.add_argument("--replace", action="store_true", help="with restore: replace existing files")
     options = parser.parse_args(arguments)
     root = options.root or Path("var")
     try:

@@ -2,7 +2,8 @@
 
 Usage: `python deploy/client_schemas.py [--check]`.
 
-The gateway's response models are the one source of the shapes; the client's are made from what it describes.
+The gateway's response models are the only source of the schemas; those of the client are generated from the
+OpenAPI document of the gateway.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ TARGET = ROOT / "libs/client/src/coincast_client/schemas.py"
 DOCSTRING = '"""The gateway\'s replies, generated from its OpenAPI by `python deploy/client_schemas.py`."""\n'
 # Closed ports: the OpenAPI document needs no service behind the gateway.
 NOWHERE = "127.0.0.1:1"
-# The first document takes seconds of computing, more where the machine is busy.
+# The first document takes seconds to compute, on a busy machine many.
 OPENAPI_SECONDS = 120.0
-# Schemas of CoinGecko's replies, for which there are CoinGecko's own clients.
+# Schemas of CoinGecko's replies are left out: CoinGecko has clients of its own.
 MIRROR_PREFIXES = ("Mirror", "CoinGecko")
 
 MAYBE_DAY = re.compile(r"^(    \w+_date: )str(?: \| None)?\n", re.MULTILINE)
@@ -53,7 +54,7 @@ async def fetch_openapi() -> dict[str, Any]:
 
 
 def prune(node: Any) -> Any:
-    """Return a schema without titles, which only repeat the names."""
+    """Return a schema without its titles, which only repeat the names."""
     if isinstance(node, list):
         return [prune(item) for item in node]
     if not isinstance(node, dict):
@@ -95,14 +96,14 @@ def generate(document: dict[str, Any]) -> str:
         ]  # fmt: skip
         if generate_models(arguments) is not Exit.OK:
             raise SystemExit("datamodel-codegen failed; its message stands above")
-        # A day that may be empty in the gateway's reply has no format in its description.
+        # Fields of days that may be empty have no format in the document, so they are generated as text.
         body = MAYBE_DAY.sub(r"\1Day\n", made.read_text().lstrip()).replace(
             "from coincast_client.base import Reply", "from coincast_client.base import Day, Reply"
         )
         made.write_text(
             DOCSTRING + "\n" + body.replace('model_config = ConfigDict(\n        extra="forbid",\n    )', "")
         )
-        # The rules without a safe fix concern one-line docstrings, which the formatter joins.
+        # Rules without a safe fix are ignored here: they concern docstrings that the formatter then joins.
         ruff = [sys.executable, "-m", "ruff"]
         config = ["--config", str(ROOT / "pyproject.toml"), str(made)]
         rules = ["--select", "I,F,UP,D2,W", "--ignore", "D203,D213"]
@@ -112,10 +113,10 @@ def generate(document: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the module; with --check only compare, and return 1 where it is out of date."""
+    """Write the module; with --check only compare it, and return 1 if it is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--check", action="store_true", help="only compare; exit code 1 where it is out of date"
+        "--check", action="store_true", help="only compare; exit code 1 if the module is out of date"
     )
     options = parser.parse_args(arguments)
     source = generate(asyncio.run(fetch_openapi()))

@@ -18,7 +18,7 @@ FLOORS_PERCENT = {
     "gateway": DEFAULT_FLOOR_PERCENT,
     "market-data-svc": DEFAULT_FLOOR_PERCENT,
     "forecast-svc": DEFAULT_FLOOR_PERCENT,
-    # Its workers train in processes of their own, of which the tests run few.
+    # Training runs in worker processes, of which the tests start few.
     "training-svc": 85.0,
 }
 

@@ -1,4 +1,7 @@
-"""Write Prometheus' rules as the manifest of its operator: kustomize reads no file from a parent folder."""
+"""Write Prometheus' rules as a manifest of its operator.
+
+The rules are copied, because kustomize does not read files from a parent folder.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write docs/metrics.md from the metrics that the services declare; with --check only compare."""
+"""Write docs/metrics.md from the metrics that the services declare; with --check only compare it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ MODULES = {
 Metric = Counter | Gauge | Histogram | Info
 HEAD = """# Metrics
 
-Generated from the code by `python deploy/metrics_page.py`; a test holds it current. Names carry their unit;
-labels take few values (routes are templates, coins are never labels). Every process shows these on `/metrics`
-of its metrics port, with Python's and the process's own (`process_resident_memory_bytes`, `process_open_fds`,
-`process_cpu_seconds_total`, `python_gc_*`). Latency of HTTP and gRPC carries the trace id as exemplar, for
-scrapers that accept OpenMetrics. Alerts stand in `deploy/prometheus/rules`, dashboards in `deploy/grafana`.
+Generated from the code by `python deploy/metrics_page.py`; a test checks that it is current. Names end with
+their unit. Labels have few values: routes are templates, and coins are never labels. Every process serves its
+metrics at `/metrics` of its metrics port, with those of Python and of the process
+(`process_resident_memory_bytes`, `process_open_fds`, `process_cpu_seconds_total`, `python_gc_*`). Latencies
+of HTTP and gRPC have the trace id as exemplar, for scrapers that accept OpenMetrics. The alerts are in
+`deploy/prometheus/rules`, the dashboards in `deploy/grafana`.
 """
 
 
@@ -73,7 +74,7 @@ def page(all_families: Iterable[Family]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or with --check report whether it is current."""
+    """Write the page; with --check only compare it, and return 1 if it is out of date."""
     text = page(families())
     if "--check" in arguments:
         if PAGE.exists() and PAGE.read_text() == text:

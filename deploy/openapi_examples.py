@@ -1,9 +1,9 @@
 """Record the examples of the gateway's OpenAPI from real replies.
 
-Usage: `python deploy/openapi_examples.py URL [TOKEN]`. URL is a running system (`make run`), TOKEN its
-administrator's token, which the changes need. Every operation of its OpenAPI document is called. Lists, long
-maps and texts are cut short; what a reply says is not changed. An operation that cannot answer keeps the
-example it has, and is named.
+Usage: `python deploy/openapi_examples.py URL [TOKEN]`. URL is a running system (`make run`). TOKEN is the
+token of its administrator, which operations that change something need. Every operation of the OpenAPI
+document is called. Lists, long maps and texts are shortened; otherwise the replies are recorded unchanged. If
+an operation fails, its present example is kept and its name is printed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PATHS = {
     "problem": "/problems/not-found",
     "mirror_coins_markets": "/api/v3/coins/markets?vs_currency=usd&per_page=1",
 }
-# In this order: each needs what the ones before it did.
+# In this order, since some of these requests need the results of earlier ones.
 CHANGES: dict[str, tuple[str, str, Any]] = {
     "portfolio": (
         "POST",
@@ -58,13 +58,13 @@ CHANGES: dict[str, tuple[str, str, Any]] = {
     "audit": ("GET", "/models/audit?limit=2", None),
 }
 ITEMS = 2
-# A map by currency or the like is cut where it is longer.
+# A map of figures, for example by currency, is shortened if it has more entries.
 ENTRIES = 24
 TEXT_CHARACTERS = 300
 
 
 def cut(document: Any, *, maps: bool = False) -> Any:
-    """Return the document with its lists cut to the first few items, and with `maps` long maps as well."""
+    """Return the document with its lists shortened to the first items; with `maps`, long maps as well."""
     if isinstance(document, list):
         return [cut(item, maps=maps) for item in document[:ITEMS]]
     if isinstance(document, dict):
@@ -76,10 +76,19 @@ def cut(document: Any, *, maps: bool = False) -> Any:
 
 
 def example_of(http: httpx2.Client, operation: str, method: str, path: str, body: Any) -> Any:
-    """Return the reply of an operation, cut short; the first event of a stream, the first lines of a text.
+    """Return the shortened reply of an operation.
+
+    Of a stream this is the first event, of a text its first lines.
+
+    Args:
+        http: The client.
+        operation: The id of the operation.
+        method: The HTTP method.
+        path: The path with its query.
+        body: The JSON body, or None.
 
     Raises:
-        httpx2.HTTPError: It cannot answer.
+        httpx2.HTTPError: The operation failed.
     """
     with http.stream(method, path, json=body) as reply:
         if reply.headers.get("content-type", "").startswith("text/event-stream"):
@@ -96,7 +105,7 @@ def example_of(http: httpx2.Client, operation: str, method: str, path: str, body
 
 
 def path_of(template: str, operation: dict[str, Any]) -> str:
-    """Return the path of an operation with the examples of the parameters that it needs."""
+    """Return the path of an operation, with the examples of its required parameters."""
     needed = [each for each in operation.get("parameters", ()) if each["required"]]
     query = [f"{each['name']}={each.get('example', '')}" for each in needed if each["in"] == "query"]
     for each in needed:
@@ -106,7 +115,7 @@ def path_of(template: str, operation: dict[str, Any]) -> str:
 
 
 def main(url: str, token: str = "") -> None:
-    """Call every operation, and write the file."""
+    """Call every operation, and write the file of examples."""
     found = orjson.loads(TARGET.read_bytes())
     headers = {"x-api-key": token} if token else {}
     with httpx2.Client(base_url=url, timeout=60, trust_env=False, headers=headers) as http:
@@ -126,7 +135,7 @@ def main(url: str, token: str = "") -> None:
             filled = path.replace("{job_id}", job_id).replace("{version}", version)
             sent = orjson.loads(orjson.dumps(body).replace(b"{version}", version.encode()))
             try:
-                # The description is its own example, cut to what it begins with.
+                # The example of the OpenAPI document is the beginning of that document.
                 found[name] = (
                     example_of(http, name, method, filled, sent)
                     if name != "openapi"

@@ -1,7 +1,7 @@
 """Take screenshots of the web page of a running gateway: `python deploy/screenshots.py URL FOLDER`.
 
-Every view is taken in the light and the dark theme, on a desktop and on a phone, so that a person can look at
-all of them after a change. Needs Chromium (`apt-get install chromium`).
+Every view is taken in the light and the dark theme, on a desktop and on a phone, so that a developer can look
+at all of them after a change. Needs Chromium (`apt-get install chromium`).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def take(browser: Browser, url: str, folder: Path) -> list[Path]:
 
     Args:
         browser: A running browser.
-        url: Root of the gateway.
-        folder: Where the JPEG files go; it must exist.
+        url: The URL of the gateway.
+        folder: The existing folder for the JPEG files.
     """
     written = []
     for name, path in VIEWS.items():
@@ -50,7 +50,7 @@ def take(browser: Browser, url: str, folder: Path) -> list[Path]:
             page = context.new_page()
             page.goto(url + path, wait_until="networkidle" if name == "health" else "load")
             if path.startswith(("/#style", "/#coin")) or path == "/":
-                # The picture is of an answer, not of a page that waits for one.
+                # Wait for the forecast: without it the picture would show an empty page.
                 page.get_by_text("times in 10").first.wait_for(timeout=ANSWER_MS)
             page.wait_for_timeout(SETTLE_MS)
             target = folder / f"{name}-{kind}.jpg"
@@ -61,10 +61,10 @@ def take(browser: Browser, url: str, folder: Path) -> list[Path]:
 
 
 def main() -> int:
-    """Run the command; the exit code is 2 where Chromium is missing."""
+    """Run the command; return 2 if Chromium is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", help="root of the gateway, such as http://127.0.0.1:8000")
-    parser.add_argument("folder", type=Path, help="where the pictures go")
+    parser.add_argument("folder", type=Path, help="the folder for the pictures")
     options = parser.parse_args()
     if not CHROMIUM.exists():
         sys.stderr.write("screenshots: no Chromium; apt-get install chromium\n")

@@ -1,4 +1,4 @@
-"""Write docs/settings.md from the settings that the services declare; with --check only compare."""
+"""Write docs/settings.md from the settings that the services declare; with --check only compare it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SERVICES = {
 }
 HEAD = """# Settings
 
-Generated from the code by `python deploy/settings_page.py`; a test holds it current. Each is an environment
-variable; a value may also stand in a file of that name (lower case) in the folder `COINCAST_SECRETS_DIR`
-(default `/run/secrets`), which is the place for keys. A bad value ends the service with one line that names
-the variable, and exit code 2.
+Generated from the code by `python deploy/settings_page.py`; a test checks that it is current. Each setting is
+an environment variable. Its value may also be in a file with that name in lower case, in the folder
+`COINCAST_SECRETS_DIR` (default `/run/secrets`); this is the place for keys. If a value is invalid, the
+service prints one line that names the variable, and ends with exit code 2.
 """
 
 
@@ -38,7 +38,7 @@ def default_of(info: FieldInfo) -> str:
 
 
 def table(cls: type[ServiceSettings], names: list[str]) -> list[str]:
-    """Return the rows of some of a class's settings."""
+    """Return the rows of the named settings of a class, with the head of the table."""
     prefix = str(cls.model_config.get("env_prefix", ""))
     rows = ["| variable | default | what |", "|---|---|---|"]
     for name in names:
@@ -62,13 +62,13 @@ def page() -> str:
         own = [name for name in cls.model_fields if name not in shared]
         lines += [f"\n## {service}\n", *table(cls, ["port", "metrics_port", *own])]
     example = settings_of(SERVICES["gateway"])
-    lines += ["\n## Every service\n", "Shown with the gateway's prefix; the others have theirs.\n"]
+    lines += ["\n## Every service\n", "Shown with the gateway's prefix; the other services use their own.\n"]
     lines += table(example, [name for name in shared if name not in ("port", "metrics_port")])
     return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or with --check report whether it is current."""
+    """Write the page; with --check only compare it, and return 1 if it is out of date."""
     text = page()
     if "--check" in arguments:
         if PAGE.exists() and PAGE.read_text() == text:

@@ -1,6 +1,6 @@
-"""The version of all packages, from one place: `make version VERSION=1.2.3` writes it everywhere.
+"""Write or print the version of all packages: `make version VERSION=1.2.3` writes it into each of them.
 
-Without an argument it prints the version, and fails if two packages differ.
+Without an argument it prints the version. It fails if packages state different versions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def current() -> str:
 
 
 def differing() -> list[str]:
-    """Return the packages, and the pins of `coincast`, that state another version."""
+    """Return the packages and the pins that state another version than the package `coincast`."""
     version = current()
     found = [str(path.relative_to(REPOSITORY)) for path in projects() if version_of(path) != version]
     pins = [
@@ -47,7 +47,7 @@ def write(version: str) -> None:
     """Write a version into every package and every pin.
 
     Raises:
-        ValueError: The version is not of the form 1.2.3.
+        ValueError: The version does not have the form 1.2.3, 1.2.3a1, 1.2.3b1 or 1.2.3rc1.
     """
     if not FORM.fullmatch(version):
         raise ValueError(f"VERSION {version!r} is not of the form 1.2.3; give for example VERSION=1.2.3.")

@@ -1,6 +1,7 @@
-"""Create secrets that are not set: passwords of Redis and Grafana, the signing key; print where they are.
+"""Create missing secrets: the passwords of Redis and Grafana, and the signing key of models.
 
-Runs before every start and changes no existing file. Standard library only.
+It runs before every start, changes no existing file, and prints a line for each new secret. It uses only the
+standard library.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ maxmemory-policy volatile-lru
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file that every user of the volume may read and none may change."""
+    """Write a file that every user of the volume may read and no user may change."""
     path.write_text(text)
     path.chmod(0o444)
 

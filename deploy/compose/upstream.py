@@ -3,8 +3,9 @@
     python upstream.py ask FOLDER       # in the profile's own container: request the sandbox
     python upstream.py settle FOLDER    # before every start of market-data: write its settings as files
 
-The volumes hold data of one of them: archive, models, ledger. So the first start decides, and a later one
-that requests the other is refused, with the two ways out. Standard library only.
+Archive, models and ledger in the volumes come from one source and must not be mixed with the other. The first
+start therefore decides. A later start that requests the other source is refused, with a message that says
+what to do. It uses only the standard library.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ SANDBOX = {
     "market_per_month_limit": "0",
 }
 NAMES = {"coingecko": "CoinGecko", "sandbox": "the sandbox"}
-REQUESTED, KEPT = "asked", "kept"
+# Names of files: one exists while the sandbox is requested; the other holds the source that was chosen first.
+REQUESTED, CHOSEN = "asked", "kept"
 
 
 def ask(folder: Path) -> str:
@@ -39,8 +41,8 @@ def settle(folder: Path) -> str:
     request = folder / REQUESTED
     wanted = "sandbox" if request.exists() else "coingecko"
     request.unlink(missing_ok=True)
-    kept = folder / KEPT
-    held = kept.read_text() if kept.exists() else wanted
+    chosen = folder / CHOSEN
+    held = chosen.read_text() if chosen.exists() else wanted
     if held != wanted:
         profile = " --profile offline" if held == "sandbox" else ""
         raise SystemExit(
@@ -52,7 +54,7 @@ def settle(folder: Path) -> str:
             (folder / name).write_text(value)
         else:
             (folder / name).unlink(missing_ok=True)
-    kept.write_text(wanted)
+    chosen.write_text(wanted)
     return f"Market data comes from {NAMES[wanted]}."
 
 

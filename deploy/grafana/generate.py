@@ -17,8 +17,8 @@ FOLDER = Path(__file__).resolve().parent / "dashboards"
 SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
 
 
-def drawn(panel: Panel) -> stat.Panel | timeseries.Panel:
-    """Return the panel in Grafana's terms."""
+def build_panel(panel: Panel) -> stat.Panel | timeseries.Panel:
+    """Return the builder of a panel of Grafana's SDK."""
     builder: stat.Panel | timeseries.Panel
     if panel.kind == "stat":
         builder = stat.Panel().text_mode(BigValueTextMode.VALUE_AND_NAME).span(6).height(5)
@@ -38,7 +38,14 @@ def drawn(panel: Panel) -> stat.Panel | timeseries.Panel:
 
 
 def variable(name: str, query: str) -> dashboard.QueryVariable:
-    """Return a choice among the values of a label; several at once, all at first."""
+    """Return a variable of a dashboard: a choice of label values, of which several may be selected.
+
+    All values are selected at first.
+
+    Args:
+        name: The name of the variable.
+        query: The query of Prometheus that lists the values.
+    """
     return (
         dashboard.QueryVariable(name)
         .datasource(SOURCE)
@@ -51,7 +58,7 @@ def variable(name: str, query: str) -> dashboard.QueryVariable:
     )
 
 
-def built(board: Dashboard) -> str:
+def build_dashboard(board: Dashboard) -> str:
     """Return a dashboard as JSON."""
     builder = (
         dashboard.Dashboard(board.title)
@@ -70,9 +77,9 @@ def built(board: Dashboard) -> str:
             variable("instance", 'label_values(up{service=~"$service"}, instance)')
         )
     for panel in board.panels:
-        builder = builder.with_panel(drawn(panel))
+        builder = builder.with_panel(build_panel(panel))
     plain = json.loads(JSONEncoder(sort_keys=True).encode(builder.build()))
-    # Written by the SDK for older versions of Grafana and unknown to today's schema.
+    # The SDK writes these keys for older versions of Grafana; the present schema does not have them.
     plain.pop("style", None)
     for item in plain.get("templating", {}).get("list", []):
         for name in ("auto", "auto_min", "auto_count", "id"):
@@ -82,18 +89,18 @@ def built(board: Dashboard) -> str:
 
 
 def without_nulls(value: object) -> object:
-    """Return the value without keys that hold null, which Grafana's schema requires to be absent."""
+    """Return the value without keys whose value is null: Grafana's schema requires them to be absent."""
     if isinstance(value, dict):
         return {key: without_nulls(item) for key, item in value.items() if item is not None}
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def main(arguments: list[str]) -> int:
-    """Write the files, or with --check report whether they are current."""
+    """Write the files; with --check only compare them, and return 1 if one is out of date."""
     code = 0
     for board in DASHBOARDS:
         file = FOLDER / f"{board.name}.json"
-        text = built(board)
+        text = build_dashboard(board)
         if "--check" not in arguments:
             file.write_text(text)
         elif not file.exists() or file.read_text() != text:

@@ -9,7 +9,7 @@ RATE = "$__rate_interval"
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: a title, queries with their legends, a unit of Grafana, and how it is drawn."""
+    """A panel: its title, its queries with their legends, Grafana's name of the unit, its kind and a note."""
 
     title: str
     queries: tuple[tuple[str, str], ...]
@@ -20,7 +20,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """One dashboard: its file, title and panels; `by_instance` adds variables for service and instance."""
+    """A dashboard: the name of its file, its title and its panels.
+
+    `by_instance` adds variables by which service and instance are selected.
+    """
 
     name: str
     title: str
@@ -31,17 +34,30 @@ class Dashboard:
 def one(
     title: str, query: str, legend: str, unit: str = "short", *, kind: str = "timeseries", text: str = ""
 ) -> Panel:
-    """Return a panel of a single query."""
+    """Return a panel with a single query; the other arguments are the fields of Panel."""
     return Panel(title, ((query, legend),), unit, kind, text)
 
 
 def rate(metric: str, by: str, match: str = "") -> str:
-    """Return the events per second of a counter, by labels."""
+    """Return the query for the events per second of a counter.
+
+    Args:
+        metric: The counter.
+        by: The labels to group by, with commas.
+        match: Conditions on labels.
+    """
     return f"sum by ({by}) (rate({metric}{{{match}}}[{RATE}]))"
 
 
 def quantile(share: float, metric: str, by: str, match: str = "") -> str:
-    """Return a quantile of a histogram, by labels."""
+    """Return the query for a quantile of a histogram.
+
+    Args:
+        share: The probability of the quantile, 0 to 1.
+        metric: The histogram.
+        by: The labels to group by, with commas.
+        match: Conditions on labels.
+    """
     return f"histogram_quantile({share}, sum by ({by}, le) (rate({metric}_bucket{{{match}}}[{RATE}])))"
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the dashboards against Grafana's own types: deploy/grafana/typecheck.sh [FOLDER]. Needs npm and its registry.
+# Check the dashboards against Grafana's own types: deploy/grafana/typecheck.sh [FOLDER]. Needs npm and its registry.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 folder="${1:-$(mktemp -d)}"

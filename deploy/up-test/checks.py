@@ -1,6 +1,6 @@
-"""Checks of the up-test: pure functions of what docker, metrics and a backup report.
+"""Checks of the up-test: pure functions of the output of docker, of metrics and of backups.
 
-Standard library only.
+Only the standard library is used.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 DIGESTS = "digests.json"
 
-# Kills the service's own process from inside the container, like a crash: process 1 is Docker's init, which
-# has it as a child and exits with it. After `docker kill` the engine would leave the container stopped, as if
-# intended; and the process number on the host belongs to another process if the engine runs on another
-# machine.
+# Kills the service's process from inside the container, like a crash. Process 1 is Docker's init, and the
+# service is its child; the init exits when the child ends. `docker kill` is not used, since the engine would
+# leave the container stopped. A kill by the process number on the host would reach another process if the
+# engine runs on another machine.
 CRASH = """
 for folder in /proc/[0-9]*; do
     while read -r key value rest; do
@@ -27,7 +27,7 @@ done
 kill -9 $found
 """
 
-# Prints the digest of every file of the volumes that a backup holds, as JSON.
+# Prints, as JSON, the digest of every file in the volumes that are backed up.
 DIGEST_VOLUMES = """
 import hashlib, json, pathlib
 root = pathlib.Path("/var/lib/coincast")
@@ -44,7 +44,7 @@ for name in ("archive", "artifacts", "ledger"):
 
 
 def faults(container: dict[str, Any]) -> list[str]:
-    """Return what a container lacks of the required hardening."""
+    """Return the violations of the required hardening in a container, from the output of docker inspect."""
     host = container["HostConfig"]
     bad = {
         "root user": container["Config"]["User"].split(":")[0] in ("", "0", "root"),
@@ -61,7 +61,7 @@ def faults(container: dict[str, Any]) -> list[str]:
 
 
 def published(container: dict[str, Any]) -> set[tuple[str, str, str]]:
-    """Return (service, address, port) of all that a container publishes, as configured and in fact."""
+    """Return (service, address, port) of each port that a container publishes, configured or open."""
     service = container["Config"]["Labels"]["com.docker.compose.service"]
     wished = container["HostConfig"].get("PortBindings") or {}
     opened = container["NetworkSettings"].get("Ports") or {}
@@ -70,20 +70,23 @@ def published(container: dict[str, Any]) -> set[tuple[str, str, str]]:
 
 
 def calls(metrics: str, method: str) -> float:
-    """Return the calls of one gRPC method that a service has answered, by its metrics."""
+    """Return how many calls of a gRPC method a service has answered, from the text of its metrics."""
     lines = [line for line in metrics.splitlines() if line.startswith("coincast_grpc_server_calls_total{")]
     return sum(float(line.split()[-1]) for line in lines if f'method="{method}"' in line)
 
 
 def printed_passwords(log: str) -> list[str]:
-    """Return each password of Grafana in the log."""
+    """Return each password of Grafana that a log contains."""
     return re.findall(r"Grafana: \S+ user admin, password (\S+)", log)
 
 
 def came_back(container: dict[str, Any], restarts_before: int) -> bool:
-    """Return whether the engine itself has restarted a container since then, and whether it is healthy.
+    """Return whether the engine has restarted a container, and the container runs and is healthy.
 
-    The count grows only by the restart policy; a manual restart resets it.
+    Args:
+        container: The output of docker inspect.
+        restarts_before: The count of restarts before the crash. Only the restart policy increases the count;
+            a manual restart resets it.
     """
     state = container["State"]
     healthy = (state.get("Health") or {}).get("Status", "healthy") == "healthy"
@@ -91,14 +94,19 @@ def came_back(container: dict[str, Any], restarts_before: int) -> bool:
 
 
 def contents(backup: bytes) -> dict[str, str]:
-    """Return the digest of every file in a backup by name, computed from the content and not its own list."""
+    """Return the digest of every file in a backup by name, computed from the content of the files."""
     with tarfile.open(fileobj=io.BytesIO(backup), mode="r:gz") as archive:
         files = [(member.name, archive.extractfile(member)) for member in archive if member.name != DIGESTS]
         return {name: hashlib.sha256(file.read()).hexdigest() for name, file in files if file is not None}
 
 
 def missing_places(names: dict[str, str], version: str) -> list[str]:
-    """Return what a backup of a system in use must hold and this one does not."""
+    """Return the kinds of files that are missing in a backup of a system in use.
+
+    Args:
+        names: The files of the backup, by name.
+        version: The version of lightgbm that serves.
+    """
     wanted = {
         "candles": r"archive/.+\.parquet",
         f"lightgbm {version}": rf"artifacts/lightgbm/{version}/manifest\.json",

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A Docker engine of its own on a Debian machine without internet, with local stand-ins for the base images.
+# Run a separate Docker engine on a Debian machine without internet, with local stand-ins for the base images.
 # Usage: engine.sh start FOLDER | stop FOLDER. Prints the DOCKER_HOST to use. Needs root and these packages:
 #   apt-get install --no-install-recommends docker.io debootstrap iptables redis-server prometheus prometheus-alertmanager
-# The stand-ins carry the tags that the compose file names: python, redis and prometheus from Debian's packages;
-# Grafana and the collector, which Debian has not, as a page that says that it is a stand-in.
+# The stand-ins have the tags of the compose file. Python, Redis, Prometheus and Alertmanager are Debian's packages.
+# Debian has no Grafana and no collector, so a server with a stand-in page replaces them.
 set -euo pipefail
 
 here="$(cd "$(dirname "$0")" && pwd)"

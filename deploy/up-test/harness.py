@@ -1,4 +1,4 @@
-"""Tools of the up-test: docker and compose, HTTP, waiting. Standard library only."""
+"""Tools of the up-test: docker, compose, HTTP requests and waiting. Only the standard library is used."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ PROJECT = "coincast-up-test"
 PROFILES = ("offline", "alerting", "tracing")
 
 
-class Failed(Exception):  # noqa: N818 - it says what happened
+class Failed(Exception):  # noqa: N818 - reads well where it is raised
     """An expectation does not hold."""
 
 
 class Docker:
-    """The commands docker and compose."""
+    """Runs the commands docker and compose.
+
+    Args:
+        host: The DOCKER_HOST; None for the default engine.
+        ports: The ports of the gateway and of Grafana.
+    """
 
     def __init__(self, host: str | None, ports: tuple[int, int]) -> None:
         self.environment = {
@@ -31,7 +36,7 @@ class Docker:
             "PORT": str(ports[0]),
             "GRAFANA_PORT": str(ports[1]),
             "DOCKER_BUILDKIT": "1",
-            # The training of the ensemble would take the processor from the timed steps.
+            # Only lightgbm: the training of the ensemble would slow the timed steps.
             "BOOTSTRAP_MODELS": "lightgbm",
             **({"DOCKER_HOST": host} if host else {}),
         }
@@ -60,7 +65,7 @@ class Docker:
         return self._run([*self._base(), *arguments], timeout_seconds)
 
     def compose_bytes(self, *arguments: str, given: bytes = b"") -> tuple[int, bytes]:
-        """Run compose with bytes as input, and return exit code and output."""
+        """Run compose with bytes as input; return the exit code, and stdout or, if it is empty, stderr."""
         done = subprocess.run(
             [*self._base(), *arguments],
             cwd=ROOT,
@@ -99,7 +104,7 @@ def say(text: str) -> None:
 
 
 def get(url: str) -> tuple[int, str]:
-    """Return status and body; 0 if the server does not answer."""
+    """Return the status and the body of a GET; status 0 if the server does not answer."""
     try:
         with urllib.request.urlopen(url, timeout=10) as reply:
             return reply.status, reply.read().decode()
@@ -110,7 +115,7 @@ def get(url: str) -> tuple[int, str]:
 
 
 def post(url: str, body: dict[str, object], key: str) -> tuple[int, str]:
-    """Return status and body of a POST with an API key."""
+    """Send a JSON body with an API key, and return the status and the body of the reply."""
     headers = {"content-type": "application/json", "x-api-key": key}
     request = urllib.request.Request(url, data=json.dumps(body).encode(), headers=headers)
     try:
@@ -121,7 +126,19 @@ def post(url: str, body: dict[str, object], key: str) -> tuple[int, str]:
 
 
 def wait_for(what: str, check: Callable[[], object], seconds: float) -> float:
-    """Return the seconds until `check` gives a true value. Raises Failed if that takes too long."""
+    """Wait until `check` returns a true value, and print how long it took.
+
+    Args:
+        what: What is waited for, for the report.
+        check: Called once a second.
+        seconds: The longest wait.
+
+    Returns:
+        The seconds that it took.
+
+    Raises:
+        Failed: It took longer than `seconds`.
+    """
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         if check():

@@ -1,4 +1,4 @@
-"""Answer every address with 200 and a stand-in page; for tests without the real program."""
+"""Serve the same stand-in page with status 200 at every path; replaces a program that tests do not have."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Page(BaseHTTPRequestHandler):
-    """One page for every path."""
+    """A handler that returns one page for every path."""
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Send the page."""
         body = b'{"database": "ok", "stand_in": true}\n'
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -18,7 +18,7 @@ class Page(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Stay quiet."""
+        """Log nothing."""
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-# Stand-ins for the images of other projects where no registry can be had: the same programs from Debian's packages
-# at the same paths. What Debian has not is a page that says so. For tests only.
+# Stand-ins for the images of other projects, for tests on a machine without a registry: the same programs from
+# Debian's packages, at the same paths. Programs that Debian does not have are replaced by a stand-in page.
 # hadolint global ignore=DL3008
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 

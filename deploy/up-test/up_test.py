@@ -1,10 +1,11 @@
-"""Test that the compose file works: build, up, request, scale, kill each container, down. Prints each step.
+"""Test that the compose file works: build, up, request, scale, kill each container, down.
 
     python deploy/up-test/up_test.py                     # with the running Docker engine
     python deploy/up-test/up_test.py --engine FOLDER     # starts one of its own, with stand-ins (engine.sh)
 
-Needs Docker and a `docker compose` (or docker-compose) of version 2. Runs as a project of its own, on the
-sandbox, on ports of its own; takes everything down at the end, volumes included. Standard library only.
+Prints each step. Needs Docker and `docker compose` (or docker-compose) of version 2. Runs as a separate
+project with the sandbox and its own ports, and removes all containers and volumes at the end. Only the
+standard library is used.
 """
 
 from __future__ import annotations
@@ -47,7 +48,12 @@ SCALE_SECONDS = 30
 
 
 class UpTest:
-    """The steps, in order."""
+    """The steps of the test, in order.
+
+    Args:
+        docker: Runs docker and compose.
+        host_network_build: Whether images are built with the host's network.
+    """
 
     def __init__(self, docker: Docker, *, host_network_build: bool) -> None:
         self.docker = docker
@@ -56,7 +62,7 @@ class UpTest:
         self.requests = 1000
 
     def steps(self, *, quick: bool) -> list[Callable[[], None]]:
-        """Return all steps, or those that a change must pass."""
+        """Return all steps, or with `quick` the first ones, which every change must pass."""
         first = [self.up, self.answers, self.hardened, self.observed, self.scale]
         return first if quick else [*first, self.kept, self.rolled_back, self.upgraded, self.survives]
 
@@ -80,7 +86,7 @@ class UpTest:
             say(f"built {tag}: {size:.0f} MB in {time.monotonic() - began:.0f} s")
 
     def up(self) -> None:
-        """Start from nothing until all are healthy; remains of an interrupted run are removed first."""
+        """Remove the remains of an interrupted run, start all containers, and wait until they are healthy."""
         self._remove()
         began = time.monotonic()
         self.docker.compose("up", "-d", "--no-build", "--pull", "never", "--wait", "--wait-timeout", "300")
@@ -88,7 +94,7 @@ class UpTest:
         self.password_reported_once()
 
     def password_reported_once(self) -> None:
-        """Check that Grafana's password is printed on the first start only. It is not printed here."""
+        """Check that Grafana's password is printed on the first start only; this check does not print it."""
         printed = printed_passwords(self.docker.compose("logs", "--no-color", "secrets"))
         self._must(len(printed) == 1, f"Grafana's password was printed {len(printed)} times")
         run = ("run", "--rm", "--no-deps", "-T")
@@ -101,7 +107,7 @@ class UpTest:
         say("Grafana's password: created and printed on the first start, not printed by a second")
 
     def answers(self) -> None:
-        """Check health, prices and a forecast by the trained model, all marked as sandbox data."""
+        """Check health, prices, a forecast by the trained model, and that it is marked as sandbox data."""
         wait_for("GET /health/ready answers 200", lambda: get(f"{self.url}/health/ready")[0] == 200, 300)
         wait_for(
             "prices", lambda: "bitcoin" in get(f"{self.url}/prices?ids=bitcoin&vs_currencies=usd")[1], 60
@@ -111,7 +117,7 @@ class UpTest:
             raise Failed("a reply on sandbox data does not say so")
 
     def new_forecast(self) -> dict[str, object]:
-        """Return a forecast that was not requested before, so that no cache answers; empty without one."""
+        """Return the forecast of a new request, which no cache can answer; empty if it fails."""
         self.requests += 1
         coin, days = COINS[self.requests % len(COINS)], 1 + self.requests % 30
         quantile = f"0.{self.requests // 9:03d}{1 + self.requests % 9}"
@@ -121,7 +127,7 @@ class UpTest:
         return dict(found[0]) if found else {}
 
     def new_price(self) -> bool:
-        """Return whether prices of a selection that was not requested before arrive."""
+        """Return whether a new selection of prices, which no cache can answer, is served."""
         self.requests += 1
         others = [coin for bit, coin in enumerate(COINS[1:]) if self.requests >> bit & 1]
         currency = CURRENCIES[self.requests // 64 % len(CURRENCIES)]
@@ -129,12 +135,12 @@ class UpTest:
         return get(f"{self.url}/prices?{requested}")[0] == 200
 
     def trained_forecast(self) -> bool:
-        """Return whether lightgbm itself serves."""
+        """Return whether lightgbm serves a new forecast, and not a fallback."""
         found = self.new_forecast()
         return bool(found) and found["served_by"] == "lightgbm" and not found["degraded"]
 
     def hardened(self) -> None:
-        """Check that no container is root or writes its root, and that only two ports are published."""
+        """Check the hardening of every container, and that only two ports are published."""
         shown: set[tuple[str, str, str]] = set()
         for identifier in self.docker.compose("ps", "-a", "-q").split():
             reported = self.inspected(identifier)
@@ -148,14 +154,14 @@ class UpTest:
         say(f"published: {', '.join(':'.join(each) for each in sorted(shown))}, nothing else")
 
     def targets(self) -> int:
-        """Return the number of services whose replicas Prometheus reads."""
+        """Return the number of replicas that Prometheus scrapes."""
         requested = "http://127.0.0.1:9090/api/v1/query?query=sum(up%7Bservice!%3D%22%22%7D)"
         text = self.docker.compose("exec", "-T", "prometheus", "wget", "-qO-", requested)
         found = json.loads(text)["data"]["result"]
         return int(float(found[0]["value"][1])) if found else 0
 
     def observed(self) -> None:
-        """Check that Prometheus finds and reads every service, and has found Alertmanager."""
+        """Check that Prometheus scrapes every service, and has found Alertmanager."""
         wait_for("Prometheus reads all 5 targets", lambda: self.targets() == 5, 90)
         requested = "http://127.0.0.1:9090/api/v1/alertmanagers"
 
@@ -166,7 +172,7 @@ class UpTest:
         wait_for("Prometheus has found Alertmanager", found, 90)
 
     def served_calls(self, identifier: str) -> float:
-        """Return the forecast calls of one replica; 0 while it does not answer."""
+        """Return how many forecast calls a replica has answered; 0 if its metrics cannot be read."""
         code = "import urllib.request as u;print(u.urlopen('http://127.0.0.1:9102/metrics').read().decode())"
         try:
             return calls(self.docker.run("exec", identifier, "python", "-c", code), "GetForecasts")
@@ -174,7 +180,7 @@ class UpTest:
             return 0.0
 
     def scale(self) -> None:
-        """Check that three replicas of forecast each get traffic within 30 s of the command."""
+        """Check that each of three replicas of forecast gets traffic within SCALE_SECONDS of the command."""
         held = set(self.docker.compose("ps", "-q", "forecast").split())
         before = {replica: self.served_calls(replica) for replica in held}
         began = time.monotonic()
@@ -194,9 +200,10 @@ class UpTest:
             raise Failed(f"{len(replicas)} replicas of forecast, not 3")
 
     def kept(self) -> None:
-        """Back up the running system, delete all three folders, restore, and check that everything is back.
+        """Back up the running system, delete all three folders, restore them, and check all files.
 
-        Training starts without first models then: one that it trained would be a v000001 like the lost one.
+        After the restore, training starts without first models: a newly trained one would be called v000001,
+        like the lost one.
         """
         version = self.production()
         trained_at = self.versions()[version]
@@ -234,15 +241,15 @@ class UpTest:
         wait_for(f"the ledger holds the {taken} forecasts again", lambda: self.ledger() >= taken, 60)
 
     def _in_volumes(self, code: str) -> str:
-        """Run Python beside the volumes of a backup and return its output."""
+        """Run Python in a container with the volumes that are backed up, and return its output."""
         return self.docker.compose("run", "--rm", "-T", "--entrypoint", "python", "backup", "-c", code)
 
     def held(self) -> dict[str, str]:
-        """Return the digest of every file in those volumes by name."""
+        """Return the digest of every file in the volumes that are backed up, by name."""
         return dict(json.loads(self._in_volumes(DIGEST_VOLUMES)))
 
     def ledger(self) -> int:
-        """Return the forecasts on the ledger's disk once none waits for it; 0 before."""
+        """Return the number of forecasts on the ledger's disk; 0 while entries still wait to be written."""
         self.requests += 1
         status, body = get(f"{self.url}/forecasts/accuracy?model=lightgbm&days={1 + self.requests % 365}")
         found = json.loads(body)["ledger"] if status == 200 else {}
@@ -267,7 +274,7 @@ class UpTest:
         wait_for(f"rolled back: forecasts come from {first}", lambda: self.serving() == first, 60)
 
     def upgraded(self) -> None:
-        """Move the code of one service to another tag and back while forecasts continue."""
+        """Change the images of forecast and gateway to another tag and back; both must answer each time."""
         old = self.docker.environment.get("COINCAST_VERSION", "latest")
         for tag in ("up-test-next", old):
             self.docker.run("tag", f"coincast/forecast:{old}", f"coincast/forecast:{tag}")
@@ -280,18 +287,22 @@ class UpTest:
         self.docker.run("rmi", "coincast/forecast:up-test-next", "coincast/gateway:up-test-next")
 
     def versions(self) -> dict[str, str]:
-        """Return the versions of lightgbm and when they were trained; the gateway does not cache this."""
+        """Return when each version of lightgbm was trained, by version; the gateway does not cache this."""
         status, body = get(f"{self.url}/models?model=lightgbm")
         found = json.loads(body)["versions"] if status == 200 else []
         return {each["version"]: each["created_at"] for each in found}
 
     def production(self) -> str:
-        """Return the version that serves. Raises Failed if there is none."""
+        """Return the version that serves.
+
+        Raises:
+            Failed: No version serves.
+        """
         self._must(bool(found := self.serving()), "no version serves")
         return found
 
     def serving(self) -> str:
-        """Return the version that a forecast comes from; empty if it is not one of lightgbm."""
+        """Return the version of lightgbm that serves a new forecast; empty if lightgbm does not serve it."""
         found = self.new_forecast()
         return str(found["version"]) if found and found["served_by"] == "lightgbm" else ""
 
@@ -301,7 +312,7 @@ class UpTest:
             raise Failed(otherwise)
 
     def survives(self) -> None:
-        """Kill each container's process; the engine restarts it, and prices and forecasts answer."""
+        """Kill each container's process; check that the engine restarts it and requests are answered."""
         for name in KILLED:
             identifier = self.docker.compose("ps", "-q", name).split()[0]
             before = self.inspected(identifier)["RestartCount"]
@@ -314,25 +325,25 @@ class UpTest:
         wait_for("prices and forecasts answer", self.all_answer, 90)
 
     def inspected(self, identifier: str) -> dict[str, Any]:
-        """Return what docker reports of a container."""
+        """Return the output of docker inspect for a container."""
         return dict(json.loads(self.docker.run("inspect", identifier))[0])
 
     def _crash(self, name: str, identifier: str) -> None:
         """Kill a container's process from inside it.
 
-        The process may end before docker has reported the result of the kill, so only the restart shows that
-        it did end.
+        The container may end before docker reports the result of the kill. The exit code is therefore no
+        proof that the process ended; the restart is.
         """
         code = self.docker.code("exec", identifier, "sh", "-c", CRASH)
         self._must(code != 3, f"{name} has no process under Docker's init (init: true): it cannot be killed")
         self._must(code not in (126, 127), f"{name} has no shell: it cannot be killed from inside")
 
     def all_answer(self) -> bool:
-        """Return whether prices and forecasts both answer."""
+        """Return whether new requests of prices and of a forecast are answered."""
         return self.new_price() and self.trained_forecast()
 
     def down(self) -> None:
-        """Check that nothing remains."""
+        """Remove all containers and volumes."""
         self._remove()
         say("down")
 
@@ -341,7 +352,7 @@ class UpTest:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the test; return 0 if all holds, 1 with the reason and the last logs if not."""
+    """Run the test; if it fails, print the reason and the last logs, and return 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--engine", type=Path, help="start a separate engine in this folder")
     parser.add_argument("--no-build", action="store_true", help="use the existing images")
@@ -359,7 +370,7 @@ def main(arguments: list[str]) -> int:
         host = subprocess.run(
             [engine, "start", options.engine], check=True, text=True, stdout=subprocess.PIPE
         ).stdout.split()[-1]
-    # Ended from outside, too, it takes down what it has started.
+    # On SIGTERM, too, the test must remove its containers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     gateway, grafana = (int(port) for port in options.ports.split(","))
     test = UpTest(

@@ -19,7 +19,15 @@ ENDED = {
 
 
 async def main(target: str, model: str) -> int:
-    """Submit one job per model and day: a second submission finds the first one."""
+    """Submit a job and wait for its end. A second submission of a model on the same day returns the same job.
+
+    Args:
+        target: The address of the training service.
+        model: The name of the model.
+
+    Returns:
+        The exit code: 0 if the job succeeded.
+    """
     key = f"retrain-{model}-{datetime.now(UTC):%Y-%m-%d}"
     spec = training_pb2.TrainingSpec(model=model, promote_if_better=True)
     async with open_channel(target, service=SERVICE) as channel:
