@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ProcessServiceStub:
-    """Answered by the chassis, so that each service has it.
+    """Implemented by the chassis for every service.
     """
 
     def __init__(self, channel):
@@ -43,11 +43,11 @@ class ProcessServiceStub:
 
 
 class ProcessServiceServicer:
-    """Answered by the chassis, so that each service has it.
+    """Implemented by the chassis for every service.
     """
 
     def GetProcess(self, request, context):
-        """The process and its machine now.
+        """Returns the present figures of the process and its machine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,7 +70,7 @@ def add_ProcessServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProcessService:
-    """Answered by the chassis, so that each service has it.
+    """Implemented by the chassis for every service.
     """
 
     @staticmethod

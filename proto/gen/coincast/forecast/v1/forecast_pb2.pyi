@@ -38,20 +38,23 @@ class GetForecastsRequest(_message.Message):
     vs_currency: _builtins.str
     """Empty means usd."""
     days: _builtins.int
-    """The longest horizon, 1 to 30; 0 means 7. Every day up to it is answered."""
+    """The longest horizon, 1 to 30; 0 means 7. Every day up to it is forecast."""
     model: _builtins.str
     """lightgbm, lstm, ml_ensemble, technical or auto; empty means auto."""
     attribution_features: _builtins.int
-    """How many of the most telling features to explain, 0 to 20; 0 gives none."""
+    """How many features to explain, those with the largest effect first, 0 to 20; 0 returns none."""
     client_key: _builtins.str
-    """Who asks, hashed by the gateway: keeps a caller on one side of an A/B test. Empty counts as one caller."""
+    """The caller, hashed by the gateway. It keeps a caller on one side of an A/B test. All callers without it count as
+    one.
+    """
     hours: _builtins.int
-    """The longest horizon in hours, 1 to 48; takes the place of `days`. Every hour up to it is answered, from the
-    newest closed hour.
+    """The longest horizon in hours, 1 to 48; replaces `days`. Every hour up to it is forecast, from the newest closed
+    hour.
     """
     as_of_date: _builtins.str
-    """Make the forecast as of the close of this UTC day (`YYYY-MM-DD`) from what was known then: candles that had come
-    before the next day closed, as they were stored, and versions that learnt from no later day. It is not logged. Empty means now.
+    """Makes the forecast as of the close of this UTC day (`YYYY-MM-DD`), from data that was known then: candles that
+    arrived before the next day closed, as they were stored, and versions that learnt from no later day. The forecast
+    is not logged. Empty means now.
     """
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -63,12 +66,12 @@ class GetForecastsRequest(_message.Message):
 
     @_builtins.property
     def quantile_probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Probabilities in (0, 1) whose quantiles are wanted; empty gives none."""
+        """Probabilities in (0, 1) of the quantiles to return; empty returns none."""
 
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """Make the forecast as of this moment, in place of as_of_date: from the newest hour that had closed then, of what had
-        come before the next hour closed. A moment on midnight is the close of the day before.
+        """Makes the forecast as of this moment; replaces as_of_date. It starts from the newest hour that had closed then, and
+        uses data that arrived before the next hour closed. A moment at midnight means the close of the day before.
         """
 
     def __init__(
@@ -150,46 +153,46 @@ class Forecast(_message.Message):
     model: _builtins.str
     """The requested model; `auto` is resolved to the chosen one."""
     version: _builtins.str
-    """The version that answered; empty where no artifact did."""
+    """The version that served the forecast; empty if no trained version did."""
     served_by: _builtins.str
-    """Who answered: a model's name, or last_price."""
+    """The model that served the forecast, or last_price."""
     degraded: _builtins.bool
     """True if served_by is not the requested model, an older version replaces the one in production, or the
     data was stale.
     """
     reason: _builtins.str
-    """Why, in one plain sentence; empty where not degraded."""
+    """Why the forecast is degraded, in one plain sentence; empty if it is not."""
     variant: _builtins.str
-    """production, challenger: which side of an A/B test answered."""
+    """production or challenger: the side of an A/B test that served the forecast."""
     forecast_id: _builtins.str
     """Identifies this forecast in the ledger."""
     attributions_reason: _builtins.str
-    """Why requested attributions are missing, in one sentence; empty if they are not."""
+    """Why requested attributions are missing, in one sentence; empty if none is missing."""
     reconstructed: _builtins.bool
-    """True where the forecast was made afterwards from what was known at as_of, and was not served then."""
+    """True if the forecast was made later from data that was known at as_of; it was not served at that time."""
     hourly_version: _builtins.str
-    """The version of the hourly model that moved a daily forecast to the newest closed hour; empty where the forecast
-    starts from the last daily close.
+    """The version of the hourly model that moved the start of a daily forecast to the newest closed hour; empty if the
+    forecast starts from the last daily close.
     """
     as_of_reason: _builtins.str
     """Why a daily forecast starts from the last daily close and not from the newest closed hour, in one plain sentence;
-    empty where no hour has closed since, or where it starts from one.
+    empty if no hour has closed since that close, or if the forecast starts from an hour.
     """
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """What the forecast stands on: the close of the newest hour where the hourly candles are here, else that of the last
-        whole day.
+        """The moment from which the forecast starts: the close of the newest hour if the hourly candles are available, else
+        that of the last whole day.
         """
 
     @_builtins.property
     def provenance(self) -> _common_pb2.Provenance:
-        """Where the history came from."""
+        """The provenance of the history."""
 
     @_builtins.property
     def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForecastPoint]: ...
     @_builtins.property
     def record(self) -> Global___Record:
-        """Measured out of sample, before it was served."""
+        """The accuracy of the version, measured out of sample before it was served."""
 
     @_builtins.property
     def attributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribution]: ...
@@ -289,7 +292,7 @@ class Interval(_message.Message):
     LOWER_FIELD_NUMBER: _builtins.int
     UPPER_FIELD_NUMBER: _builtins.int
     level_percent: _builtins.float
-    """80 means that 80 % of outcomes should fall inside."""
+    """80 means that 80 % of outcomes should lie inside."""
     lower: _builtins.float
     upper: _builtins.float
     def __init__(
@@ -368,7 +371,7 @@ Global___VolatilityOutlook: _TypeAlias = VolatilityOutlook  # noqa: Y015
 
 @_typing.final
 class Record(_message.Message):
-    """How well the served version did out of sample. Skills are in percent, positive is better."""
+    """The accuracy of the served version out of sample. Skills are in percent; above 0 is better than the baseline."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -378,7 +381,7 @@ class Record(_message.Message):
     TEST_TO_DATE_FIELD_NUMBER: _builtins.int
     HORIZONS_FIELD_NUMBER: _builtins.int
     test_coins: _builtins.str
-    """What was measured: coins, first and last test day."""
+    """The coins of the test, and its first and last day."""
     test_from_date: _builtins.str
     test_to_date: _builtins.str
     @_builtins.property
@@ -422,12 +425,12 @@ class HorizonRecord(_message.Message):
     horizon_days: _builtins.int
     forecasts: _builtins.int
     mase: _builtins.float
-    """Mean absolute error, each over the mean absolute one-day step of its coin before the first test day. Absent
-    where random_walk_mase is, since its scale is unknown then.
+    """Mean absolute scaled error. Each error is divided by the mean absolute one-day change of its coin before the first
+    test day. Absent if random_walk_mase is absent, since a value without that scale cannot be compared.
     """
     mape_percent: _builtins.float
     random_walk_mape_percent: _builtins.float
-    """MAPE of the last price on the same days."""
+    """MAPE of the last price as forecast, on the same days."""
     skill_percent: _builtins.float
     """100 * (1 - MAE / MAE of the last price)."""
     crps_skill_percent: _builtins.float
@@ -439,9 +442,9 @@ class HorizonRecord(_message.Message):
     coverage_80_standard_error: _builtins.float
     """Standard error of coverage_80_percent, in points, over periods that do not overlap."""
     independent_periods: _builtins.int
-    """How many periods of the horizon's length the test days hold, without overlap."""
+    """The number of periods of the horizon's length in the test days, without overlap."""
     random_walk_mase: _builtins.float
-    """The mase of the last price on the same days: the scale of mase."""
+    """The MASE of the last price as forecast, on the same days; `mase` is compared with it."""
     def __init__(
         self,
         *,
@@ -508,7 +511,7 @@ Global___HorizonRecord: _TypeAlias = HorizonRecord  # noqa: Y015
 
 @_typing.final
 class Attribution(_message.Message):
-    """What moved the forecast of the volatility or of the mean, by SHAP value."""
+    """The effect of one feature on the forecast volatility or mean, as a SHAP value."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -521,7 +524,7 @@ class Attribution(_message.Message):
     value: _builtins.float
     """The feature's value at as_of."""
     contribution: _builtins.float
-    """Its share of the output, in the output's own unit."""
+    """The feature's part of the output, in the unit of the output."""
     output: _builtins.str
     """volatility or mean."""
     horizon_days: _builtins.int
@@ -546,7 +549,7 @@ Global___Attribution: _TypeAlias = Attribution  # noqa: Y015
 
 @_typing.final
 class ScenarioBasis(_message.Message):
-    """Where the scenarios of a reply come from, and how such answers did."""
+    """The basis of a reply from scenarios: the model, the past origins, and the record of earlier replies."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -567,36 +570,36 @@ class ScenarioBasis(_message.Message):
     RECORDED_FIELD_NUMBER: _builtins.int
     AS_OF_REASON_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The model and version whose distributions the paths have, and who answered; as in Forecast."""
+    """The model and version whose distributions the paths have, and the model that served; as in Forecast."""
     version: _builtins.str
     served_by: _builtins.str
     degraded: _builtins.bool
     reason: _builtins.str
     scenarios: _builtins.int
-    """How many past origins the paths are taken from, and the first and last of them."""
+    """The number of past origins that the paths are taken from, and the first and last of them."""
     first_origin_date: _builtins.str
     last_origin_date: _builtins.str
     record_sentence: _builtins.str
-    """How such answers did, in one plain sentence; empty where nothing was measured."""
+    """The accuracy of such replies in the evaluation, in one plain sentence; empty if it was not measured."""
     live_sentence: _builtins.str
-    """The same in one plain sentence, also where none has been scored yet. Empty where the answer states no chance."""
+    """The same in one plain sentence, also if no reply has been scored yet. Empty if the reply states no probability."""
     recorded: _builtins.bool
-    """True where this answer is in the log and will be scored when its days are over.
-    An answer that starts within the day is logged as of the last close, for the same levels.
+    """True if this reply is in the log and will be scored when its days are over. A reply that starts within the day is
+    logged as of the last close, for the same levels.
     """
     as_of_reason: _builtins.str
-    """Why the answers start from the last close though later hours may have closed; empty otherwise."""
+    """Why the reply starts from the last close although later hours may have closed; empty otherwise."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def provenance(self) -> _common_pb2.Provenance: ...
     @_builtins.property
     def borrowed_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Coins with too few days of their own, which borrow the moves of others."""
+        """Coins with too short a history, for which the moves of other coins are used."""
 
     @_builtins.property
     def live_records(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveRiskRecord]:
-        """How answers of this kind did since they were served: those nearest to this one, and all together."""
+        """The accuracy of served replies of this kind: of those most similar to this one, and of all together."""
 
     def __init__(
         self,
@@ -628,8 +631,8 @@ Global___ScenarioBasis: _TypeAlias = ScenarioBasis  # noqa: Y015
 
 @_typing.final
 class LiveRiskRecord(_message.Message):
-    """How served statements of one kind came true. A day's statements count as one observation, since coins move
-    together, and so do days that overlap.
+    """How often served statements of one kind came true. All statements of a day count as one observation, since coins move
+    together. Periods that overlap are no independent observations either.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -654,25 +657,25 @@ class LiveRiskRecord(_message.Message):
     """touch, close_beyond or exceedance."""
     horizon_days: _builtins.int
     probability_from: _builtins.float
-    """The probabilities stated, from and up to, 0 to 1; absent for exceedances."""
+    """The range of the stated probabilities, 0 to 1; absent for exceedances."""
     probability_to: _builtins.float
     level_percent: _builtins.float
     """The level of value at risk; absent for touches."""
     statements: _builtins.int
     """How many statements were scored."""
     promised_percent: _builtins.float
-    """The share that was promised to come true, and the share that did."""
+    """The share of statements that should come true by their probabilities, and the share that did."""
     observed_percent: _builtins.float
     standard_error_percent: _builtins.float
     """Standard error of observed_percent in points, over periods that do not overlap."""
     independent_periods: _builtins.int
-    """How many periods of the horizon's length the statements cover, without overlap."""
+    """The number of periods of the horizon's length that the statements cover, without overlap."""
     brier: _builtins.float
-    """Mean squared distance of the stated probability from the outcome."""
+    """The Brier score: the mean squared difference of the stated probability and the outcome (0 or 1)."""
     brier_skill_percent: _builtins.float
-    """100 * (1 - Brier / Brier of stating observed_percent every time); above 0 is better."""
+    """100 * (1 - Brier / Brier of always stating observed_percent); above 0 is better."""
     loss_over_shortfall: _builtins.float
-    """Losses beyond the value at risk over the expected shortfall, on average; absent where there were none."""
+    """The mean ratio of losses beyond the value at risk to the expected shortfall; absent without such losses."""
     from_date: _builtins.str
     """The first and last day on which the statements were made."""
     to_date: _builtins.str
@@ -746,7 +749,7 @@ class SimulatePathsRequest(_message.Message):
     days: _builtins.int
     """1 to 14; 0 means 7."""
     paths: _builtins.int
-    """1 to 1000; 0 means 1000. The origins are spread evenly where fewer than all are wanted."""
+    """1 to 1000; 0 means 1000. If there are more origins than paths, evenly spaced ones are used."""
     model: _builtins.str
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -771,7 +774,7 @@ Global___SimulatePathsRequest: _TypeAlias = SimulatePathsRequest  # noqa: Y015
 
 @_typing.final
 class SimulatePathsResponse(_message.Message):
-    """The first message holds `basis` and `errors`; each later one the paths of one coin."""
+    """The first message has `basis` and `errors`; each later one has the paths of one coin."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -801,7 +804,7 @@ Global___SimulatePathsResponse: _TypeAlias = SimulatePathsResponse  # noqa: Y015
 
 @_typing.final
 class CoinPaths(_message.Message):
-    """Joint paths of one coin: path n of every coin belongs to the same past origin."""
+    """The paths of one coin. They are joint: path n of every coin is from the same past origin."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -828,7 +831,7 @@ class CoinPaths(_message.Message):
     def lows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
     @_builtins.property
     def origin_dates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The day on which each path's past origin closed, `YYYY-MM-DD`."""
+        """The day of each path's past origin, `YYYY-MM-DD`."""
 
     def __init__(
         self,
@@ -935,17 +938,17 @@ class AssessPortfolioResponse(_message.Message):
     vs_currency: _builtins.str
     days: _builtins.int
     value: _builtins.float
-    """Value now of the holdings that are part of the figures: long minus short, and the sum of absolute values."""
+    """The present value of the included holdings: net (long minus short), and gross (the sum of absolute values)."""
     gross_value: _builtins.float
     diversification_percent: _builtins.float
-    """Sum of the coins' own expected shortfalls minus the portfolio's, as a share of the sum, at the level named last
-    among those that could be said.
+    """The sum of the coins' own expected shortfalls minus that of the portfolio, as a percentage of the sum. It is
+    computed at the last requested level that has an estimate.
     """
     @_builtins.property
     def basis(self) -> Global___ScenarioBasis: ...
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ItemError]:
-        """Holdings that could not be priced or simulated; they are part of no figure."""
+        """Holdings that could not be priced or simulated; no figure includes them."""
 
     @_builtins.property
     def change_quantiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangeQuantile]:
@@ -1026,14 +1029,14 @@ class RiskLevel(_message.Message):
     RELATIVE_ERROR_PERCENT_FIELD_NUMBER: _builtins.int
     level_percent: _builtins.float
     value_at_risk: _builtins.float
-    """Absent if there is no estimate at this level; `refused` gives the reason and the highest level with one."""
+    """Absent if there is no estimate at this level; `refused` then gives the reason and the highest level with one."""
     expected_shortfall: _builtins.float
     refused: _builtins.str
     tail_scenarios: _builtins.int
-    """How many scenarios and separate episodes the tail holds."""
+    """The number of scenarios in the tail, and of separate episodes among them."""
     tail_episodes: _builtins.int
     indicative: _builtins.bool
-    """True where the figure is indicative only; with its relative error in percent."""
+    """True if the figures are only indicative; relative_error_percent is their relative error."""
     relative_error_percent: _builtins.float
     @_builtins.property
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___RiskComponent]: ...
@@ -1201,7 +1204,7 @@ class TouchLevel(_message.Message):
     price: _builtins.float
     """In vs_currency."""
     percent: _builtins.float
-    """Against the last price: -5 means five percent below it."""
+    """Relative to the last price: -5 means five percent below it."""
     def __init__(
         self,
         *,
@@ -1283,7 +1286,7 @@ class LevelTouch(_message.Message):
     percent: _builtins.float
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___TouchDay]:
-        """Day by day, 1 to `days`."""
+        """One entry for each day, 1 to `days`."""
 
     def __init__(
         self,
@@ -1386,13 +1389,13 @@ class Model(_message.Message):
     ready: _builtins.bool
     """Whether the model can forecast now."""
     reason: _builtins.str
-    """Why not, or which version stands in for the one in production and why; else empty."""
+    """Why the model cannot forecast, or which version replaces the one in production and why; empty otherwise."""
     version: _builtins.str
-    """The production version; empty where the model has no artifact or needs none."""
+    """The production version; empty if the model has no artifact or needs none."""
     max_horizon_days: _builtins.int
     min_history_days: _builtins.int
     max_horizon_hours: _builtins.int
-    """The longest horizon in hours; 0 where the model has none."""
+    """The longest horizon in hours; 0 if the model has no hourly forecasts."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1401,7 +1404,7 @@ class Model(_message.Message):
     def record(self) -> Global___Record: ...
     @_builtins.property
     def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variant]:
-        """Versions beside production that take traffic or shadow it."""
+        """Further versions that get a share of the traffic, or shadow it."""
 
     def __init__(
         self,
@@ -1608,7 +1611,7 @@ class LedgerStatus(_message.Message):
     appended_total: _builtins.int
     """Entries written since the start."""
     spooled: _builtins.int
-    """Entries that wait on this service's disk for Redis to come back."""
+    """Entries on this service's disk that wait until Redis is available again."""
     redis_up: _builtins.bool
     def __init__(
         self,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ForecastServiceStub:
-    """Serves what the training service wrote.
+    """Serves forecasts from the model versions that the training service wrote.
     """
 
     def __init__(self, channel):
@@ -68,11 +68,11 @@ class ForecastServiceStub:
 
 
 class ForecastServiceServicer:
-    """Serves what the training service wrote.
+    """Serves forecasts from the model versions that the training service wrote.
     """
 
     def GetForecasts(self, request, context):
-        """Forecasts of up to 250 coins, 1 to 30 days ahead. A coin that cannot be served comes back in errors.
+        """Forecasts of up to 250 coins, 1 to 30 days ahead. A coin that cannot be served is returned in `errors`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +107,7 @@ class ForecastServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStatus(self, request, context):
-        """What is loaded, what was refused and why, history cache, ledger spool.
+        """The loaded and refused versions, the history cache, and the entries of the ledger.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,7 +155,7 @@ def add_ForecastServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ForecastService:
-    """Serves what the training service wrote.
+    """Serves forecasts from the model versions that the training service wrote.
     """
 
     @staticmethod

@@ -27,14 +27,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ForecastServiceStub:
-    """Serves what the training service wrote."""
+    """Serves forecasts from the model versions that the training service wrote."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ForecastServiceAsyncStub: ...
     GetForecasts: _grpc.UnaryUnaryMultiCallable[_forecast_pb2.GetForecastsRequest, _forecast_pb2.GetForecastsResponse]
-    """Forecasts of up to 250 coins, 1 to 30 days ahead. A coin that cannot be served comes back in errors."""
+    """Forecasts of up to 250 coins, 1 to 30 days ahead. A coin that cannot be served is returned in `errors`."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_forecast_pb2.ListModelsRequest, _forecast_pb2.ListModelsResponse]
     """The available models, with the served version and its measured record."""
     SimulatePaths: _grpc.UnaryStreamMultiCallable[_forecast_pb2.SimulatePathsRequest, _forecast_pb2.SimulatePathsResponse]
@@ -44,15 +44,15 @@ class ForecastServiceStub:
     EstimateTouch: _grpc.UnaryUnaryMultiCallable[_forecast_pb2.EstimateTouchRequest, _forecast_pb2.EstimateTouchResponse]
     """The chance that a price touches a level within each of the coming days, and that it closes beyond it."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_forecast_pb2.GetStatusRequest, _forecast_pb2.GetStatusResponse]
-    """What is loaded, what was refused and why, history cache, ledger spool."""
+    """The loaded and refused versions, the history cache, and the entries of the ledger."""
 
 @_typing.type_check_only
 class ForecastServiceAsyncStub(ForecastServiceStub):
-    """Serves what the training service wrote."""
+    """Serves forecasts from the model versions that the training service wrote."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetForecasts: _aio.UnaryUnaryMultiCallable[_forecast_pb2.GetForecastsRequest, _forecast_pb2.GetForecastsResponse]  # type: ignore[assignment]
-    """Forecasts of up to 250 coins, 1 to 30 days ahead. A coin that cannot be served comes back in errors."""
+    """Forecasts of up to 250 coins, 1 to 30 days ahead. A coin that cannot be served is returned in `errors`."""
     ListModels: _aio.UnaryUnaryMultiCallable[_forecast_pb2.ListModelsRequest, _forecast_pb2.ListModelsResponse]  # type: ignore[assignment]
     """The available models, with the served version and its measured record."""
     SimulatePaths: _aio.UnaryStreamMultiCallable[_forecast_pb2.SimulatePathsRequest, _forecast_pb2.SimulatePathsResponse]  # type: ignore[assignment]
@@ -62,10 +62,10 @@ class ForecastServiceAsyncStub(ForecastServiceStub):
     EstimateTouch: _aio.UnaryUnaryMultiCallable[_forecast_pb2.EstimateTouchRequest, _forecast_pb2.EstimateTouchResponse]  # type: ignore[assignment]
     """The chance that a price touches a level within each of the coming days, and that it closes beyond it."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_forecast_pb2.GetStatusRequest, _forecast_pb2.GetStatusResponse]  # type: ignore[assignment]
-    """What is loaded, what was refused and why, history cache, ledger spool."""
+    """The loaded and refused versions, the history cache, and the entries of the ledger."""
 
 class ForecastServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Serves what the training service wrote."""
+    """Serves forecasts from the model versions that the training service wrote."""
 
     @_abc_1.abstractmethod
     def GetForecasts(
@@ -73,7 +73,7 @@ class ForecastServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _forecast_pb2.GetForecastsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_forecast_pb2.GetForecastsResponse, _abc.Awaitable[_forecast_pb2.GetForecastsResponse]]:
-        """Forecasts of up to 250 coins, 1 to 30 days ahead. A coin that cannot be served comes back in errors."""
+        """Forecasts of up to 250 coins, 1 to 30 days ahead. A coin that cannot be served is returned in `errors`."""
 
     @_abc_1.abstractmethod
     def ListModels(
@@ -113,6 +113,6 @@ class ForecastServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _forecast_pb2.GetStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_forecast_pb2.GetStatusResponse, _abc.Awaitable[_forecast_pb2.GetStatusResponse]]:
-        """What is loaded, what was refused and why, history cache, ledger spool."""
+        """The loaded and refused versions, the history cache, and the entries of the ledger."""
 
 def add_ForecastServiceServicer_to_server(servicer: ForecastServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

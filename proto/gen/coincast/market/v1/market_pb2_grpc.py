@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class MarketDataServiceStub:
-    """The only door to CoinGecko.
+    """The only service that calls CoinGecko.
     """
 
     def __init__(self, channel):
@@ -103,25 +103,25 @@ class MarketDataServiceStub:
 
 
 class MarketDataServiceServicer:
-    """The only door to CoinGecko.
+    """The only service that calls CoinGecko.
     """
 
     def GetPrices(self, request, context):
-        """Spot prices of up to 250 coins in up to 20 currencies. Unknown ids come back in errors.
+        """Spot prices of up to 250 coins in up to 20 currencies. Unknown ids are returned in `errors`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetPricesForMany(self, request, context):
-        """Several callers' questions for prices in one call, each answered as GetPrices would, as soon as it is ready.
+        """The price queries of several callers in one call. Each gets the reply of GetPrices as soon as it is ready.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetMarkets(self, request, context):
-        """One page of coins by market value, or the named coins.
+        """One page of coins in order of market value, or the named coins.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,57 +142,59 @@ class MarketDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetHistory(self, request, context):
-        """Daily candles of one coin, closed days only, archive and upstream merged.
+        """Candles of one coin, of closed days or hours only, merged from archive and upstream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamHistory(self, request, context):
-        """Daily candles of many coins or of long spans, in chunks; a coin's error comes as a chunk of its own.
+        """Candles of many coins or of long spans, in chunks. The error of a coin is a chunk of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchPrices(self, request, context):
-        """Spot prices as they change: a first message at once from the cache, then the pairs that changed, and a heartbeat.
-        One poll of the upstream serves the union of what all subscribers watch, at a lower priority than callers.
+        """Spot prices as they change. The first message is sent at once from the cache; later ones have the pairs that
+        changed, or are heartbeats. One poll of the upstream serves the pairs of all subscribers. It has a lower priority
+        than the calls of other methods.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetOhlc(self, request, context):
-        """Intraday to four-day candles of one coin, as CoinGecko's `ohlc` gives them.
+        """Candles of 30 minutes to four days of one coin, from CoinGecko's `ohlc`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDocument(self, request, context):
-        """A CoinGecko document as JSON bytes, through the cache; for the gateway's mirror of its paths.
+        """A CoinGecko document as JSON bytes, through the cache; for the gateway's mirror of CoinGecko's paths.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Backfill(self, request, context):
-        """Fetches what the archive lacks for the named coins, reporting progress; resumes where it stopped.
+        """Fetches candles of the named coins that the archive lacks, and reports progress. A repeated call fetches only those
+        that are still missing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Repair(self, request, context):
-        """Judges the stored candles again, puts implausible ones aside and fetches them again; a report for each coin.
+        """Checks the stored candles, quarantines implausible ones and fetches them again; reports on each coin.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStatus(self, request, context):
-        """Pool, breakers, cache, quota, batches, archive and data quality.
+        """The state of pool, breakers, cache, quota, batches and archive, and the data quality.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -275,7 +277,7 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MarketDataService:
-    """The only door to CoinGecko.
+    """The only service that calls CoinGecko.
     """
 
     @staticmethod

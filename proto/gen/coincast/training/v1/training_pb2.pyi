@@ -34,7 +34,7 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_FAILED: _JobState.ValueType  # 4
     JOB_STATE_CANCELLED: _JobState.ValueType  # 5
     JOB_STATE_INTERRUPTED: _JobState.ValueType  # 6
-    """The worker ended in the middle and the job was not taken up again."""
+    """The worker ended during the job, and the job was not restarted."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper): ...
 
@@ -45,7 +45,7 @@ JOB_STATE_SUCCEEDED: JobState.ValueType  # 3
 JOB_STATE_FAILED: JobState.ValueType  # 4
 JOB_STATE_CANCELLED: JobState.ValueType  # 5
 JOB_STATE_INTERRUPTED: JobState.ValueType  # 6
-"""The worker ended in the middle and the job was not taken up again."""
+"""The worker ended during the job, and the job was not restarted."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 @_typing.final
@@ -61,13 +61,13 @@ class TrainingSpec(_message.Message):
     model: _builtins.str
     """lightgbm, lstm or ml_ensemble."""
     days: _builtins.int
-    """Days of history, 90 to 10000; 0 means all there is."""
+    """Days of history, 90 to 10000; 0 means all available days."""
     tune_trials: _builtins.int
-    """Trials of the tuner, 0 to 200; 0 takes the configured parameters."""
+    """Trials of the tuner, 0 to 200; 0 uses the configured parameters."""
     promote_if_better: _builtins.bool
-    """Move production where the promotion gate allows it."""
+    """Put the version into production if the promotion gate allows it."""
     from_version: _builtins.str
-    """Retrain this version's lineage: same data window, seeds and parameters. Empty: a new training."""
+    """Repeat the training of this version with the same data window, seeds and parameters. Empty: a new training."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """CoinGecko ids, 1 to 250."""
@@ -113,18 +113,18 @@ class Job(_message.Message):
     progress: _builtins.float
     """0 to 1."""
     stage: _builtins.str
-    """What it is doing, in a few words."""
+    """The present step, in a few words."""
     remaining_seconds: _builtins.float
     version: _builtins.str
-    """The version written, where the job succeeded."""
+    """The version that was written, if the job succeeded."""
     error: _builtins.str
-    """Why it failed, in a sentence."""
+    """Why the job failed, in one sentence."""
     requested_by: _builtins.str
     """The requester: the name of an API key, `cli`, `schedule` or `drift`."""
     promotion: _builtins.str
     """Whether production was moved, and why or why not."""
     attempt: _builtins.int
-    """Counts restarts of the worker that this job outlived."""
+    """How often this job was started, after restarts of the worker."""
     @_builtins.property
     def spec(self) -> Global___TrainingSpec: ...
     @_builtins.property
@@ -170,7 +170,7 @@ class SubmitJobRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     requested_by: _builtins.str
     idempotency_key: _builtins.str
-    """A second submission with the same key gives the first one's job."""
+    """A second submission with the same key returns the job of the first one."""
     @_builtins.property
     def spec(self) -> Global___TrainingSpec: ...
     def __init__(
@@ -383,7 +383,7 @@ class GetJobLogsRequest(_message.Message):
     TAIL_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     tail: _builtins.int
-    """Only the last so many lines, 1 to 10000; 0 means 1000."""
+    """The number of lines to return, from the end, 1 to 10000; 0 means 1000."""
     def __init__(
         self,
         *,
@@ -504,7 +504,7 @@ class DriftStatus(_message.Message):
     drifted: _builtins.bool
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Coverage, population stability index, Kolmogorov-Smirnov, age: what was breached and by how much."""
+        """The bounds that were exceeded and by how much: coverage, population stability index, Kolmogorov-Smirnov, age."""
 
     @_builtins.property
     def checked_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -539,7 +539,9 @@ class LedgerStatus(_message.Message):
     stored_forecasts: _builtins.int
     scored_forecasts: _builtins.int
     lag_entries: _builtins.int
-    """Entries in the stream that are not on disk yet; 0 beside lag_seconds where some wait and Redis cannot count them."""
+    """Entries in the stream that are not on disk yet. 0 together with lag_seconds means that entries wait, but Redis
+    cannot count them.
+    """
     lag_seconds: _builtins.float
     open_risk_statements: _builtins.int
     """The same of served risk answers: statements that wait for their days, chances that were scored, and the lag of the
@@ -685,7 +687,7 @@ Global___ListVersionsResponse: _TypeAlias = ListVersionsResponse  # noqa: Y015
 
 @_typing.final
 class AliasTable(_message.Message):
-    """The aliases of one model. Every move raises the revision by one."""
+    """The aliases of one model. Every change of an alias increases the revision by one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -700,7 +702,7 @@ class AliasTable(_message.Message):
     production_version: _builtins.str
     challenger_version: _builtins.str
     challenger_share: _builtins.float
-    """Share of traffic that the challenger takes, 0 to 1."""
+    """The share of the traffic that the challenger gets, 0 to 1."""
     shadow_version: _builtins.str
     def __init__(
         self,
@@ -754,7 +756,7 @@ class CompareVersionsResponse(_message.Message):
     TESTS_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     verdict: _builtins.str
-    """One sentence: which is better, or that the data does not tell."""
+    """One sentence that says which version is better, or that the difference is not significant."""
     @_builtins.property
     def a(self) -> Global___ModelVersion: ...
     @_builtins.property
@@ -779,7 +781,7 @@ Global___CompareVersionsResponse: _TypeAlias = CompareVersionsResponse  # noqa: 
 
 @_typing.final
 class PairedTest(_message.Message):
-    """Diebold-Mariano on the losses of two versions over the same forecasts."""
+    """A Diebold-Mariano test of the losses of two versions over the same forecasts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -798,7 +800,7 @@ class PairedTest(_message.Message):
     mean_loss_a: _builtins.float
     mean_loss_b: _builtins.float
     statistic: _builtins.float
-    """Positive where b is better."""
+    """Positive if b is better."""
     p_value: _builtins.float
     horizon_hours: _builtins.int
     """Set for a horizon in hours; horizon_days is 0 then."""
@@ -841,9 +843,9 @@ class PromoteVersionRequest(_message.Message):
     share: _builtins.float
     """Traffic share of a challenger, 0 to 1."""
     expected_revision: _builtins.int
-    """The revision that the caller saw; absent takes the present one."""
+    """The revision that the caller has read. If another one is present, the call fails. Absent accepts any."""
     force: _builtins.bool
-    """Passes the gate in spite of its verdict; needs a reason."""
+    """Move the alias although the gate does not allow it; needs a reason."""
     reason: _builtins.str
     requested_by: _builtins.str
     def __init__(
@@ -875,7 +877,7 @@ class PromoteVersionResponse(_message.Message):
     TABLE_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     verdict: _builtins.str
-    """What the gate said."""
+    """The verdict of the promotion gate."""
     @_builtins.property
     def table(self) -> Global___AliasTable: ...
     def __init__(
@@ -999,7 +1001,7 @@ class CleanVersionsRequest(_message.Message):
     REQUESTED_BY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     keep: _builtins.int
-    """How many of the newest versions stay, 1 to 1000; 0 takes the configured number."""
+    """The number of newest versions that stay, 1 to 1000; 0 uses the configured number."""
     requested_by: _builtins.str
     def __init__(
         self,
@@ -1146,13 +1148,13 @@ class StreamForecastLogRequest(_message.Message):
     model: _builtins.str
     """Empty means every model."""
     from_date: _builtins.str
-    """First and last day on which the forecasts were made (`YYYY-MM-DD`), inclusive; empty is without bound."""
+    """The first and last day on which the forecasts were made (`YYYY-MM-DD`), inclusive; empty means no bound."""
     to_date: _builtins.str
     horizon_days: _builtins.int
     """Only this horizon, in days or in hours; 0 means all."""
     horizon_hours: _builtins.int
     limit: _builtins.int
-    """At most so many entries; 0 means no limit."""
+    """The most entries to return; 0 means no limit."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Empty means every coin; at most 250."""
@@ -1238,10 +1240,10 @@ class LoggedForecast(_message.Message):
     """Continuous ranked probability score of the log return; absent while the outcome is not known."""
     degraded: _builtins.bool
     served_by: _builtins.str
-    """Who answered: a model's name, or last_price."""
+    """The model that served the forecast, or last_price."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """The close that the forecast stands on: of a day, or of the newest hour."""
+        """The moment from which the forecast starts: the close of a day, or of the newest hour."""
 
     @_builtins.property
     def served_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -1305,7 +1307,7 @@ class GetAccuracyRequest(_message.Message):
     id: _builtins.str
     """Empty means every coin."""
     days: _builtins.int
-    """Forecasts whose day came in the last so many days, 1 to 365; 0 means 30."""
+    """Forecasts whose outcome became known in this number of days until now, 1 to 365; 0 means 30."""
     def __init__(
         self,
         *,
@@ -1335,25 +1337,25 @@ class GetAccuracyResponse(_message.Message):
     def live(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveRecord]: ...
     @_builtins.property
     def evaluated(self) -> _containers.RepeatedCompositeFieldContainer[Global___EvaluatedRecord]:
-        """The evaluation's record of the production versions, to hold the live one against."""
+        """The record of the production versions in their evaluation, to compare with the live one."""
 
     @_builtins.property
     def tests(self) -> _containers.RepeatedCompositeFieldContainer[Global___VariantTest]:
-        """Challenger and shadow against production, by a sequential test that may be read at any time: over all forecasts that
-        both made, from the first one on.
+        """Comparisons of challenger and shadow with production over all forecasts that both made. They are sequential tests,
+        which may be read at any time.
         """
 
     @_builtins.property
     def ledger(self) -> Global___LedgerStatus: ...
     @_builtins.property
     def by_origin_hour(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveRecord]:
-        """The same forecasts by the hour of the day that they start from, with `origin_hour` set."""
+        """The records of the same forecasts, separated by the hour of the day from which they start (`origin_hour`)."""
 
     @_builtins.property
     def risk(self) -> _containers.RepeatedCompositeFieldContainer[_forecast_pb2.LiveRiskRecord]:
-        """How served risk answers came true: touches and closes beyond a level by tenth of the stated chance, exceedances by level,
-        of those whose day came in the requested days. By model, and of all models together where none is requested. They are
-        not counted by coin, so there are none where `id` is set.
+        """How served risk answers came true: touches and closes beyond a level by tenth of the stated chance, exceedances by
+        level, of those whose day came in the requested days. By model, and of all models together where none is requested.
+        They are not counted by coin, so there are none where `id` is set.
         """
 
     def __init__(
@@ -1389,7 +1391,7 @@ class LiveRecord(_message.Message):
     id: _builtins.str
     variant: _builtins.str
     origin_hour: _builtins.int
-    """The UTC hour of the day, 0 to 23, that these forecasts start from; absent where all hours are counted."""
+    """The UTC hour of the day, 0 to 23, from which these forecasts start; absent if all hours are included."""
     @_builtins.property
     def horizon(self) -> _forecast_pb2.HorizonRecord: ...
     def __init__(
@@ -1458,8 +1460,8 @@ class VariantTest(_message.Message):
     better: _builtins.str
     """a, b or undecided."""
     from_date: _builtins.str
-    """The test's fixed start (`YYYY-MM-DD`): the first day that both forecast. `days` of the request does not move it; a
-    sliding window would report a difference that does not exist more often than at the nominal rate.
+    """The fixed start of the test (`YYYY-MM-DD`): the first day that both forecast. It does not depend on `days` of the
+    request: a sliding window would report differences that do not exist more often than the nominal rate.
     """
     def __init__(
         self,

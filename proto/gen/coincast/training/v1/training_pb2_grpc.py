@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TrainingServiceStub:
-    """Turns history into versions: queued jobs, one a model at a time.
+    """Trains model versions from histories. Jobs are queued; of each model one runs at a time.
     """
 
     def __init__(self, channel):
@@ -73,7 +73,7 @@ class TrainingServiceStub:
 
 
 class TrainingServiceServicer:
-    """Turns history into versions: queued jobs, one a model at a time.
+    """Trains model versions from histories. Jobs are queued; of each model one runs at a time.
     """
 
     def SubmitJob(self, request, context):
@@ -95,7 +95,7 @@ class TrainingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchJob(self, request, context):
-        """The job now and at each change, until it ends.
+        """Sends the job now and at each change, until it ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,7 +114,7 @@ class TrainingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStatus(self, request, context):
-        """Queue, schedule, drift, worker.
+        """The state of the queue, the schedule, the drift checks and the ledger.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,7 +167,7 @@ def add_TrainingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrainingService:
-    """Turns history into versions: queued jobs, one a model at a time.
+    """Trains model versions from histories. Jobs are queued; of each model one runs at a time.
     """
 
     @staticmethod
@@ -361,7 +361,7 @@ class TrainingService:
 
 
 class RegistryServiceStub:
-    """The versions of each model and which of them serve.
+    """The versions of each model, and the aliases that say which of them serve.
     """
 
     def __init__(self, channel):
@@ -408,7 +408,7 @@ class RegistryServiceStub:
 
 
 class RegistryServiceServicer:
-    """The versions of each model and which of them serve.
+    """The versions of each model, and the aliases that say which of them serve.
     """
 
     def ListVersions(self, request, context):
@@ -425,35 +425,35 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PromoteVersion(self, request, context):
-        """Moves an alias; production is guarded by the promotion gate.
+        """Moves an alias to a version. For production, the version must pass the promotion gate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RollbackModel(self, request, context):
-        """Production goes back to the version before.
+        """Moves production back to the previous version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetireVersion(self, request, context):
-        """Takes a version out of use; one that an alias names is refused.
+        """Retires a version, so that it can no longer be used. A version that an alias names cannot be retired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CleanVersions(self, request, context):
-        """Removes old versions; what an alias names, or a rollback needs, stays.
+        """Removes old versions, but none that an alias names or a rollback needs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAudit(self, request, context):
-        """Who moved what, when and why; newest first.
+        """The changes of aliases and versions, with time, requester and reason; newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -506,7 +506,7 @@ def add_RegistryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RegistryService:
-    """The versions of each model and which of them serve.
+    """The versions of each model, and the aliases that say which of them serve.
     """
 
     @staticmethod
@@ -700,7 +700,7 @@ class RegistryService:
 
 
 class AccuracyServiceStub:
-    """How served forecasts did once their day had come.
+    """The accuracy of served forecasts whose outcomes are known.
     """
 
     def __init__(self, channel):
@@ -722,7 +722,7 @@ class AccuracyServiceStub:
 
 
 class AccuracyServiceServicer:
-    """How served forecasts did once their day had come.
+    """The accuracy of served forecasts whose outcomes are known.
     """
 
     def GetAccuracy(self, request, context):
@@ -732,7 +732,7 @@ class AccuracyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamForecastLog(self, request, context):
-        """The forecast log: forecasts as they were served, with their outcomes where known; oldest first, in chunks.
+        """The forecast log: forecasts as they were served, with their outcomes if known; oldest first, in chunks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -760,7 +760,7 @@ def add_AccuracyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccuracyService:
-    """How served forecasts did once their day had come.
+    """The accuracy of served forecasts whose outcomes are known.
     """
 
     @staticmethod

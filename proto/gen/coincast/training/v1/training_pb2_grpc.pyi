@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TrainingServiceStub:
-    """Turns history into versions: queued jobs, one a model at a time."""
+    """Trains model versions from histories. Jobs are queued; of each model one runs at a time."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,29 +37,29 @@ class TrainingServiceStub:
     GetJob: _grpc.UnaryUnaryMultiCallable[_training_pb2.GetJobRequest, _training_pb2.GetJobResponse]
     ListJobs: _grpc.UnaryUnaryMultiCallable[_training_pb2.ListJobsRequest, _training_pb2.ListJobsResponse]
     WatchJob: _grpc.UnaryStreamMultiCallable[_training_pb2.WatchJobRequest, _training_pb2.WatchJobResponse]
-    """The job now and at each change, until it ends."""
+    """Sends the job now and at each change, until it ends."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_training_pb2.CancelJobRequest, _training_pb2.CancelJobResponse]
     GetJobLogs: _grpc.UnaryUnaryMultiCallable[_training_pb2.GetJobLogsRequest, _training_pb2.GetJobLogsResponse]
     GetStatus: _grpc.UnaryUnaryMultiCallable[_training_pb2.GetStatusRequest, _training_pb2.GetStatusResponse]
-    """Queue, schedule, drift, worker."""
+    """The state of the queue, the schedule, the drift checks and the ledger."""
 
 @_typing.type_check_only
 class TrainingServiceAsyncStub(TrainingServiceStub):
-    """Turns history into versions: queued jobs, one a model at a time."""
+    """Trains model versions from histories. Jobs are queued; of each model one runs at a time."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitJob: _aio.UnaryUnaryMultiCallable[_training_pb2.SubmitJobRequest, _training_pb2.SubmitJobResponse]  # type: ignore[assignment]
     GetJob: _aio.UnaryUnaryMultiCallable[_training_pb2.GetJobRequest, _training_pb2.GetJobResponse]  # type: ignore[assignment]
     ListJobs: _aio.UnaryUnaryMultiCallable[_training_pb2.ListJobsRequest, _training_pb2.ListJobsResponse]  # type: ignore[assignment]
     WatchJob: _aio.UnaryStreamMultiCallable[_training_pb2.WatchJobRequest, _training_pb2.WatchJobResponse]  # type: ignore[assignment]
-    """The job now and at each change, until it ends."""
+    """Sends the job now and at each change, until it ends."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_training_pb2.CancelJobRequest, _training_pb2.CancelJobResponse]  # type: ignore[assignment]
     GetJobLogs: _aio.UnaryUnaryMultiCallable[_training_pb2.GetJobLogsRequest, _training_pb2.GetJobLogsResponse]  # type: ignore[assignment]
     GetStatus: _aio.UnaryUnaryMultiCallable[_training_pb2.GetStatusRequest, _training_pb2.GetStatusResponse]  # type: ignore[assignment]
-    """Queue, schedule, drift, worker."""
+    """The state of the queue, the schedule, the drift checks and the ledger."""
 
 class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Turns history into versions: queued jobs, one a model at a time."""
+    """Trains model versions from histories. Jobs are queued; of each model one runs at a time."""
 
     @_abc_1.abstractmethod
     def SubmitJob(
@@ -88,7 +88,7 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_pb2.WatchJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_training_pb2.WatchJobResponse], _abc.AsyncIterator[_training_pb2.WatchJobResponse]]:
-        """The job now and at each change, until it ends."""
+        """Sends the job now and at each change, until it ends."""
 
     @_abc_1.abstractmethod
     def CancelJob(
@@ -110,12 +110,12 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_pb2.GetStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.GetStatusResponse, _abc.Awaitable[_training_pb2.GetStatusResponse]]:
-        """Queue, schedule, drift, worker."""
+        """The state of the queue, the schedule, the drift checks and the ledger."""
 
 def add_TrainingServiceServicer_to_server(servicer: TrainingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class RegistryServiceStub:
-    """The versions of each model and which of them serve."""
+    """The versions of each model, and the aliases that say which of them serve."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -125,37 +125,37 @@ class RegistryServiceStub:
     CompareVersions: _grpc.UnaryUnaryMultiCallable[_training_pb2.CompareVersionsRequest, _training_pb2.CompareVersionsResponse]
     """Metrics side by side, with a paired test on the same forecasts."""
     PromoteVersion: _grpc.UnaryUnaryMultiCallable[_training_pb2.PromoteVersionRequest, _training_pb2.PromoteVersionResponse]
-    """Moves an alias; production is guarded by the promotion gate."""
+    """Moves an alias to a version. For production, the version must pass the promotion gate."""
     RollbackModel: _grpc.UnaryUnaryMultiCallable[_training_pb2.RollbackModelRequest, _training_pb2.RollbackModelResponse]
-    """Production goes back to the version before."""
+    """Moves production back to the previous version."""
     RetireVersion: _grpc.UnaryUnaryMultiCallable[_training_pb2.RetireVersionRequest, _training_pb2.RetireVersionResponse]
-    """Takes a version out of use; one that an alias names is refused."""
+    """Retires a version, so that it can no longer be used. A version that an alias names cannot be retired."""
     CleanVersions: _grpc.UnaryUnaryMultiCallable[_training_pb2.CleanVersionsRequest, _training_pb2.CleanVersionsResponse]
-    """Removes old versions; what an alias names, or a rollback needs, stays."""
+    """Removes old versions, but none that an alias names or a rollback needs."""
     ListAudit: _grpc.UnaryUnaryMultiCallable[_training_pb2.ListAuditRequest, _training_pb2.ListAuditResponse]
-    """Who moved what, when and why; newest first."""
+    """The changes of aliases and versions, with time, requester and reason; newest first."""
 
 @_typing.type_check_only
 class RegistryServiceAsyncStub(RegistryServiceStub):
-    """The versions of each model and which of them serve."""
+    """The versions of each model, and the aliases that say which of them serve."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListVersions: _aio.UnaryUnaryMultiCallable[_training_pb2.ListVersionsRequest, _training_pb2.ListVersionsResponse]  # type: ignore[assignment]
     CompareVersions: _aio.UnaryUnaryMultiCallable[_training_pb2.CompareVersionsRequest, _training_pb2.CompareVersionsResponse]  # type: ignore[assignment]
     """Metrics side by side, with a paired test on the same forecasts."""
     PromoteVersion: _aio.UnaryUnaryMultiCallable[_training_pb2.PromoteVersionRequest, _training_pb2.PromoteVersionResponse]  # type: ignore[assignment]
-    """Moves an alias; production is guarded by the promotion gate."""
+    """Moves an alias to a version. For production, the version must pass the promotion gate."""
     RollbackModel: _aio.UnaryUnaryMultiCallable[_training_pb2.RollbackModelRequest, _training_pb2.RollbackModelResponse]  # type: ignore[assignment]
-    """Production goes back to the version before."""
+    """Moves production back to the previous version."""
     RetireVersion: _aio.UnaryUnaryMultiCallable[_training_pb2.RetireVersionRequest, _training_pb2.RetireVersionResponse]  # type: ignore[assignment]
-    """Takes a version out of use; one that an alias names is refused."""
+    """Retires a version, so that it can no longer be used. A version that an alias names cannot be retired."""
     CleanVersions: _aio.UnaryUnaryMultiCallable[_training_pb2.CleanVersionsRequest, _training_pb2.CleanVersionsResponse]  # type: ignore[assignment]
-    """Removes old versions; what an alias names, or a rollback needs, stays."""
+    """Removes old versions, but none that an alias names or a rollback needs."""
     ListAudit: _aio.UnaryUnaryMultiCallable[_training_pb2.ListAuditRequest, _training_pb2.ListAuditResponse]  # type: ignore[assignment]
-    """Who moved what, when and why; newest first."""
+    """The changes of aliases and versions, with time, requester and reason; newest first."""
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The versions of each model and which of them serve."""
+    """The versions of each model, and the aliases that say which of them serve."""
 
     @_abc_1.abstractmethod
     def ListVersions(
@@ -178,7 +178,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_pb2.PromoteVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.PromoteVersionResponse, _abc.Awaitable[_training_pb2.PromoteVersionResponse]]:
-        """Moves an alias; production is guarded by the promotion gate."""
+        """Moves an alias to a version. For production, the version must pass the promotion gate."""
 
     @_abc_1.abstractmethod
     def RollbackModel(
@@ -186,7 +186,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_pb2.RollbackModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.RollbackModelResponse, _abc.Awaitable[_training_pb2.RollbackModelResponse]]:
-        """Production goes back to the version before."""
+        """Moves production back to the previous version."""
 
     @_abc_1.abstractmethod
     def RetireVersion(
@@ -194,7 +194,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_pb2.RetireVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.RetireVersionResponse, _abc.Awaitable[_training_pb2.RetireVersionResponse]]:
-        """Takes a version out of use; one that an alias names is refused."""
+        """Retires a version, so that it can no longer be used. A version that an alias names cannot be retired."""
 
     @_abc_1.abstractmethod
     def CleanVersions(
@@ -202,7 +202,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_pb2.CleanVersionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.CleanVersionsResponse, _abc.Awaitable[_training_pb2.CleanVersionsResponse]]:
-        """Removes old versions; what an alias names, or a rollback needs, stays."""
+        """Removes old versions, but none that an alias names or a rollback needs."""
 
     @_abc_1.abstractmethod
     def ListAudit(
@@ -210,12 +210,12 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_pb2.ListAuditRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.ListAuditResponse, _abc.Awaitable[_training_pb2.ListAuditResponse]]:
-        """Who moved what, when and why; newest first."""
+        """The changes of aliases and versions, with time, requester and reason; newest first."""
 
 def add_RegistryServiceServicer_to_server(servicer: RegistryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class AccuracyServiceStub:
-    """How served forecasts did once their day had come."""
+    """The accuracy of served forecasts whose outcomes are known."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -223,19 +223,19 @@ class AccuracyServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AccuracyServiceAsyncStub: ...
     GetAccuracy: _grpc.UnaryUnaryMultiCallable[_training_pb2.GetAccuracyRequest, _training_pb2.GetAccuracyResponse]
     StreamForecastLog: _grpc.UnaryStreamMultiCallable[_training_pb2.StreamForecastLogRequest, _training_pb2.StreamForecastLogResponse]
-    """The forecast log: forecasts as they were served, with their outcomes where known; oldest first, in chunks."""
+    """The forecast log: forecasts as they were served, with their outcomes if known; oldest first, in chunks."""
 
 @_typing.type_check_only
 class AccuracyServiceAsyncStub(AccuracyServiceStub):
-    """How served forecasts did once their day had come."""
+    """The accuracy of served forecasts whose outcomes are known."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetAccuracy: _aio.UnaryUnaryMultiCallable[_training_pb2.GetAccuracyRequest, _training_pb2.GetAccuracyResponse]  # type: ignore[assignment]
     StreamForecastLog: _aio.UnaryStreamMultiCallable[_training_pb2.StreamForecastLogRequest, _training_pb2.StreamForecastLogResponse]  # type: ignore[assignment]
-    """The forecast log: forecasts as they were served, with their outcomes where known; oldest first, in chunks."""
+    """The forecast log: forecasts as they were served, with their outcomes if known; oldest first, in chunks."""
 
 class AccuracyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """How served forecasts did once their day had come."""
+    """The accuracy of served forecasts whose outcomes are known."""
 
     @_abc_1.abstractmethod
     def GetAccuracy(
@@ -250,6 +250,6 @@ class AccuracyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_pb2.StreamForecastLogRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_training_pb2.StreamForecastLogResponse], _abc.AsyncIterator[_training_pb2.StreamForecastLogResponse]]:
-        """The forecast log: forecasts as they were served, with their outcomes where known; oldest first, in chunks."""
+        """The forecast log: forecasts as they were served, with their outcomes if known; oldest first, in chunks."""
 
 def add_AccuracyServiceServicer_to_server(servicer: AccuracyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
