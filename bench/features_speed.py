@@ -30,7 +30,7 @@ def candles(coin_id: str, seed: int) -> Candles:
     close = 100 * np.exp(np.cumsum(0.03 * rng.standard_normal(DAYS)))
     high = close * np.exp(0.02 * rng.random(DAYS))
     low = close * np.exp(-0.02 * rng.random(DAYS))
-    dates = np.datetime64("2019-01-01", "D") + np.arange(DAYS)
+    dates = np.datetime64("2019-01-01", "D") + np.arange(DAYS).astype("timedelta64[D]")
     opening, volume = np.roll(close, 1), 1e8 * (1 + rng.random(DAYS))
     return Candles.of(coin_id, dates, close, open=opening, high=high, low=low, volume=volume)
 

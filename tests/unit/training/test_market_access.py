@@ -178,7 +178,7 @@ async def test_hours_come_from_charts_of_ninety_days(monkeypatch: pytest.MonkeyP
     assert len(spans) == 3
     assert all(last - first <= 90 * 86_400 for first, last in spans)
     assert len(candles) == 200 * 24 + 1
-    assert str(candles.first + len(candles) - 1) == "2025-09-01T11", "the hour that ended at 12:00"
+    assert str(candles.starts[-1]) == "2025-09-01T11", "the hour that ended at 12:00"
 
 
 class Upstream:

@@ -102,7 +102,7 @@ def test_the_ensemble_reads_hours_of_either_source_and_names_their_span() -> Non
         )
         assert [bool(np.any(with_hours[0, i] != without[0, i])) for i in range(3)] == [True, True, False]
     spans = artifact.manifest.metrics["hours_data"]["spans"]
-    last_close = np.datetime64(artifact.manifest.data.to_date, "D") + 1
+    last_close = np.datetime64(artifact.manifest.data.to_date, "D") + np.timedelta64(1, "D")
     assert set(spans) <= set(artifact.manifest.coins)
     assert all(np.datetime64(closes_at) <= last_close for _, closes_at in spans.values())
 

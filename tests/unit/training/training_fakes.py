@@ -38,7 +38,7 @@ def candles_of(
     wick = np.exp(np.abs(rng.normal(0, sigma / 3, days)))
     return Candles.of(
         coin_id,
-        np.datetime64(first, "D") + np.arange(days),
+        np.datetime64(first, "D") + np.arange(days).astype("timedelta64[D]"),
         close,
         open=open_,
         high=np.maximum(open_, close) * wick,

@@ -35,7 +35,7 @@ def simulation(record: RiskRecord | None) -> Simulation:
     paths = JointPaths(
         ("bitcoin",),
         np.array([100.0]),
-        np.datetime64("2022-01-01") + np.arange(1000),
+        np.datetime64("2022-01-01") + np.arange(1000).astype("timedelta64[D]"),
         closes,
         np.maximum(closes, 0),
         np.minimum(closes, 0),

@@ -53,7 +53,7 @@ def simulation(day: dt.date = DAY, seed: int = 1) -> Simulation:
     paths = JointPaths(
         ("bitcoin", "ethereum"),
         np.array([100.0, 10.0]),
-        np.datetime64("2022-01-01") + np.arange(1000),
+        np.datetime64("2022-01-01") + np.arange(1000).astype("timedelta64[D]"),
         closes,
         np.maximum(closes, 0),
         np.minimum(closes, 0),

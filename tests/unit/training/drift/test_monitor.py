@@ -25,7 +25,7 @@ from tests.unit.training.training_fakes import FakeHistory
 LEARNT_DAYS = 330
 COINS = ("bitcoin", "ethereum")
 LONG = {coin: invented(coin, LEARNT_DAYS + 40, seed=seed) for seed, coin in enumerate(COINS)}
-LEARNT_TO = np.datetime64("2021-01-04") + LEARNT_DAYS
+LEARNT_TO = np.datetime64("2021-01-04") + np.timedelta64(LEARNT_DAYS, "D")
 
 
 def drift_of(panel: HourlyPanel, learnt_to: np.datetime64 = LEARNT_TO) -> FeatureDrift | None:

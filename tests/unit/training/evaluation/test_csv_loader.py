@@ -16,7 +16,7 @@ from tests.unit.training.evaluation_candles import panel, write_folder
 
 
 def lines(n: int, head: str = "date,close") -> list[str]:
-    days = np.datetime64("2022-01-01") + np.arange(n)
+    days = np.datetime64("2022-01-01") + np.arange(n).astype("timedelta64[D]")
     return [head, *(f"{d},{100 + i}" for i, d in enumerate(days))]
 
 

@@ -103,14 +103,17 @@ def test_volatility_direction_is_counted_against_the_trailing_one() -> None:
 def test_diebold_mariano_is_a_t_statistic_where_losses_are_independent() -> None:
     rng = np.random.default_rng(1)
     gain = 0.1 + rng.standard_normal(4000)
-    dates = np.datetime64("2020-01-01") + np.arange(4000)
+    dates = np.datetime64("2020-01-01") + np.arange(4000).astype("timedelta64[D]")
     got = diebold_mariano(np.zeros(4000), gain, dates, 1)
     assert got == pytest.approx(gain.mean() / (gain.std() / np.sqrt(4000)), rel=0.15)
 
 
 def test_diebold_mariano_does_not_count_coins_of_one_day_as_independent() -> None:
     rng = np.random.default_rng(2)
-    gain, dates = 0.1 + rng.standard_normal(400), np.datetime64("2020-01-01") + np.arange(400)
+    gain, dates = (
+        0.1 + rng.standard_normal(400),
+        np.datetime64("2020-01-01") + np.arange(400).astype("timedelta64[D]"),
+    )
     once = diebold_mariano(np.zeros(400), gain, dates, 1)
     tenfold = diebold_mariano(np.zeros(4000), np.tile(gain, 10), np.tile(dates, 10), 1)
     assert tenfold == pytest.approx(once, rel=1e-9)
@@ -119,7 +122,7 @@ def test_diebold_mariano_does_not_count_coins_of_one_day_as_independent() -> Non
 def test_diebold_mariano_allows_for_overlapping_targets() -> None:
     rng = np.random.default_rng(3)
     overlapping = np.convolve(0.1 + rng.standard_normal(2030), np.ones(30) / 30, mode="valid")[:2000]
-    dates = np.datetime64("2020-01-01") + np.arange(2000)
+    dates = np.datetime64("2020-01-01") + np.arange(2000).astype("timedelta64[D]")
     naive = overlapping.mean() / (overlapping.std() / np.sqrt(2000))
     assert diebold_mariano(np.zeros(2000), overlapping, dates, 30) < naive / 3
 
@@ -127,7 +130,9 @@ def test_diebold_mariano_allows_for_overlapping_targets() -> None:
 def test_bootstrap_interval_holds_the_ratio() -> None:
     rng = np.random.default_rng(4)
     top, bottom = rng.random(500), 1 + rng.random(500)
-    low, high = ratio_interval(top, bottom, np.datetime64("2020-01-01") + np.arange(500), 7)
+    low, high = ratio_interval(
+        top, bottom, np.datetime64("2020-01-01") + np.arange(500).astype("timedelta64[D]"), 7
+    )
     assert low < top.sum() / bottom.sum() < high
 
 

@@ -87,7 +87,7 @@ def test_models_that_read_hours_get_closes_alone_where_inputs_are_thin() -> None
     assert source_of(hours["bitcoin"]) == RANGES
     assert source_of(thin_ones) == CLOSES
     np.testing.assert_array_equal(thin_ones.close, hours["bitcoin"].close)
-    day = hours["bitcoin"].first.astype("datetime64[D]") + 30
+    day = hours["bitcoin"].first.astype("datetime64[D]") + np.timedelta64(30, "D")
     known = hours_until(hours, day)["bitcoin"]
-    assert known.first + len(known) == np.datetime64(day + 1, "h")
+    assert known.closes_at == np.datetime64(day + np.timedelta64(1, "D"), "h")
     assert hours_until(hours, day - 40) == {}

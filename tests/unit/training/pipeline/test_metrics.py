@@ -43,7 +43,7 @@ def test_too_few_periods_give_a_count_and_no_error() -> None:
 
 def closes_of(coin_id: str, *prices: float) -> Candles:
     close = np.array(prices)
-    dates = np.datetime64("2025-01-01") + np.arange(len(close))
+    dates = np.datetime64("2025-01-01") + np.arange(len(close)).astype("timedelta64[D]")
     return Candles(
         coin_id=coin_id,
         dates=dates,

@@ -21,7 +21,9 @@ def walked(width: float, horizons: tuple[int, ...]) -> WalkForward:
     quantiles = np.linspace(-2.5, 2.5, len(PROBABILITIES))
     return WalkForward(
         coin_ids=np.full(n, "bitcoin"),
-        origins=np.tile(np.datetime64("2024-01-01", "D") + np.arange(DAYS), len(horizons)),
+        origins=np.tile(
+            np.datetime64("2024-01-01", "D") + np.arange(DAYS).astype("timedelta64[D]"), len(horizons)
+        ),
         horizons=np.repeat(np.array(horizons), DAYS),
         last_prices=np.ones(n),
         probabilities=PROBABILITIES,

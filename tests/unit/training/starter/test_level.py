@@ -169,7 +169,7 @@ def test_days_that_it_has_learnt_from_do_not_count_beside_later_ones(registry: R
     found = measured_level(model, data, cut)
     later = {coin: c.rows(int(np.searchsorted(c.dates, cut)) - 100, len(c)) for coin, c in data.panel.items()}
     assert measured_level(model, replace(data, panel=later), cut) == pytest.approx(found, abs=0.05)
-    assert found != measured_level(model, data, cut - 100)
+    assert found != measured_level(model, data, cut - np.timedelta64(100, "D"))
 
 
 def test_a_version_that_is_no_starter_is_left_alone(registry: Registry) -> None:

@@ -43,7 +43,7 @@ def simulated_hours(coin_id: str, seed: int, days: int = SIMULATED_DAYS) -> Hour
     inside = np.column_stack([opened, path])
     return HourlyCandles.of(
         coin_id,
-        START + np.arange(hours),
+        START + np.arange(hours).astype("timedelta64[h]"),
         np.exp(path[:, -1]),
         open=np.exp(opened),
         high=np.exp(inside.max(axis=1)),

@@ -125,7 +125,7 @@ class HourlyCandles:
     @property
     def starts(self) -> Hours:
         """Return the start of every row, datetime64[h]."""
-        return np.asarray(self.first + np.arange(len(self)))
+        return np.asarray(self.first + np.arange(len(self)).astype("timedelta64[h]"))
 
     @property
     def closes_at(self) -> np.datetime64:

@@ -221,7 +221,7 @@ class IntradayModel:
         row, regime = self.row(coin, market)
         fitted = self.calibrations[market.source]
         profile = self.profile_of(coin.coin_id)
-        coming = profile.at(coin.closes_at + np.arange(max(hours)))
+        coming = profile.at(coin.closes_at + np.arange(max(hours)).astype("timedelta64[h]"))
         ahead = (np.cumsum(coming) / np.arange(1, max(hours) + 1))[np.array(hours) - 1]
         line = across_horizons(ANCHORS, fitted.line.predict(row[None])[0], hours) + 0.5 * np.log(ahead)
         sizes = across_horizons(ANCHORS, fitted.sizes[:, regime], hours)

@@ -20,7 +20,7 @@ def candles_of(
     coin: str = "bitcoin",
 ) -> Candles:
     """Days from 1 September 2025 on; the last price of every statement is the close of 31 August, 100."""
-    days = np.datetime64(FIRST) + np.arange(len(closes))
+    days = np.datetime64(FIRST) + np.arange(len(closes)).astype("timedelta64[D]")
     return Candles.of(
         coin,
         days,
