@@ -33,6 +33,7 @@ ACROSS = {
         "history/test_partial_history.py",
         "inference/test_plausibility.py",
         "prediction_log/test_spool_strays.py",
+        "scenarios/test_within_day.py",
     },
     "training": {
         "pipeline/test_odd_coin_influence.py",

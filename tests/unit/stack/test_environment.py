@@ -23,7 +23,7 @@ from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.processes.child import Child, Command
 from coincast_stack.processes.ports import ensure_free, free_ports
 from coincast_stack.processes.reaper_client import ReaperClient
-from coincast_stack.upstream import check_folder, coingecko_answers, folder_coins
+from coincast_stack.upstream.choice import check_folder, coingecko_answers, folder_coins
 
 PORTS = Ports(*range(20001, 20001 + len(fields(Ports))))
 STUBBORN = (

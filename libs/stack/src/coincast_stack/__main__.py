@@ -23,7 +23,7 @@ import typer
 
 from coincast_stack.errors import StackError
 from coincast_stack.options import RehearsedPlan, StackOptions, Upstream
-from coincast_stack.upstream_check import begin_check
+from coincast_stack.upstream.check import begin_check
 
 app = typer.Typer(
     rich_markup_mode=None, add_completion=False, help="Run Coincast as processes on this machine."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.processes.child import Command
-from coincast_stack.upstream import folder_coins
+from coincast_stack.upstream.choice import folder_coins
 
 SERVICES = ("market", "training", "forecast", "gateway")
 MODULES = {"market": "market_data"}

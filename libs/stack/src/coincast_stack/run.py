@@ -25,7 +25,7 @@ from coincast_stack.stack import Stack, describe, running_stack
 from coincast_stack.state_file import published_for_user
 from coincast_stack.status.market import MarketWatch
 from coincast_stack.status.readiness import wait_until_ready
-from coincast_stack.upstream_check import HAND_OVER_SECONDS, UpstreamCheck
+from coincast_stack.upstream.check import HAND_OVER_SECONDS, UpstreamCheck
 
 READY_SECONDS = 1800.0
 # Intervals of polling the upstream's status: short during the start, so that a problem is printed at once.

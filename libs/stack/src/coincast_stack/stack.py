@@ -23,7 +23,7 @@ from coincast_stack.processes.ports import ensure_free, free_ports
 from coincast_stack.processes.probes import accepts_connections, answers_http, answers_redis
 from coincast_stack.processes.reaper_client import ReaperClient
 from coincast_stack.state_file import RunningStack, published
-from coincast_stack.upstream import choose_upstream
+from coincast_stack.upstream.choice import choose_upstream
 
 START_SECONDS = 20.0
 # Started before the other services, for at most so long.

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from coincast_stack import upstream
-from coincast_stack.upstream import coingecko_answers
+from coincast_stack.upstream import choice as upstream
+from coincast_stack.upstream.choice import coingecko_answers
 
 PONG = b'{"gecko_says":"(V3) To the Moon!"}'
 JSON = "application/json; charset=utf-8"

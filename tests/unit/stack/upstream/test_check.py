@@ -21,8 +21,8 @@ from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Unavailable
 from coincast_market_data.coingecko import error_mapping
 from coincast_market_data.coingecko.error_mapping import HOLD_SECONDS, UpstreamAvailability
-from coincast_stack import upstream_check
-from coincast_stack.upstream_check import (
+from coincast_stack.upstream import check as upstream_check
+from coincast_stack.upstream.check import (
     UpstreamCheck,
     UpstreamProblem,
     UpstreamTarget,
