@@ -1,4 +1,4 @@
-"""Forecast service: serve forecasts from versioned artifacts."""
+"""Forecast service: serves forecasts from versioned model artifacts."""
 
 from __future__ import annotations
 

@@ -50,13 +50,14 @@ from coincast_forecast.shadow_traffic import ShadowTraffic
 from coincast_modelkit.artifact import LoadedArtifact
 from coincast_modelkit.models import ForecastModel, TechnicalModel
 
-# Stored hours that lag are read again so often; reading them takes milliseconds a coin.
+# Stored hours that lack the newest hour are read again after this time; to read them takes milliseconds per
+# coin.
 STORED_RETRY_SECONDS = 60.0
 FULL_NAME = "coincast.forecast.v1.ForecastService"
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
-    """Return the service with its background tasks running; the stack closes them in reverse."""
+    """Return the service with its background tasks running; the exit stack stops them in reverse order."""
     clock, metrics = steady_clock(), Metrics()
     loader = _build_loader(settings, clock, metrics)
     stack.callback(loader.stop)
@@ -167,7 +168,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
 
 
 async def _warm_up(first_refresh: asyncio.Event, limit_seconds: float) -> None:
-    """Import slow modules, then wait a while for production versions; technical answers without any."""
+    """Import slow modules, then wait for production versions up to a limit; technical needs none."""
     await asyncio.to_thread(rehearse)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(first_refresh.wait(), limit_seconds)
@@ -272,7 +273,7 @@ def _signing_key(settings: Settings) -> bytes | None:
 async def _build_hourly_histories(
     settings: Settings, stack: AsyncExitStack, clock: Clock
 ) -> tuple[HourlyHistories, HourlyHistories]:
-    """Return the histories for requests of hours, and those of stored hours for requests of days."""
+    """Return the hourly histories for hourly forecasts, and the stored-only ones for daily forecasts."""
     channel = await stack.enter_async_context(open_channel(settings.market_target, service=MARKET_SERVICE))
     timeout_seconds = settings.history_timeout_seconds
     return (
@@ -297,7 +298,7 @@ async def _build_ledger(settings: Settings, stack: AsyncExitStack) -> LedgerWrit
 
 
 def _start_background_task(stack: AsyncExitStack, work: Coroutine[object, object, None]) -> None:
-    """Run a coroutine beside the service; the stack cancels and awaits it."""
+    """Run a coroutine in the background; the exit stack cancels and awaits it."""
     task = asyncio.create_task(work)
 
     async def end() -> None:

@@ -29,17 +29,17 @@ DEFAULT_LEVELS_PERCENT = (80.0, 95.0)
 
 
 def close_of(day: date) -> datetime:
-    """Return the moment at which a UTC day closes: the next midnight."""
+    """Return the time at which a UTC day closes: the next midnight."""
     return datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC)
 
 
 def last_close_before(moment: datetime) -> datetime:
-    """Return the newest daily close at or before a moment: its midnight."""
+    """Return the newest daily close at or before a time: the midnight that starts its UTC day."""
     return datetime.combine(moment.date(), time(), tzinfo=UTC)
 
 
 class Source(StrEnum):
-    """Where data comes from, as in coincast.common.v1."""
+    """Source of data, as in coincast.common.v1."""
 
     UNSPECIFIED = "unspecified"
     LIVE = "live"
@@ -51,10 +51,10 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a history comes from and whether it is stale.
+    """Source of a history, and whether the history is stale.
 
-    `clock_offset_seconds` added to this machine's monotonic clock gives the upstream's UNIX time: ages are
-    then right when the wall clock jumps, and at the sandbox, which lives on a day of its own. None where
+    `clock_offset_seconds` plus this machine's monotonic clock is the upstream's UNIX time. Ages computed from
+    it are right even if the wall clock jumps, and with the sandbox, whose calendar is shifted. None if
     unknown.
     """
 
@@ -66,10 +66,10 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class ForecastQuery:
-    """One valid request: ids are lower case and without duplicates, levels and probabilities sorted.
+    """One valid request: ids are lower case without duplicates, levels and probabilities are sorted.
 
-    `as_of` asks for the forecast of a past moment, a full UTC hour, made from what was known then; midnight
-    is the close of the day before.
+    `as_of` requests a forecast from a past time, a full UTC hour, with the data known then. Midnight is the
+    close of the previous day.
     """
 
     ids: tuple[str, ...]
@@ -84,16 +84,16 @@ class ForecastQuery:
 
     @property
     def options(self) -> RenderOptions:
-        """Return how many days, which intervals and which quantiles a reply shows."""
+        """Return the horizon, interval levels and quantile probabilities of the reply."""
         return RenderOptions(self.days, self.levels_percent, self.quantile_probabilities)
 
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
-    """How a distribution is rendered: which intervals, which quantiles, and how far.
+    """The horizon, interval levels and quantile probabilities of a rendered distribution.
 
     Attributes:
-        days: Number of horizons, in hours for a forecast by the hour.
+        days: Number of horizons, in days, or in hours for an hourly forecast.
         levels_percent: Nominal coverage of the intervals, 0 to 100.
         quantile_probabilities: Probabilities of further quantiles, 0 to 1.
     """
@@ -105,7 +105,7 @@ class RenderOptions:
 
 @dataclass(frozen=True, slots=True)
 class HorizonRecord:
-    """How well a version did at one horizon, out of sample. None: not measured."""
+    """Out-of-sample accuracy of a version at one horizon; None where it was not measured."""
 
     horizon_days: int
     forecasts: int = 0
@@ -118,14 +118,14 @@ class HorizonRecord:
     coverage_95_percent: float | None = None
     coverage_80_standard_error: float | None = None
     independent_periods: int | None = None
-    # Set for a horizon in hours; horizon_days is 0 then.
+    # Set for a horizon in hours; horizon_days is then 0.
     horizon_hours: int = 0
     random_walk_mase: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A version's measured record: when, on what, and the figures by horizon."""
+    """The walk-forward record of a version: time, test data, and figures by horizon."""
 
     measured_at: datetime | None = None
     test_coins: str = ""
@@ -177,12 +177,13 @@ class ForecastColumns:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where within the day a forecast starts.
+    """The hour of the day from which a forecast starts.
 
     Attributes:
         hours: Closed hours since the last daily close; 0 at the close itself.
-        hourly_version: The version of the hourly model that moved the forecast there; empty at the close.
-        reason: Why it starts from the close though later hours may have closed; empty where none has.
+        hourly_version: The version of the hourly model that updated the forecast; empty at the close.
+        reason: Why the forecast starts from the close although later hours may have closed; empty if there is
+            nothing to explain.
     """
 
     hours: int = 0
@@ -195,9 +196,9 @@ CLOSE = Start()
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class CoinForecast:
-    """One coin's rendered forecast, by the day or by the hour.
+    """One coin's rendered daily or hourly forecast.
 
-    It is compared by identity, so that its encoded bytes can be cached.
+    Instances are compared by identity, so that their encoded bytes can be cached.
     """
 
     coin_id: str
@@ -217,18 +218,18 @@ class CoinForecast:
     attributions_reason: str = ""
     reconstructed: bool = False
     start: Start = CLOSE
-    # The columns have one entry per hour ahead; else one per day.
+    # True: the columns have one entry per hour ahead. False: one per day.
     by_the_hour: bool = False
 
     @property
     def as_of(self) -> datetime:
-        """Return the moment of the close, of a day or of an hour, from which the forecast starts."""
+        """Return the time of the daily or hourly close from which the forecast starts."""
         return close_of(self.day) + timedelta(hours=self.start.hours)
 
 
 @dataclass(frozen=True, slots=True)
 class ServedForecast:
-    """A forecast and the provenance of its history at this moment."""
+    """A forecast and the current provenance of its history."""
 
     forecast: CoinForecast
     provenance: Provenance
@@ -263,7 +264,7 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A version in memory, under one alias."""
+    """A loaded version and its alias."""
 
     model: str
     version: str
@@ -274,7 +275,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A version that failed its verification, and why."""
+    """A version that failed its verification, with the reason."""
 
     model: str
     version: str
@@ -315,6 +316,6 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True)
 class LiveScores:
-    """Recent live skill of models: (model, coin, horizon_days) to skill in percent; coin "" is all coins."""
+    """Recent live skill in percent by (model, coin, horizon_days); the coin "" means all coins."""
 
     skill_percent: Mapping[tuple[str, str, int], float] = field(default_factory=dict)

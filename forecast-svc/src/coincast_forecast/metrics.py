@@ -31,19 +31,19 @@ COIN_ERRORS = Counter(
 )
 MODEL_CREATED = Gauge(
     "coincast_forecast_model_created_timestamp_seconds",
-    "When the loaded version was trained.",
+    "Time at which the loaded version was trained.",
     ["model", "alias"],
 )
 MODEL_INFO = Gauge(
-    "coincast_forecast_model_info", "1 for every version that is loaded now.", ["model", "alias", "version"]
+    "coincast_forecast_model_info", "1 for every loaded version.", ["model", "alias", "version"]
 )
-SWAPS = Counter("coincast_forecast_swaps_total", "Versions swapped in.", ["model", "alias"])
+SWAPS = Counter("coincast_forecast_swaps_total", "Versions that replaced another.", ["model", "alias"])
 REFUSALS = Counter(
     "coincast_forecast_refused_versions_total", "Versions refused at verification.", ["model", "cause"]
 )
 LOAD_SECONDS = Histogram(
     "coincast_forecast_load_seconds",
-    "Time from seeing a version to swapping it in.",
+    "Time from the discovery of a version until it serves.",
     ["model"],
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
@@ -56,20 +56,22 @@ HISTORY = Counter(
 LEDGER_APPENDED = Counter(
     "coincast_forecast_ledger_appended_total", "Entries written to the forecast log, by destination.", ["to"]
 )
-LEDGER_LOST = Counter("coincast_forecast_ledger_lost_total", "Entries that neither Redis nor the disk took.")
+LEDGER_LOST = Counter(
+    "coincast_forecast_ledger_lost_total", "Entries that neither Redis nor the disk accepted."
+)
 RISK_NOT_LOGGED = Counter(
     "coincast_forecast_risk_statements_not_logged_total",
-    "Served risk statements that are not in the log: an error, or their day is full.",
+    "Served risk statements that were not logged, because of an error or the daily limit.",
 )
 LEDGER_SPOOLED = Gauge("coincast_forecast_ledger_spooled_entries", "Entries on disk that wait for Redis.")
 LEDGER_OLDEST = Gauge(
-    "coincast_forecast_ledger_spool_age_seconds", "Age of the oldest entry that waits on disk."
+    "coincast_forecast_ledger_spool_age_seconds", "Age of the oldest entry on disk that waits for Redis."
 )
-LEDGER_UP = Gauge("coincast_forecast_ledger_redis_up", "1 while Redis takes ledger entries.")
+LEDGER_UP = Gauge("coincast_forecast_ledger_redis_up", "1 while Redis accepts ledger entries.")
 
 
 class Metrics:
-    """Records metrics; label values are bounded, since models, causes and kinds are closed sets."""
+    """Records metrics; label values are bounded, since models, causes and kinds are fixed sets."""
 
     def inference(self, model: str, coins: int, seconds: float) -> None:
         """Count a batch through a model and its duration."""
@@ -81,7 +83,7 @@ class Metrics:
         SERVED.labels(model, served_by).inc(coins)
 
     def degraded(self, model: str, cause: str) -> None:
-        """Count a failed step or data that was not whole."""
+        """Count a failed step or incomplete data."""
         DEGRADED.labels(model, cause).inc()
 
     def coin_error(self, kind: str) -> None:
@@ -89,5 +91,5 @@ class Metrics:
         COIN_ERRORS.labels(kind).inc()
 
     def shadow_dropped(self) -> None:
-        """Count a shadow prediction that did not fit the queue."""
+        """Count a shadow prediction that was dropped because the queue was full."""
         SHADOWS_DROPPED.inc()

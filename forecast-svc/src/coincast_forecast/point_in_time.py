@@ -1,7 +1,7 @@
-"""Forecasts of past days and hours, made from what was known while they were the newest closed ones.
+"""Forecasts from past days and hours, with the data known while that day or hour was the newest closed one.
 
-Candles are those that were stored before the next day (or hour) had closed, versions those that learnt from
-no later day, and `auto` selects without live scores, which are of later days. Such forecasts are not logged,
+The candles are those stored before the next day (or hour) had closed, and the versions were trained on no
+later day. `auto` selects without live scores, since those include later days. Such forecasts are not logged,
 since they were not served then.
 """
 
@@ -48,15 +48,15 @@ from coincast_modelkit.hourly.day_measures import DayRow
 from coincast_modelkit.model_input import ModelInput, prepare
 
 CACHE_SCOPE = "@past"
-# The last point of a day comes some minutes after its close. Market-data counts the day from this long
-# after it, which is the moment from which the day's forecast could be served.
+# The last point of a day arrives some minutes after its close. Market-data treats the day as closed after
+# this time, from which on the day's forecast could be served.
 SETTLED_AFTER = timedelta(minutes=35)
-# A day's forecast is served until the next day has closed: data that arrived by then was known.
+# A day's forecast is served until the next day has closed, so data that arrived by then were known.
 SERVED_FOR = timedelta(days=1) - timedelta(seconds=1)
 
 
 class PastFeatures:
-    """Model inputs of one request, with the market features of that day."""
+    """Computes the model inputs of one request, with the market features of the past day."""
 
     def __init__(
         self,
@@ -65,7 +65,14 @@ class PastFeatures:
         limit_seconds: float,
         rows: Mapping[str, DayRow],
     ) -> None:
-        """Store the candles of the reference coins, and what the hours of the day tell of each coin."""
+        """Store the inputs.
+
+        Args:
+            worker: Thread that computes features.
+            panel: Candles of the reference coins.
+            limit_seconds: Time limit for the features of one batch.
+            rows: Terms of the hours of the last closed day by coin.
+        """
         self._worker = worker
         self._rows = rows
         self._panel = panel
@@ -74,13 +81,13 @@ class PastFeatures:
         self._inputs: dict[tuple[str, str], ModelInput] = {}
 
     def cached(self, candles: Candles, vs_currency: str, spec: FeatureSpec) -> ModelInput | None:
-        """Return the input of a coin where it is computed."""
+        """Return the input of a coin if it was computed, or None."""
         return self._inputs.get((candles.coin_id, spec.hash))
 
     async def prepare(
         self, candles: Sequence[Candles], vs_currency: str, spec: FeatureSpec
     ) -> Mapping[str, Outcome]:
-        """Return each coin's model input, or why there is none."""
+        """Return each coin's model input, or the failure of its computation."""
         try:
             return await self._worker.run(
                 lambda: {one.coin_id: self._prepare_one(one, spec) for one in candles},
@@ -99,7 +106,7 @@ class PastFeatures:
                 self._market = Market.of(self._panel)
             row = self._rows.get(candles.coin_id) if spec.names else None
             made = prepare(candles, self._market, spec, row)
-        except Exception as error:  # one coin's features failing is that coin's failed step
+        except Exception as error:  # an error in one coin's features is a failed step of that coin
             sentence = f"the features of {candles.coin_id} failed ({type(error).__name__})"
             return StepFailure(Cause.RAISED, sentence)
         self._inputs[candles.coin_id, spec.hash] = made
@@ -111,15 +118,15 @@ class PastDependencies:
     """The collaborators of the service.
 
     Attributes:
-        source: Histories as they were known at a moment.
-        versions: Versions that learnt from no later day.
+        source: Histories as they were known at a past time.
+        versions: Versions that were trained on no later day.
         renderer: Renders predictions.
         metrics: Counts errors.
         clock: Estimates the data source's time.
-        remaining_seconds: What is left of the request's time.
-        history_days: How many days of history a forecast uses.
-        step_timeout_seconds: How long a step may take.
-        hours: Moves forecasts to an hour within the day; without it they start from the last close.
+        remaining_seconds: Returns the seconds left until the request's deadline.
+        history_days: Number of days of history that a forecast uses.
+        step_timeout_seconds: Time limit of a step.
+        hours: Updates forecasts to an hour within the day; None lets them start from the last close.
     """
 
     source: PastHistorySource
@@ -134,7 +141,7 @@ class PastDependencies:
 
 
 class PointInTimeService:
-    """Makes the forecast that a past moment could have had."""
+    """Computes forecasts as they could have been made at a past time."""
 
     def __init__(self, dependencies: PastDependencies) -> None:
         self._with = dependencies
@@ -149,8 +156,8 @@ class PointInTimeService:
 
         Args:
             query: The coins, days and model.
-            as_of: A full UTC hour: a daily close, or an hour within the day, from which the forecast of the
-                last close is then moved to the newest hour that was known.
+            as_of: A full UTC hour. At a daily close the forecast starts from the close; within a day the
+                forecast of the last close is updated to the newest hour that was known.
         """
         past = await self.predict(query, as_of)
         predictions = dict(past.predictions)
@@ -173,7 +180,7 @@ class PointInTimeService:
         )
 
     async def predict(self, query: ForecastQuery, as_of: datetime) -> PredictedCoins:
-        """Return predictions of the last close before `as_of`, from what was known then."""
+        """Return predictions from the last close before `as_of`, with the data known then."""
         day = last_close_before(as_of).date() - timedelta(days=1)
         found = await self._with.source.fetch(
             list(dict.fromkeys((*query.ids, *REFERENCE_COINS))),
@@ -212,7 +219,7 @@ class PointInTimeService:
         )
 
     def _known_at(self, as_of: datetime) -> datetime:
-        """Return the last moment at which a forecast from `as_of` could have been served, at most now."""
+        """Return the last time at which a forecast from `as_of` could have been served, at most now."""
         if as_of == last_close_before(as_of):
             return self._with.clock.known_at(as_of + SETTLED_AFTER, SERVED_FOR)
         return self._with.clock.hours_known_at(as_of)
@@ -235,7 +242,7 @@ class PointInTimeService:
         )
 
     def _provenance(self, history: History) -> Provenance:
-        """Return where a history comes from; its age counts to now, not to the past day."""
+        """Return the provenance of a history; its age is that of now, not of the past day."""
         return replace(history.provenance, clock_offset_seconds=self._with.clock.offset_seconds)
 
 
@@ -245,7 +252,7 @@ def _models_of(model: str) -> tuple[str, ...]:
 
 
 def _attempt(snapshot: Snapshot, query: ForecastQuery, candles: Candles) -> Attempt:
-    """Return the coin with the model that is to answer. Raises as ForecastService's."""
+    """Return the attempt for a coin with its model. Raises the same errors as ForecastService."""
     model, failures = query.model, list[StepFailure]()
     if model == AUTO:
         model = selection.select_model(snapshot, LiveScores(), candles.coin_id, query.days, len(candles))
@@ -260,18 +267,18 @@ def _attempt(snapshot: Snapshot, query: ForecastQuery, candles: Candles) -> Atte
 def _reasons(
     predictions: Mapping[str, Prediction], histories: Mapping[str, History], day: date
 ) -> dict[str, str]:
-    """Return why each forecast is degraded; one whose last candle is older than the day says so."""
+    """Return the reasons of degraded forecasts; a last candle older than the day is one of them."""
     reasons = degraded_reasons(predictions, histories, ())
     for coin, prediction in predictions.items():
         last = prediction.ref.prepared.as_of
         if last < day:
-            late = f"no candle of {coin} after {last} had come before the day after {day} closed"
+            late = f"no candle of {coin} after {last} had arrived before the day after {day} closed"
             reasons[coin] = "; ".join(part for part in (reasons[coin], late) if part)
     return reasons
 
 
 def _plain(error: CoincastError, as_of: datetime) -> CoincastError:
-    """Return an error in terms of this service's request."""
+    """Convert market-data's error about `known_at` to one about `as_of`; return other errors unchanged."""
     if not isinstance(error, InvalidInput) or error.field != "known_at":
         return error
     if as_of != last_close_before(as_of):

@@ -1,4 +1,4 @@
-"""Protocols of the service's collaborators, implemented by its adapters and by the fakes of its tests."""
+"""Protocols of the service's collaborators; adapters and test fakes implement them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from coincast_modelkit.scenarios.statements import RiskStatement
 class History:
     """The closed days of one coin and their provenance.
 
-    `partial_reason` is set where the source has more days than it could deliver for now;
-    `retry_after_seconds` then says when a further request may give more. `doubt_reason` is set while the
-    newest days are not confirmed. `from_sparkline` marks a last week of closes whose hours are assumed: it
-    serves the market features alone. `ranges_pending` marks a partial history that has every close: only
-    highs and lows of some days are to come.
+    `partial_reason` is set if the source has more days than it could deliver so far; `retry_after_seconds` is
+    then the time after which a further request may return more. `doubt_reason` is set while the newest days
+    are not confirmed. `from_sparkline` marks a week of closes from a sparkline, whose times are assumed; it
+    is used only for market features. `ranges_pending` marks a partial history with all closes, in which only
+    highs and lows of some days are missing.
     """
 
     candles: Candles
@@ -36,13 +36,13 @@ class History:
 
     @property
     def is_whole(self) -> bool:
-        """Return whether this is all that the source has, confirmed."""
+        """Return whether the history is complete and confirmed."""
         return not self.partial_reason and not self.doubt_reason
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HourlyHistory:
-    """One coin's hours, where they come from, and why they are in doubt; empty where they are not."""
+    """One coin's hours and their provenance; `doubt_reason` is set while they are not confirmed."""
 
     candles: HourlyCandles
     provenance: Provenance
@@ -50,7 +50,7 @@ class HourlyHistory:
 
 
 def partial_error(coin: str, reason: str, retry_after_seconds: float | None) -> Unavailable:
-    """Return the error for a history that is partial for now and too short to forecast from."""
+    """Return the error for a partial history that is too short for a forecast."""
     return Unavailable(
         f"the history of {coin} is incomplete for now: {reason}",
         retry_after_seconds=5.0 if retry_after_seconds is None else retry_after_seconds,
@@ -65,10 +65,10 @@ class HistorySource(Protocol):
     ) -> Mapping[str, History | CoincastError]:
         """Return each coin's history or error.
 
-        For `sparkline_ids` the last week is enough while nothing more is stored.
+        For `sparkline_ids`, a week from a sparkline suffices while nothing more is stored.
 
         Raises:
-            CoincastError: The source gave nothing for any coin.
+            CoincastError: The request failed for all coins.
         """
         ...
 
@@ -78,26 +78,26 @@ class HistorySource(Protocol):
 
 
 class PastHistorySource(Protocol):
-    """Source of daily candles as they were known at a past moment; market-data-svc in production."""
+    """Source of daily candles as they were known at a past time; market-data-svc in production."""
 
     async def fetch(
         self, ids: Sequence[str], vs_currency: str, days: int, known_at: datetime | None
     ) -> Mapping[str, History | CoincastError]:
-        """Return each coin's history of that moment, or its error.
+        """Return each coin's history as it was known then, or its error.
 
         Raises:
-            CoincastError: The source gave nothing for any coin.
+            CoincastError: The request failed for all coins.
         """
         ...
 
 
 class PastHourlySource(Protocol):
-    """Source of hourly candles as they were known at a past moment; market-data-svc in production."""
+    """Source of hourly candles as they were known at a past time; market-data-svc in production."""
 
     async def known_at(
         self, ids: Sequence[str], vs_currency: str, moment: datetime
     ) -> Mapping[str, HourlyHistory | CoincastError]:
-        """Return each coin's hours that had come by the moment, or its error."""
+        """Return each coin's hours that had arrived by the time, or its error."""
         ...
 
 
@@ -105,7 +105,7 @@ class RiskLog(Protocol):
     """Durable log of served risk answers, from which training-svc scores them."""
 
     async def append(self, entries: Sequence[RiskStatement]) -> bool:
-        """Return True once all entries are durable, False where they are not."""
+        """Write entries; return whether all of them are durable."""
         ...
 
 
@@ -113,9 +113,9 @@ class Ledger(Protocol):
     """Durable log of served forecasts, from which training-svc scores them."""
 
     async def append(self, entries: Sequence[LedgerEntry]) -> bool:
-        """Return True once all entries are durable, False where they are not."""
+        """Write entries; return whether all of them are durable."""
         ...
 
     def counts(self) -> LedgerCounts:
-        """Return how many entries were written and how many wait on disk."""
+        """Return the numbers of entries written and waiting on disk."""
         ...

@@ -1,6 +1,6 @@
 """Response cache, invalidated when model versions, history, the newest hour or live scores change.
 
-A cached answer makes a repeated query about as cheap as an echo.
+A cached answer takes little more time than an empty gRPC call.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Key = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CacheGeneration:
-    """The versions and scores that all cached answers rest on, compared by identity."""
+    """The versions and scores that all cached answers depend on, compared by identity."""
 
     snapshot: Snapshot
     scores: LiveScores
 
     def same(self, other: CacheGeneration | None) -> bool:
-        """Return whether both rest on the same versions and scores."""
+        """Return whether both have the same versions and scores."""
         return other is not None and self.snapshot is other.snapshot and self.scores is other.scores
 
 
@@ -36,7 +36,7 @@ class _Entry:
 
 
 class ResponseCache:
-    """Answers by coin and query, all of one generation, so that a replaced version can be freed."""
+    """Caches answers by coin and query, all of one generation, so that a replaced version can be freed."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -51,7 +51,15 @@ class ResponseCache:
         history: History,
         origin: Origin | None = None,
     ) -> ServedForecast | None:
-        """Return the cached answer where versions, scores, history and newest hour are unchanged."""
+        """Return the cached answer if versions, scores, history and newest hour are unchanged, or None.
+
+        Args:
+            query_key: The key of `cache_key_of`.
+            coin_id: The coin.
+            generation: The current versions and scores.
+            history: The coin's current history.
+            origin: The current newest hour; None if forecasts start from daily closes.
+        """
         if not generation.same(self._generation):
             return None
         entry = self._entries.get((coin_id, *query_key))
@@ -62,7 +70,7 @@ class ResponseCache:
         return entry.served
 
     def clear(self) -> None:
-        """Drop all answers, since more is known now than when they were made."""
+        """Drop all answers; call it when data arrive that would change them."""
         self._entries = Lru(self._size)
 
     def put(
@@ -73,16 +81,16 @@ class ResponseCache:
         served: ServedForecast,
         origin: Origin | None = None,
     ) -> None:
-        """Cache a complete answer: neither degraded nor missing from the forecast log."""
+        """Cache an answer. It must be complete: neither degraded nor missing from the forecast log."""
         if not generation.same(self._generation):
             self._generation, self._entries = generation, Lru(self._size)
         self._entries.put((served.forecast.coin_id, *query_key), _Entry(history, origin, served))
 
 
 def cache_key_of(query: ForecastQuery, snapshot: Snapshot) -> Key:
-    """Return the parts of a query that decide each coin's answer.
+    """Return the parts of a query on which each coin's answer depends.
 
-    The caller belongs to them only while an A/B test runs.
+    The caller is one of them only while an A/B test runs.
     """
     testing = any(deployment.challenger is not None for deployment in snapshot.values())
     return (

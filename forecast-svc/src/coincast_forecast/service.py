@@ -1,4 +1,4 @@
-"""The forecast use case: histories, fallback chain, rendering and forecast log, free of gRPC."""
+"""The forecast service, free of gRPC: histories, fallback chain, rendering and forecast log."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ForecastResponse:
 
 @dataclass(frozen=True, slots=True)
 class PredictedCoins:
-    """Predictions by coin with their histories, why they are degraded, and the errors of the other coins."""
+    """Predictions, histories and reasons of degradation by coin, and the errors of the other coins."""
 
     predictions: Mapping[str, Prediction]
     histories: Mapping[str, History]
@@ -55,7 +55,7 @@ class PredictedCoins:
 
 @dataclass(frozen=True, slots=True)
 class _Histories:
-    """Histories or errors by coin; `market_gaps` says in clauses what the market features lack for now."""
+    """Histories or errors by coin; `market_gaps` describes which data the market features lack."""
 
     coins: Mapping[str, History | CoincastError]
     market_gaps: tuple[str, ...]
@@ -77,13 +77,13 @@ class Dependencies:
     metrics: Metrics
     snapshot: Callable[[], Snapshot]
     scores: Callable[[], LiveScores]
-    # Moves daily forecasts to the newest hour; without it they start from the last daily close.
+    # Updates daily forecasts to the newest hour; None lets them start from the last daily close.
     within_day: WithinDay | None = None
     now: Callable[[], float] = time.time
 
 
 class ForecastService:
-    """Forecasts of many coins, one snapshot of model versions per query."""
+    """Computes forecasts of many coins, with one snapshot of model versions per query."""
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._with = dependencies
@@ -128,7 +128,7 @@ class ForecastService:
         return served
 
     def _origin(self, coin_id: str, vs_currency: str) -> Origin | None:
-        """Return what the newest hour is read from; None where forecasts start from daily closes."""
+        """Return the hours and version of the newest hour; None if forecasts start from daily closes."""
         return None if self._with.within_day is None else self._with.within_day.origin(coin_id, vs_currency)
 
     async def _make(
@@ -139,10 +139,11 @@ class ForecastService:
         market_gaps: tuple[str, ...],
         errors: dict[str, CoincastError],
     ) -> dict[str, tuple[ServedForecast, Origin | None]]:
-        """Return forecasts of coins that are not cached, with the hours that they start from.
+        """Return forecasts of coins that are not cached, with the hours from which they start.
 
-        `errors` gains coins that cannot be served. The forecast of the last close is logged beside the one
-        that was moved to the newest hour: comparisons and the live record of days rest on it.
+        Errors of coins that cannot be served are added to `errors`. Besides the forecast that was updated to
+        the newest hour, the forecast of the last close is logged: comparisons of versions and the live record
+        of daily forecasts use it.
         """
         snapshot = generation.snapshot
         predictions = await self._predict(query, generation, histories, errors)
@@ -167,7 +168,7 @@ class ForecastService:
         }
 
     async def _move(self, predictions: Mapping[str, Prediction], vs_currency: str) -> Mapping[str, Shifted]:
-        """Return the predictions from the newest hour, or as they are."""
+        """Update the predictions to the newest hour; without `within_day` return them unchanged."""
         if self._with.within_day is None:
             return {coin: Shifted(p, NO_ORIGIN) for coin, p in predictions.items()}
         return await self._with.within_day.move(predictions, vs_currency)
@@ -197,7 +198,7 @@ class ForecastService:
         return await self._with.recorder.append(loggable, days) if loggable else set()
 
     async def predict(self, query: ForecastQuery) -> PredictedCoins:
-        """Return predictions with what they rest on, without rendering or logging them."""
+        """Return predictions and the histories that they use, without rendering or logging them."""
         generation = CacheGeneration(self._with.snapshot(), self._with.scores())
         found = await self._find_histories(query.ids, query.vs_currency)
         errors = {coin: e for coin in query.ids if isinstance(e := found.coins[coin], CoincastError)}
@@ -233,7 +234,7 @@ class ForecastService:
         )
 
     async def _find_histories(self, ids: Sequence[str], vs_currency: str) -> _Histories:
-        """Return the coins' histories, and use the reference coins' for the market features."""
+        """Return the coins' histories, and update the market features from the reference coins."""
         found = await self._with.histories.get(ids, vs_currency, references=REFERENCE_COINS)
         panel = {coin: h.candles for coin in REFERENCE_COINS if isinstance(h := found[coin], History)}
         await self._with.features.set_reference(vs_currency, panel)
@@ -256,15 +257,15 @@ class ForecastService:
         return attempts
 
     def _attempt(self, generation: CacheGeneration, query: ForecastQuery, history: History) -> Attempt:
-        """Return the coin with the model that is to answer.
+        """Return the attempt for a coin, with the model that should answer.
 
-        `auto` answers every coin with a price: where no model can, the fallback chain ends at the naive
-        forecast and says why.
+        `auto` answers for every coin with a price: if no model can, the fallback chain ends at the naive
+        forecast and the reply says why.
 
         Raises:
-            InvalidInput: The model does not reach as far as requested.
-            NotReady: The coin is too young for the requested model by name.
-            Unavailable: The history is too short for the model, and incomplete for now.
+            InvalidInput: The horizon is too long for the model.
+            NotReady: The coin's history is too short for the explicitly requested model.
+            Unavailable: The history is too short for the model because it is still incomplete.
         """
         snapshot, candles, failures = generation.snapshot, history.candles, list[StepFailure]()
         if history.from_sparkline:
@@ -320,28 +321,28 @@ class ForecastService:
 
 
 def check_horizon(snapshot: Snapshot, model: str, days: int) -> None:
-    """Raise InvalidInput where the model does not reach so far."""
+    """Raise InvalidInput if the horizon is too long for the model."""
     able = _serving_version(snapshot, model).predictor.model
     if days > able.max_horizon_days:
         raise InvalidInput(f"{model} forecasts up to {able.max_horizon_days} days, not {days}", field="days")
 
 
 def check_history(snapshot: Snapshot, model: str, coin_id: str, history_days: int) -> None:
-    """Raise NotReady where the coin is too young for the model."""
+    """Raise NotReady if the coin's history is too short for the model."""
     version = _serving_version(snapshot, model)
     needed = version.predictor.model.min_history_days
     if history_days < needed:
         raise NotReady(
             f"{coin_id} has {history_days} closed days of history and {version.model} needs {needed}: "
-            "ask with model=auto",
+            "request model=auto",
             field="ids",
         )
 
 
 def data_reasons(history: History, prediction: Prediction, market_gaps: Sequence[str]) -> tuple[str, ...]:
-    """Return a clause for each way in which the data of a forecast is not whole; empty where it is.
+    """Return a clause for each defect of the data of a forecast; empty without defects.
 
-    A cause that makes a history stale, partial and unconfirmed at once is named only once.
+    A cause that makes a history stale, partial and unconfirmed at the same time is named only once.
     """
     reasons = []
     coin = prediction.candles.coin_id
@@ -353,7 +354,7 @@ def data_reasons(history: History, prediction: Prediction, market_gaps: Sequence
     elif history.partial_reason and history.partial_reason != history.doubt_reason:
         days = len(history.candles)
         reasons.append(
-            f"only {days} days of the history of {coin} are here for now: {history.partial_reason}"
+            f"only {days} days of the history of {coin} are available so far: {history.partial_reason}"
         )
     if history.doubt_reason:
         reasons.append(f"the history of {coin} is not confirmed: {history.doubt_reason}")
@@ -368,7 +369,7 @@ def degraded_reasons(
     histories: Mapping[str, History],
     market_gaps: Sequence[str],
 ) -> dict[str, str]:
-    """Return why each coin's forecast is degraded, one reason after the other; empty where it is not."""
+    """Return the reasons why each coin's forecast is degraded, joined by semicolons; empty without any."""
     return {
         coin: "; ".join(
             part.removesuffix(".")
@@ -390,9 +391,9 @@ def _serving_version(snapshot: Snapshot, model: str) -> LiveVersion:
 
 
 def _market_gaps(references: Mapping[str, History | CoincastError]) -> tuple[str, ...]:
-    """Return a clause for each way in which the market features are not whole for now.
+    """Return a clause for each temporary gap in the data of the market features.
 
-    A source may lack a coin for good; that is no gap.
+    A reference coin that the source does not have at all is not a gap.
     """
     weeks: list[str] = []
     missing: list[str] = []
@@ -408,11 +409,11 @@ def _market_gaps(references: Mapping[str, History | CoincastError]) -> tuple[str
     gaps = []
     if missing:
         names = ", ".join(missing)
-        gaps.append(f"the market features lack the histories of {names}, which are not here yet")
+        gaps.append(f"the market features lack the histories of {names}, which have not arrived yet")
     if weeks:
         names = ", ".join(weeks)
         gaps.append(
-            f"the market features know only the last week of {names}, whose histories are not here yet"
+            f"the market features use only the last week of {names}, whose histories have not arrived yet"
         )
     if closes:
         names = ", ".join(closes)
@@ -421,6 +422,6 @@ def _market_gaps(references: Mapping[str, History | CoincastError]) -> tuple[str
 
 
 def _is_complete(query: ForecastQuery, forecast: CoinForecast) -> bool:
-    """Return whether a forecast is all that was requested, so that it may be cached."""
+    """Return whether a forecast is complete, so that it may be cached."""
     explained = bool(forecast.attributions) or not query.attribution_features
     return explained and not forecast.degraded and forecast.forecast_id != ""

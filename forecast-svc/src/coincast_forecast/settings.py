@@ -11,7 +11,7 @@ from coincast_chassis.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):
-    """FORECAST_ variables; each has a default that works beside the other services on one machine."""
+    """FORECAST_ variables; the defaults fit a start of all services on one machine."""
 
     model_config = SettingsConfigDict(env_prefix="FORECAST_")
 
@@ -25,7 +25,7 @@ class Settings(ServiceSettings):
         Path("var/artifacts"), description="Folder into which training-svc writes model versions."
     )
     spool_dir: Path = Field(
-        Path("var/spool"), description="Folder of ledger entries while Redis is unavailable."
+        Path("var/spool"), description="Folder for entries of the forecast log while Redis is unavailable."
     )
     replica: str = Field("", description="Name of this replica's spool folder; empty means the host's name.")
 
@@ -42,7 +42,9 @@ class Settings(ServiceSettings):
         60.0, gt=0, description="Seconds before a lagging history is requested again."
     )
     stale_after_seconds: float = Field(
-        120.0, gt=0, description="Seconds without an answer of market-data after which histories are stale."
+        120.0,
+        gt=0,
+        description="Histories are stale after this many seconds without an answer from market-data.",
     )
 
     step_timeout_seconds: float = Field(2.0, gt=0, description="Timeout of one step of the fallback chain.")
@@ -52,7 +54,7 @@ class Settings(ServiceSettings):
     forecast_cache_rows: int = Field(
         600, ge=0, description="Forecasts cached per version; 0 disables the cache."
     )
-    max_batch_coins: int = Field(250, ge=1, le=250, description="Most coins in one batch through a model.")
+    max_batch_coins: int = Field(250, ge=1, le=250, description="Maximum number of coins in one batch.")
 
     watch_seconds: float = Field(1.0, gt=0, description="Seconds between reads of the aliases.")
     trial_timeout_seconds: float = Field(
@@ -61,7 +63,7 @@ class Settings(ServiceSettings):
     refused_retry_seconds: float = Field(
         30.0,
         gt=0,
-        description="Seconds before a version that was refused for a transient cause is tried again.",
+        description="Seconds before a retry of a version that was refused for a transient cause.",
     )
     warm_seconds: float = Field(2.5, ge=0, description="How long the start waits for the first versions.")
     signing_key: SecretStr | None = Field(None, description="Key that signs artifacts.")
@@ -74,5 +76,5 @@ class Settings(ServiceSettings):
         1.0, gt=0, description="Seconds between attempts to deliver the spool."
     )
     shadow_queue_coins: int = Field(
-        1000, ge=1, description="Most waiting shadow forecasts; further ones are dropped."
+        1000, ge=1, description="Maximum number of queued shadow forecasts; further ones are dropped."
     )

@@ -1,7 +1,7 @@
 """Shadow predictions: computed off the request path and logged, never served.
 
-A shadow version forecasts what production forecasts. While a challenger runs, so does the variant that did
-not answer: a paired comparison needs both forecasts of the same coin and day.
+A shadow version forecasts the same coins and days as production. During an A/B test, the variant that did not
+answer forecasts them too: a paired comparison needs the forecasts of both for the same coin and day.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = get_logger("coincast.forecast.shadow_traffic")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShadowTask:
-    """A forecast to compute beside one that was served."""
+    """A shadow forecast to compute for a served one."""
 
     version: LiveVersion
     variant: str
@@ -35,7 +35,7 @@ class ShadowTask:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Return names that identify the forecast without a reference to its version or arrays."""
+        """Return strings that identify the forecast; they hold no references to the version or its arrays."""
         model_input, version = self.served.ref.prepared, self.version
         return (
             version.model,
@@ -47,7 +47,7 @@ class ShadowTask:
 
 
 class ShadowTraffic:
-    """A bounded queue and one task that works it off; tasks that do not fit are dropped and counted."""
+    """A bounded queue and one task that processes it; tasks beyond the limit are dropped and counted."""
 
     def __init__(
         self, features: FeatureCache, recorder: Recorder, metrics: Metrics, *, queue_coins: int
@@ -61,11 +61,11 @@ class ShadowTraffic:
 
     @property
     def idle(self) -> bool:
-        """Return whether no task waits or is being computed."""
+        """Return whether the queue is empty and no task is running."""
         return self._queue.empty() and not self._working
 
     def submit(self, snapshot: Snapshot, days: int, predictions: Iterable[Prediction]) -> None:
-        """Queue the forecasts that belong beside each served one, without waiting."""
+        """Queue the shadow forecasts of each served one; do not wait."""
         for prediction in predictions:
             deployment = snapshot.get(prediction.served_by)
             for version, variant in _others(deployment, prediction) if deployment is not None else ():
@@ -118,7 +118,7 @@ class ShadowTraffic:
 
 
 def _others(deployment: Deployment, prediction: Prediction) -> list[tuple[LiveVersion, str]]:
-    """Return the versions that forecast beside a served one, and the variant of each."""
+    """Return the other versions that must forecast the same coin and day, each with its variant."""
     others = [(deployment.shadow, SHADOW)]
     if deployment.challenger is not None and deployment.challenger_share > 0:
         others += [(deployment.production, PRODUCTION), (deployment.challenger, CHALLENGER)]

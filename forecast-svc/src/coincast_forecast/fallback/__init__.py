@@ -1,1 +1,1 @@
-"""The fallback chain: which model answers when another cannot."""
+"""The fallback chain: the models that are tried in order when a model cannot answer."""

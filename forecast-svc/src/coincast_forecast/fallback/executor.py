@@ -1,4 +1,4 @@
-"""Run the model fallback chain: each step is one batch, and coins that fail go on to the next step."""
+"""Run the model fallback chain: each step is one batch, and coins that fail continue with the next step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.model_input import ModelInput
 
-# Coins per slice of a batch: past the time limit, the slices that are ready are served.
+# Coins per slice of a batch; at the time limit, the slices that are ready are served.
 SLICE_COINS = 10
 ALL_HORIZONS = tuple(range(1, MAX_DAYS + 1))
 
@@ -39,19 +39,21 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """One coin's predicted distribution: who computed it and what failed before.
+    """One coin's predicted distribution, the model that computed it, and the failed steps before.
 
-    The one carrier from inference to rendering, the forecast log and shadow traffic.
+    Inference, rendering, the forecast log and shadow traffic all use this class.
 
     Attributes:
-        ref: The coin's place in a batch of forecasts, with the input it was computed from.
+        ref: The coin's row in a batch of forecasts, with its input.
         candles: The coin's whole history.
-        model: The requested model, or that `auto` selected.
+        vs_currency: The currency of the prices.
+        model: The requested model, or the one that `auto` selected.
         served_by: The model that answered.
         version: The version that answered; None for the naive forecast.
         variant: The alias of that version: production, challenger or shadow.
         failures: The steps that failed before, in order.
-        start: Where within the day it starts.
+        start: The hour of the day from which the forecast starts.
+        forecast_id: Id of the forecast, computed from the other fields.
     """
 
     ref: PredictionRef
@@ -83,21 +85,21 @@ class Prediction:
 
     @property
     def server_name(self) -> str:
-        """Return who answered, for a sentence: the model and its version."""
+        """Return the model and the version that answered, for a sentence."""
         return f"{self.served_by} {self.version_name}".strip()
 
 
 class FeatureSource(Protocol):
-    """Computes model inputs, and says which are computed."""
+    """Computes and caches model inputs."""
 
     def cached(self, candles: Candles, vs_currency: str, spec: FeatureSpec) -> ModelInput | None:
-        """Return the input of exactly these candles where it is computed."""
+        """Return the cached input of exactly these candles, or None."""
         ...
 
     async def prepare(
         self, candles: Sequence[Candles], vs_currency: str, spec: FeatureSpec
     ) -> Mapping[str, InputOutcome]:
-        """Return each coin's model input, or why there is none."""
+        """Return each coin's model input, or the failure of its computation."""
         ...
 
 
@@ -113,7 +115,8 @@ class FallbackChain:
         cache_scope: str = "",
     ) -> None:
         self._features = features
-        # Keeps this chain's predictions apart from those that another one caches in the same predictors.
+        # Part of the predictors' cache keys: it separates this chain's predictions from those of other
+        # chains.
         self._cache_scope = cache_scope
         self._step_timeout_seconds = step_timeout_seconds
         self._remaining_seconds = remaining_seconds
@@ -127,13 +130,13 @@ class FallbackChain:
         client_key: str,
         days: int,
     ) -> dict[str, Prediction]:
-        """Return a prediction for every coin: the last step, the naive forecast, cannot fail.
+        """Return a prediction for every coin. The last step, the naive forecast, cannot fail.
 
         Args:
             snapshot: The versions that serve this request.
-            attempts: One per coin, with its model and input.
+            attempts: One per coin, with its model and candles.
             vs_currency: The currency of the prices.
-            client_key: Assigns the caller to a variant of an experiment.
+            client_key: Key that assigns the caller to a variant of an A/B test.
             days: The longest horizon.
         """
         predictions: dict[str, Prediction] = {}
@@ -173,7 +176,7 @@ class FallbackChain:
     def _choose_version(
         self, snapshot: Snapshot, attempt: Attempt, step: str, *, client_key: str, days: int
     ) -> tuple[LiveVersion, str] | None:
-        """Return the version and variant that is to answer a coin, or None after noting why none can."""
+        """Return the version and variant for a coin, or None after adding the reason to the attempt."""
         deployment = snapshot.get(step)
         version, variant = (
             deployment.assigned(attempt.coin_id, client_key) if deployment else (None, PRODUCTION)
@@ -222,11 +225,11 @@ class FallbackChain:
     def _timeout_of(
         self, version: LiveVersion, candles: Candles, vs_currency: str, limit_seconds: float
     ) -> StepFailure:
-        """Return why a coin got no answer in time: its features were late, or its model hangs."""
+        """Return the failure of a coin that missed the limit: its features were late, or its model hangs."""
         if self._features.cached(candles, vs_currency, version.predictor.model.spec) is None:
             sentence = (
                 f"the features for {version.model} were not ready within {limit_seconds:.2g} s "
-                "and are still being computed: ask again"
+                "and are still being computed: retry"
             )
         else:
             sentence = f"{version.model} gave no answer within {limit_seconds:.2g} s"
@@ -248,7 +251,7 @@ class FallbackChain:
 async def _within(
     limit_seconds: float, parts: Sequence[Coroutine[object, object, dict[str, Outcome]]]
 ) -> list[dict[str, Outcome]]:
-    """Return the results of the parts that end in time; cancel the rest."""
+    """Return the results of the parts that end within the limit; cancel the other parts."""
     tasks = [asyncio.create_task(part) for part in parts]
     try:
         await asyncio.wait(tasks, timeout=limit_seconds)
@@ -261,7 +264,7 @@ async def _within(
 async def _gather(
     steps: Sequence[Coroutine[object, object, dict[str, Outcome]]],
 ) -> list[dict[str, Outcome]]:
-    """Run all steps concurrently; a single one, the usual case, without a task of its own."""
+    """Run all steps concurrently; a single step, the usual case, needs no separate task."""
     return [await steps[0]] if len(steps) == 1 else await asyncio.gather(*steps)
 
 

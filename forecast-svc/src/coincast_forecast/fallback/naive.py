@@ -1,4 +1,4 @@
-"""The naive forecast: the last price with wide intervals, from closes alone. Pure; cannot fail."""
+"""The naive forecast: the last price with wide intervals, from closes only. It is pure and cannot fail."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from coincast_modelkit.candles import Candles
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.model_input import ModelInput
 
-# Quantiles of the standard normal; the standard library's, since scipy takes long to import.
+# Quantiles of the standard normal, from the standard library, since scipy is slow to import.
 NORMAL = np.array([NormalDist().inv_cdf(float(p)) for p in PROBABILITIES])
-# Wide on purpose: 1.5 times the realised spread, at least 3 % a day, and 8 % a day without enough history.
+# Deliberately wide: 1.5 times realised volatility, at least 3 % a day, and 8 % a day without enough history.
 WIDENING = 1.5
 MIN_DAILY_VOLATILITY = 0.03
 UNKNOWN_DAILY_VOLATILITY = 0.08

@@ -1,4 +1,4 @@
-"""The fallback policy: which model answers when another cannot, and how long a step may take. Pure."""
+"""The fallback policy: the order of models for each requested model, and the time limits of steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FALLBACK_CHAINS: dict[str, tuple[str, ...]] = {
 
 
 class Cause(StrEnum):
-    """Why a step failed or data was not whole; the label of a metric."""
+    """Cause of a failed step or of incomplete data; it is a label of a metric."""
 
     NOT_LOADED = "not_loaded"
     REFUSED = "refused"
@@ -33,36 +33,37 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepFailure:
-    """A step that failed: the cause for metrics, a sentence for the reply."""
+    """A failed step: its cause for metrics, and a sentence for the reply."""
 
     cause: Cause
     sentence: str
 
 
 def explain(failures: tuple[StepFailure, ...], served_by: str) -> str:
-    """Return one sentence that says what failed and who answered; empty where nothing failed."""
+    """Return one sentence with the failures and the model that answered; empty without failures."""
     if not failures:
         return ""
     return f"{'; '.join(failure.sentence for failure in failures)}; {served_by} answered instead."
 
 
-# Computing features for the first time costs up to this much a coin on a busy machine.
+# Time per coin for computing features the first time, at most, on a busy machine.
 COIN_SECONDS = 0.04
-# Time of the caller that is reserved for the next steps: technical takes a few milliseconds a coin.
+# Part of the caller's time that is reserved for the next steps: technical takes a few milliseconds per coin.
 RESERVE_SECONDS = 1.5
 RESERVE_COIN_SECONDS = 0.008
 
 
 def batch_limit_seconds(limit_seconds: float, coins: int) -> float:
-    """Return how long a batch may take before it counts as hung: the limit of one coin, extended for many."""
+    """Return when a batch counts as hung: after the limit of one coin plus a time per further coin."""
     return limit_seconds + COIN_SECONDS * (coins - 1)
 
 
 def step_limit_seconds(limit_seconds: float, coins: int, remaining_seconds: float | None) -> float:
-    """Return how long a step may take.
+    """Return the time limit of a step.
 
-    It is the step's own limit, extended for many coins, and bounded by the caller's remaining time: a step
-    may use half of it, or all but the reserve for the next steps, whichever is more.
+    It is the step's own limit, extended for many coins, and bounded by the caller's remaining time. A step
+    may use half of the remaining time, or all of it except the reserve for the next steps, whichever is
+    longer.
     """
     limit_seconds = batch_limit_seconds(limit_seconds, coins)
     if remaining_seconds is None:

@@ -18,9 +18,10 @@ Key = tuple[str, str, str]
 Outcome = ModelInput | StepFailure
 RowsOfHours = Callable[[Candles, str], DayRow | None]
 
-# Coins per call on the thread: other requests run in between, and a timeout means a hang, not a long list.
+# Coins per call on the thread. Other requests run between calls, and a timeout then means a hang and not a
+# long list.
 CHUNK = 10
-# Bytes of a prepared coin beside its window of features.
+# Size of a model input in bytes, without its window of features.
 ENTRY_BYTES = 4096
 
 
@@ -40,9 +41,9 @@ class Reference:
     market: Market
 
     def covers(self, candles: Candles) -> frozenset[tuple[str, str]]:
-        """Return the reference coins that have a coin's last day, each with its first one.
+        """Return the reference coins whose candles reach a coin's last day, each with its first day.
 
-        A week that replaced a whole history begins later than it.
+        The first day distinguishes a whole history from a week of a sparkline, which starts later.
         """
         return frozenset(
             (coin, str(c.dates[0])) for coin, c in self.panel.items() if c.dates[-1] >= candles.dates[-1]
@@ -60,12 +61,12 @@ class FeatureCache:
         Args:
             keep_bytes: Size of the cache.
             limit_seconds: Time that the features of one batch may take.
-            hours: Returns the row of the hours of a coin's newest day in a currency, None while unknown.
+            hours: Returns the terms of the hours of a coin's newest day in a currency; None while unknown.
         """
         self._hours = hours
         self._limit_seconds = limit_seconds
         self._features = WorkerThread("features")
-        # Inputs without features must not wait behind those with: technical answers while features are late.
+        # A separate thread for inputs without features, so that technical can answer while features are late.
         self._tails = WorkerThread("tails")
         self._cache: Lru[Key, _Entry] = Lru(
             keep_bytes, lambda entry: ENTRY_BYTES + entry.prepared.window.nbytes
@@ -74,7 +75,7 @@ class FeatureCache:
         self._flights: dict[tuple[Key, int], asyncio.Task[Mapping[str, Outcome]]] = {}
 
     def cached(self, candles: Candles, vs_currency: str, spec: FeatureSpec) -> ModelInput | None:
-        """Return the cached input of exactly these candles, made with the current reference coins."""
+        """Return the cached input of exactly these candles and the current reference coins, or None."""
         entry = self._cache.get((candles.coin_id, vs_currency, spec.hash))
         if entry is None or entry.candles is not candles:
             return None
@@ -91,7 +92,7 @@ class FeatureCache:
     async def prepare(
         self, candles: Sequence[Candles], vs_currency: str, spec: FeatureSpec
     ) -> dict[str, Outcome]:
-        """Return each coin's model input, or why there is none."""
+        """Return each coin's model input, or the failure of its computation."""
         outcomes: dict[str, Outcome] = {}
         missing: list[Candles] = []
         for one in candles:
@@ -105,7 +106,7 @@ class FeatureCache:
         return outcomes
 
     async def set_reference(self, vs_currency: str, panel: Mapping[str, Candles]) -> None:
-        """Recompute the market features where a reference coin's candles changed."""
+        """Recompute the market features if the candles of a reference coin changed."""
         known = self._references.get(vs_currency)
         if known is not None and _same(known.panel, panel):
             return
@@ -113,7 +114,7 @@ class FeatureCache:
         self._references[vs_currency] = Reference(dict(panel), market)
 
     def stop(self) -> None:
-        """Let the threads end."""
+        """Stop the threads."""
         self._features.stop()
         self._tails.stop()
 
@@ -139,7 +140,7 @@ class FeatureCache:
     async def _compute(
         self, missing: Sequence[Candles], vs_currency: str, spec: FeatureSpec
     ) -> Mapping[str, Outcome]:
-        """Compute model inputs. Never raises: one coin's bad history must not fail the others."""
+        """Compute model inputs. It never raises, so that one coin's bad history does not fail the others."""
         outcomes: dict[str, Outcome] = {}
         try:
             for start in range(0, len(missing), CHUNK):
@@ -174,7 +175,7 @@ class FeatureCache:
 def _prepare_one(candles: Candles, market: Market, spec: FeatureSpec, hours: DayRow | None) -> Outcome:
     try:
         return prepare(candles, market, spec, hours)
-    except Exception as error:  # one coin's features failing is that coin's failed step
+    except Exception as error:  # an error in one coin's features is a failed step of that coin
         return StepFailure(Cause.RAISED, f"the features of {candles.coin_id} failed ({type(error).__name__})")
 
 

@@ -1,7 +1,7 @@
-"""Rows of a day's hours for the daily models that read them, fetched beside the requests.
+"""Terms of a day's hours for daily models that use them, fetched in the background.
 
-A forecast never waits for hours: it is made without them until they are here, as it is for a coin that has
-none. They are read from market-data up to the daily close, so that no call is spent on later hours.
+A forecast never waits for hours: until they arrive it is made without them, as for a coin that has none. They
+are fetched from market-data up to the daily close, so that no call is spent on later hours.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Fetch = Callable[[Sequence[str], str, datetime], Awaitable[Mapping[str, HourlyHi
 Key = tuple[str, str, date]
 
 KEPT_COINS = 1000
-# Coins of one fetch. More of them share the hours of the reference coins, but take more memory.
+# Coins per fetch. Larger batches fetch the reference coins less often, but need more memory.
 BATCH_COINS = 25
-# Missing hours of a coin are requested again after this many seconds, while its day is the newest.
+# Missing hours of a coin's newest day are requested again after this time.
 RETRY_SECONDS = 600.0
 
 
 class DayHours:
-    """Rows by coin, currency and closed day."""
+    """Terms of the hours (rows) by coin, currency and closed day."""
 
     def __init__(
         self,
@@ -49,10 +49,10 @@ class DayHours:
         """Store the collaborators.
 
         Args:
-            fetch: Returns the hourly histories of coins in a currency, up to a moment.
-            clock: Times the retries.
-            wanted: Whether a model in use reads hours; nothing is fetched otherwise.
-            on_rows: Called when rows have come that were missing before.
+            fetch: Returns the hourly histories of coins in a currency, up to a time.
+            clock: Clock of the retries.
+            wanted: Returns whether a loaded model uses hours; otherwise nothing is fetched.
+            on_rows: Called after missing rows have arrived.
         """
         self._fetch, self._clock, self._wanted, self._on_rows = fetch, clock, wanted, on_rows
         self._rows: Lru[Key, DayRow] = Lru(KEPT_COINS)
@@ -62,7 +62,7 @@ class DayHours:
         self._called = asyncio.Event()
 
     def row(self, candles: Candles, vs_currency: str) -> DayRow | None:
-        """Return the row of a coin's newest day; None if it is missing, which requests its fetch."""
+        """Return the row of a coin's newest day; if it is missing, queue its fetch and return None."""
         key = (candles.coin_id, vs_currency, candles.as_of)
         row = self._rows.get(key)
         if row is None and self._clock.monotonic() >= (self._retry_at.get(key) or 0.0) and self._wanted():
@@ -71,7 +71,7 @@ class DayHours:
         return row
 
     async def work(self) -> None:
-        """Fetch what is waited for, batch after batch, until cancelled."""
+        """Fetch the queued rows in batches until cancelled."""
         while True:
             await self._called.wait()
             self._called.clear()
@@ -79,7 +79,7 @@ class DayHours:
                 await self.fetch_batch()
 
     async def fetch_batch(self) -> None:
-        """Fetch the rows of some coins of one currency and day."""
+        """Fetch one batch of queued rows, all of one currency and day."""
         first = next(iter(self._waiting), None)
         if first is None:
             return
@@ -117,7 +117,7 @@ class DayHours:
 
 
 def markets_of(panel: HourlyPanel) -> dict[str, MarketMeasures]:
-    """Return the measures of the reference coins' hours, by their source: ranges or closes."""
+    """Return the market measures of the reference coins by source of hours: ranges or closes."""
     reference = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel}
     return {source: market_of_hours(reference, source) for source in (RANGES, CLOSES)}
 

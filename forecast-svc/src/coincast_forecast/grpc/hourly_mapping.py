@@ -1,4 +1,4 @@
-"""Convert requests by the hour to domain objects; their replies are those of `proto_mapping`."""
+"""Convert hourly requests to domain objects; `proto_mapping` encodes their replies."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def hourly_query_of(request: pb.GetForecastsRequest) -> HourlyQuery:
         raise InvalidInput("give either hours or days, not both", field="hours")
     if (model := request.model.strip().lower()) not in ("", domain.AUTO, MODEL):
         raise InvalidInput(
-            f"hours are forecast by {MODEL}: leave model out, or ask {model[:50]} for days", field="model"
+            f"only {MODEL} forecasts hours: leave model out, or request days from {model[:50]}", field="model"
         )
     if request.attribution_features:
         raise InvalidInput(
-            f"{MODEL} explains nothing: leave attribution_features out", field="attribution_features"
+            f"{MODEL} has no attributions: leave attribution_features out", field="attribution_features"
         )
     return HourlyQuery(
         ids=proto_mapping.parse_ids(request.ids),

@@ -1,4 +1,4 @@
-"""Add to risk replies how such answers came true since they were served."""
+"""Add live records to risk replies: the accuracy of earlier served answers of the same kind."""
 
 from __future__ import annotations
 
@@ -14,14 +14,22 @@ from coincast_modelkit.scenarios.live_record import (
     touch_sentence,
 )
 
-# The level whose record is quoted in a sentence, where it was stated.
+# The record of the level nearest to this one is quoted in a sentence.
 MAIN_LEVEL = 95.0
 
 
 def add_live_touches(
     message: pb.EstimateTouchResponse, answer: TouchAnswer, table: LiveRiskTable, *, days: int, recorded: bool
 ) -> None:
-    """Add the records of statements like those of the answer at its longest horizon."""
+    """Add the records of statements with similar probabilities at the longest horizon.
+
+    Args:
+        message: The reply, which is extended.
+        answer: The answer.
+        table: All live records.
+        days: The longest horizon.
+        recorded: Whether the answer is in the log.
+    """
     stated = [
         float(level.probabilities.touch[days - 1]) for _, levels in answer.coins.values() for level in levels
     ]
@@ -40,7 +48,7 @@ def add_live_touches(
 def add_live_losses(
     message: pb.AssessPortfolioResponse, answer: PortfolioAnswer, table: LiveRiskTable, *, recorded: bool
 ) -> None:
-    """Add the records of value at risk at the levels that were stated."""
+    """Add the records of value at risk at the levels of the answer."""
     levels = [tail.level_percent for tail in answer.risk.levels if tail.value_at_risk is not None]
     records = table.exceedances(answer.simulation.basis.served_by, answer.days, levels)
     _add(message.basis, records, recorded=recorded)

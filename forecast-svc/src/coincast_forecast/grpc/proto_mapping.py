@@ -20,7 +20,7 @@ from coincast_forecast.rendering.service import dates_ahead
 from coincast_forecast.service import ForecastResponse
 from coincast_modelkit.hourly.model import MODEL as INTRADAY
 
-# Ids of a request before duplicates are removed: a bound on the work that a repeated id can cause.
+# Limit of the ids in a request before duplicates are removed: it bounds the work for repeated ids.
 MAX_RAW_IDS = 4 * domain.MAX_IDS
 MAX_ID_LENGTH = 200
 
@@ -38,7 +38,7 @@ SOURCES = {number: source for source, number in _SOURCES.items()}
 
 
 def query_of(request: pb.GetForecastsRequest) -> ForecastQuery:
-    """Return the query with defaults filled in. Raises InvalidInput that names the field and the fix."""
+    """Convert and validate a request. Raises InvalidInput, which names the field and the fix."""
     model = parse_model(request.model)
     days = request.days or domain.DEFAULT_DAYS
     if days > domain.MAX_DAYS:
@@ -71,7 +71,7 @@ def query_of(request: pb.GetForecastsRequest) -> ForecastQuery:
 
 
 def parse_as_of(request: pb.GetForecastsRequest) -> datetime | None:
-    """Return the past moment of a request, a full UTC hour; None for now. Raises InvalidInput."""
+    """Return the past time of a request, a full UTC hour; None for now. Raises InvalidInput."""
     day = parse_day(request.as_of_date, "as_of")
     if not request.HasField("as_of_time"):
         return None if day is None else domain.close_of(day)
@@ -81,7 +81,7 @@ def parse_as_of(request: pb.GetForecastsRequest) -> datetime | None:
 
 
 def parse_day(given: str, field: str) -> date | None:
-    """Return a UTC day, None where none is given. Raises InvalidInput."""
+    """Parse a UTC day; None for an empty string. Raises InvalidInput."""
     if not given:
         return None
     try:
@@ -93,16 +93,16 @@ def parse_day(given: str, field: str) -> date | None:
 
 
 def parse_model(given: str) -> str:
-    """Return the requested model, `auto` where none is given. Raises InvalidInput."""
+    """Return the requested model, by default `auto`. Raises InvalidInput."""
     model = given.strip().lower() or domain.AUTO
     if model == INTRADAY:
         raise InvalidInput(
-            f"{INTRADAY} forecasts hours, not days: give hours in place of days, or leave model out",
+            f"{INTRADAY} forecasts hours, not days: give hours instead of days, or leave model out",
             field="model",
         )
     if model not in domain.ASKABLE_MODELS:
         raise InvalidInput(
-            f"there is no model {model[:50]!r}: ask for one of {', '.join(domain.ASKABLE_MODELS)}",
+            f"there is no model {model[:50]!r}: give one of {', '.join(domain.ASKABLE_MODELS)}",
             field="model",
         )
     return model
@@ -123,7 +123,7 @@ def parse_ids(given: Sequence[str], *, field: str = "ids") -> tuple[str, ...]:
 
 
 def parse_currency(given: str) -> str:
-    """Return the currency, usd where none is given. Raises InvalidInput."""
+    """Return the currency, by default usd. Raises InvalidInput."""
     currency = given.strip().lower() or "usd"
     if not (currency.isascii() and currency.isalnum() and len(currency) <= 10):
         raise InvalidInput("vs_currency must be a currency code such as usd", field="vs_currency")
@@ -131,11 +131,21 @@ def parse_currency(given: str) -> str:
 
 
 def parse_numbers(given: Sequence[float], least: float, most: float, field: str) -> tuple[float, ...]:
-    """Return the numbers of a field, sorted and without duplicates. Raises InvalidInput."""
+    """Return the numbers of a field, sorted and without duplicates.
+
+    Args:
+        given: The numbers.
+        least: Smallest allowed number.
+        most: Largest allowed number.
+        field: Name of the field, for the error.
+
+    Raises:
+        InvalidInput: There are more than 50 numbers, or one is out of range.
+    """
     if len(given) > 50:
         raise InvalidInput(f"{field} takes at most 50 numbers, not {len(given)}", field=field)
     for number in given:
-        if not least <= number <= most:  # NaN is refused here too
+        if not least <= number <= most:  # This refuses NaN too.
             raise InvalidInput(
                 f"{field} must lie between {least:g} and {most:g}, not {number:g}", field=field
             )
@@ -143,17 +153,17 @@ def parse_numbers(given: Sequence[float], least: float, most: float, field: str)
 
 
 class ReplyEncoder:
-    """Encodes replies.
+    """Encodes replies, and caches the encoded bytes of each forecast while the forecast object exists.
 
-    A forecast's encoded bytes are cached for as long as the forecast object lives: they take a quarter of the
-    message's memory, and are parsed as fast as a message is copied.
+    Encoded bytes need a quarter of the memory of a message, and to parse them is as fast as to copy a
+    message.
     """
 
     def __init__(self) -> None:
         self._encoded: WeakKeyDictionary[CoinForecast, bytes] = WeakKeyDictionary()
 
     def encode(self, reply: ForecastResponse, clock: Clock) -> pb.GetForecastsResponse:
-        """Return the whole reply; the clock gives the age of the data at this moment."""
+        """Encode a reply; the clock is used for the current age of the data."""
         message = pb.GetForecastsResponse()
         provenances: dict[tuple[datetime, Provenance], common_pb2.Provenance] = {}
         for served in reply.forecasts:
@@ -177,7 +187,7 @@ class ReplyEncoder:
 
 
 def forecast_message(forecast: CoinForecast) -> pb.Forecast:
-    """Return the message of a forecast without its provenance, which depends on the moment."""
+    """Return the message of a forecast without its provenance, which depends on the current time."""
     message = pb.Forecast(
         id=forecast.coin_id,
         vs_currency=forecast.vs_currency,
@@ -209,20 +219,20 @@ def forecast_message(forecast: CoinForecast) -> pb.Forecast:
 
 
 def _shown_variant(forecast: CoinForecast) -> str:
-    """Return the variant; a daily model that answers for hours takes no part in an experiment on them."""
+    """Return the variant; "" for a scaled daily forecast, which is in no A/B test of hourly models."""
     scaled = forecast.by_the_hour and forecast.served_by != forecast.model
     return "" if scaled else forecast.variant
 
 
 def _add_points(message: pb.Forecast, forecast: CoinForecast) -> None:
-    """Add points in place: messages that are made first and passed as arguments take three times as long."""
+    """Add the points of a forecast in place; passing messages built before takes three times as long."""
     curve = forecast.curve
     days = () if forecast.by_the_hour else dates_ahead(forecast.day, len(curve.prices))
     for i, price in enumerate(curve.prices):
         if forecast.by_the_hour:
             closes = forecast.as_of + timedelta(hours=i + 1)
             point = message.points.add(
-                # The day whose close or hour is forecast: midnight belongs to the day that ends with it.
+                # The UTC day of the forecast time; midnight belongs to the day that ends then.
                 date=(closes - timedelta(microseconds=1)).date().isoformat(),
                 horizon_hours=i + 1,
                 price=price,
@@ -251,7 +261,7 @@ def _add_points(message: pb.Forecast, forecast: CoinForecast) -> None:
 
 @lru_cache(maxsize=64)
 def record_message(record: domain.Record | None) -> pb.Record | None:
-    """Return a version's record, shared: copy it, never change it. None where nothing was measured."""
+    """Return the message of a record, None for None. It is cached and shared: copy it, do not change it."""
     if record is None:
         return None
     return pb.Record(
@@ -350,7 +360,7 @@ def item_error(coin: str, error: CoincastError) -> common_pb2.ItemError:
 
 @lru_cache(maxsize=256)
 def timestamp(moment: datetime | None) -> Timestamp | None:
-    """Return a protobuf timestamp, shared: copy it, never change it. None where there is no moment."""
+    """Return a protobuf timestamp, None for None. It is cached and shared: copy it, do not change it."""
     if moment is None:
         return None
     message = Timestamp()
@@ -359,7 +369,7 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
 
 
 def provenance_of(message: common_pb2.Provenance) -> Provenance:
-    """Return market-data's provenance and the upstream's clock, from `as_of` and its age now."""
+    """Convert market-data's provenance; the clock offset follows from `as_of` and its age."""
     offset = None
     if message.HasField("as_of"):
         upstream_now = message.as_of.ToDatetime(UTC).timestamp() + message.age_seconds
@@ -368,9 +378,9 @@ def provenance_of(message: common_pb2.Provenance) -> Provenance:
 
 
 def provenance_message(as_of: datetime, provenance: Provenance, clock: Clock) -> common_pb2.Provenance:
-    """Return the provenance of a forecast made from the close at `as_of`.
+    """Return the provenance message of a forecast from the close at `as_of`.
 
-    The age runs on the monotonic clock, so that a wall clock that jumps makes nothing younger.
+    The age is computed with the monotonic clock, so that a jump of the wall clock does not change it.
     """
     offset = provenance.clock_offset_seconds
     upstream_now = clock.now() if offset is None else clock.monotonic() + offset

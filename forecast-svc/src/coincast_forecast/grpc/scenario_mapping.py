@@ -34,27 +34,27 @@ DEFAULT_DAYS = 7
 MAX_TOUCH_IDS = 50
 MAX_LEVELS = 10
 MAX_HOLDINGS = 250
-# No holding is larger than this many coins or units of currency: sums stay exact enough in double precision.
+# Limit of a holding, in coins or units of currency, so that sums are precise enough in double precision.
 MAX_SIZE = 1e15
 CHANGE_PROBABILITIES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99)
 
 
 def parse_days(days: int) -> int:
-    """Return the horizon of a simulation. Raises InvalidInput."""
+    """Return the horizon of a simulation in days. Raises InvalidInput."""
     if days > MAX_DAYS:
         raise InvalidInput(f"days must be 1 to {MAX_DAYS}, not {days}", field="days")
     return days or DEFAULT_DAYS
 
 
 def parse_paths(paths: int) -> int:
-    """Return how many paths a reply shows. Raises InvalidInput."""
+    """Return the number of paths in a reply. Raises InvalidInput."""
     if paths > WINDOW_ORIGINS:
         raise InvalidInput(f"paths must be 1 to {WINDOW_ORIGINS}, not {paths}", field="paths")
     return paths or WINDOW_ORIGINS
 
 
 def parse_holdings(given: Sequence[pb.Holding]) -> tuple[Holding, ...]:
-    """Return the holdings. Raises InvalidInput that names the field and the fix."""
+    """Convert and validate holdings. Raises InvalidInput, which names the field and the fix."""
     if not 1 <= len(given) <= MAX_HOLDINGS:
         raise InvalidInput(
             f"holdings must name 1 to {MAX_HOLDINGS} coins, not {len(given)}", field="holdings"
@@ -107,7 +107,7 @@ def parse_touch_levels(given: Sequence[pb.TouchLevel]) -> tuple[TouchLevel, ...]
 
 
 def _touch_record(answer: TouchAnswer, days: int) -> str:
-    """Say how statements like the first one at the longest horizon did on past days."""
+    """Return a sentence with the record of statements like the first one at the longest horizon."""
     record = answer.simulation.paths.record
     for _, levels in answer.coins.values():
         for level in levels:
@@ -117,7 +117,7 @@ def _touch_record(answer: TouchAnswer, days: int) -> str:
 
 
 def _loss_record(answer: PortfolioAnswer) -> str:
-    """Say how often past losses were larger than the value at risk at the first level measured."""
+    """Return a sentence with the record of the value at risk: at 95 %, else at the first known level."""
     record = answer.simulation.paths.record
     if record is None:
         return ""
@@ -129,7 +129,7 @@ def _loss_record(answer: PortfolioAnswer) -> str:
 
 
 def basis_message(basis: Basis, clock: Clock, record_sentence: str = "") -> pb.ScenarioBasis:
-    """Return where the scenarios of a reply come from."""
+    """Return the message about the model, the data and the past days behind the scenarios."""
     as_of = start_of(basis)
     return pb.ScenarioBasis(
         model=basis.model,
@@ -156,7 +156,7 @@ def start_of(basis: Basis) -> dt.datetime:
 def path_messages(
     simulation: Simulation, *, days: int, paths: int, clock: Clock
 ) -> Iterator[pb.SimulatePathsResponse]:
-    """Yield the basis first, then each coin's paths in a message of its own."""
+    """Yield a message with the basis, then one message with the paths of each coin."""
     errors = [item_error(coin, error) for coin, error in simulation.errors]
     yield pb.SimulatePathsResponse(basis=basis_message(simulation.basis, clock), errors=errors)
     joint = simulation.paths.spread(paths)
@@ -236,7 +236,7 @@ def portfolio_message(
 
 
 def touch_message(answer: TouchAnswer, *, days: int, clock: Clock) -> pb.EstimateTouchResponse:
-    """Return the chances of every level by coin and day."""
+    """Return the touch probabilities of every level by coin and day."""
     basis = answer.simulation.basis
     message = pb.EstimateTouchResponse(
         basis=basis_message(basis, clock, _touch_record(answer, days)),

@@ -57,7 +57,7 @@ class ForecastServicer(ForecastServiceServicer):
     async def GetForecasts(  # noqa: N802 - gRPC's name
         self, request: pb.GetForecastsRequest, context: Context
     ) -> pb.GetForecastsResponse:
-        """Return forecasts of up to 250 coins: of now by the day or by the hour, or of a past moment."""
+        """Return daily or hourly forecasts of up to 250 coins, from now or from a past time."""
         if request.hours:
             hourly = hourly_mapping.hourly_query_of(request)
             if hourly.as_of is not None:
@@ -90,7 +90,7 @@ class ForecastServicer(ForecastServiceServicer):
         )
         for message in mapping.path_messages(simulation, days=days, paths=paths, clock=self._clock):
             yield message
-            # Each message takes milliseconds to build: other requests run in between.
+            # To build a message takes milliseconds, so other requests get a turn between messages.
             await asyncio.sleep(0)
 
     async def AssessPortfolio(  # noqa: N802 - gRPC's name
@@ -113,7 +113,7 @@ class ForecastServicer(ForecastServiceServicer):
     async def EstimateTouch(  # noqa: N802 - gRPC's name
         self, request: pb.EstimateTouchRequest, context: Context
     ) -> pb.EstimateTouchResponse:
-        """Return the chances that prices touch levels within the coming days."""
+        """Return the probabilities that prices touch levels by each of the coming days."""
         days, levels = mapping.parse_days(request.days), mapping.parse_touch_levels(request.levels)
         vs_currency = proto_mapping.parse_currency(request.vs_currency)
         answer = await self._scenarios.touch(

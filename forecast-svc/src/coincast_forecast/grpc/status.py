@@ -17,8 +17,8 @@ from coincast_forecast.registry.loader import ModelLoader
 
 DESCRIPTIONS = {
     domain.LIGHTGBM: "Gradient-boosted trees on volatility-scaled returns, pooled over coins.",
-    domain.LSTM: "Bidirectional LSTM with attention; Monte-Carlo dropout for its own uncertainty.",
-    domain.ENSEMBLE: "Learnt blend of the models and of classical volatility forecasts.",
+    domain.LSTM: "Bidirectional LSTM with attention; Monte-Carlo dropout estimates its uncertainty.",
+    domain.ENSEMBLE: "Pool of classical volatility forecasts and boosted trees with learnt weights.",
     domain.TECHNICAL: "Last price with range volatility and empirical residuals; needs no training.",
     domain.AUTO: "The production model with the best recent record for the coin and horizon.",
 }
@@ -37,9 +37,9 @@ class StatusReporter:
     hourly: HourlyVersions
 
     def models(self) -> tuple[ModelStatus, ...]:
-        """Return all models, the hourly one and `auto` last.
+        """Return all models, with the hourly one and `auto` last.
 
-        None is ready before there is a history to forecast from.
+        No model is ready before a history is cached.
         """
         snapshot, missing_reason = self.snapshot(), self.histories.missing_reason
         known = (*domain.TRAINED_MODELS, domain.TECHNICAL)

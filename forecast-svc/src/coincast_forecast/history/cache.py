@@ -1,9 +1,9 @@
 """Cache of daily histories, valid until the source closes a new day.
 
-The day is the source's, never this machine's, since a sandbox lives on a day of its own. Missing coins of one
-request are fetched together, a coin in flight is not fetched twice, and a fetch outlives the caller that
-started it. While the source fails, cached histories are served and marked stale. A history that is partial
-for now is never taken for the day's: it expires after a few seconds and is fetched again.
+The newest closed day is that of the source and not of this machine, since the sandbox's calendar is shifted.
+The missing coins of one request are fetched together, a coin in flight is not fetched twice, and the
+cancellation of a caller does not cancel its fetch. While the source fails, cached histories are served and
+marked stale. A partial history expires after a few seconds and is fetched again.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from coincast_modelkit.features import REFERENCE_COINS
 Key = tuple[str, str]
 Fetched = Mapping[str, History | CoincastError]
 
-# The coin from whose history the newest closed day is read: it trades at all hours.
+# The newest closed day is that of this coin's history, since the coin trades at all hours.
 CLOCK_COIN = REFERENCE_COINS[0]
 NOT_FOUND_TTL_SECONDS = 10.0
 RETRY_AFTER_FAILURE_SECONDS = 5.0
-# How long a partial history is served before it is fetched again, where the source names no time of its own.
+# TTL of a partial history if the source gives no retry time.
 PARTIAL_TTL_SECONDS = 5.0
 MAX_PARTIAL_TTL_SECONDS = 60.0
 FIRST_CHECK_SECONDS = 1.0
@@ -78,22 +78,27 @@ class HistoryCache:
         self._flights: dict[Key, asyncio.Task[Fetched]] = {}
         self._day_flights: dict[str, asyncio.Task[None]] = {}
         self._hits = self._misses = 0
-        # Whether a history was cached since the start; the week of a sparkline is none to forecast from.
+        # Whether a history was cached since the start; a week from a sparkline does not count, since it
+        # cannot be forecast from.
         self._has_histories = False
         self._first_error = "no history has been requested from market-data yet"
         self.source_up = False
 
     @property
     def missing_reason(self) -> str:
-        """Return why no history is cached; empty where one is."""
+        """Return why no history is cached; empty if one is."""
         return "" if self._has_histories else self._first_error
 
     async def get(
         self, ids: Iterable[str], vs_currency: str, *, references: Collection[str] = ()
     ) -> dict[str, History | CoincastError]:
-        """Return each coin's history, marked stale where it is, or the error of its fetch.
+        """Return each coin's history, marked if it is stale, or the error of its fetch.
 
-        Of `references`, coins of which the last week suffices while no more is there, that week may come.
+        Args:
+            ids: Ids of the coins.
+            vs_currency: The currency of the prices.
+            references: Further coins, for which a week from a sparkline suffices while nothing more is
+                stored.
         """
         wanted = set(ids := list(ids))
         weekly = [coin for coin in references if coin not in wanted]
@@ -116,17 +121,17 @@ class HistoryCache:
         return answer
 
     def peek(self, coin: str, vs_currency: str) -> History | None:
-        """Return a coin's history where it is cached and current, without fetching."""
+        """Return a coin's cached and current history, or None; nothing is fetched."""
         found = self._peek(coin, vs_currency) if vs_currency in self._days else None
         return found if isinstance(found, History) and not found.from_sparkline else None
 
     def count_hits(self, coins: int) -> None:
-        """Count coins that were answered from `peek`."""
+        """Count coins that were served from `peek`."""
         self._hits += coins
         metrics.HISTORY.labels("hit").inc(coins)
 
     async def check_days(self) -> None:
-        """Ask for the last closed day of every currency in use; a failure marks the source as down."""
+        """Read the last closed day of every currency in use; a failure marks the source as down."""
         await asyncio.gather(*(self._check_day(vs) for vs in list(self._days) or ["usd"]))
 
     async def watch_days(self, every_seconds: float) -> None:
@@ -138,9 +143,9 @@ class HistoryCache:
             await asyncio.sleep(wait)
 
     async def get_first(self) -> None:
-        """Fetch a reference coin's history where none is cached; a failure is stored as `missing_reason`.
+        """Fetch a reference coin's history if no history is cached; a failure is stored as `missing_reason`.
 
-        A source that answers but knows none of these coins is taken to have other coins.
+        If the source answers but knows none of the reference coins, it is assumed to have other coins.
         """
         for coin in REFERENCE_COINS:
             if self._has_histories:
@@ -156,7 +161,7 @@ class HistoryCache:
         return HistoryCounts(len(self._entries), self._hits, self._misses)
 
     async def aclose(self) -> None:
-        """Cancel what is in flight."""
+        """Cancel the fetches in flight."""
         tasks = {*self._flights.values(), *self._day_flights.values()}
         for task in tasks:
             task.cancel()
@@ -173,7 +178,7 @@ class HistoryCache:
         return self._mark_stale(entry, vs_currency) if current or now < entry.check_after else None
 
     def _mark_stale(self, entry: _Entry, vs_currency: str) -> History:
-        """Return the cached history, its provenance marked stale where a newer day may exist."""
+        """Return the cached history; mark its provenance as stale if a newer day may exist."""
         day = self._days.get(vs_currency)
         silent = self._clock.monotonic() - day.seen_at if day is not None else self._stale_after_seconds + 1
         if entry.stale_reason:
@@ -204,7 +209,7 @@ class HistoryCache:
     def _result_of(
         self, coin: str, vs_currency: str, task: asyncio.Task[Fetched], *, week_suffices: bool
     ) -> History | CoincastError:
-        """Return what a fetch gave, or the cached history marked stale where it gave an error."""
+        """Return the result of a fetch; after an error, the cached history marked as stale."""
         result = task.result()[coin] if task.done() else _timeout()
         entry = self._entries.get((coin, vs_currency))
         if isinstance(result, NotFound) or entry is None:
@@ -217,7 +222,10 @@ class HistoryCache:
         return self._mark_stale(entry, vs_currency)
 
     async def _fetch(self, coins: list[str], vs_currency: str, weekly: Collection[str]) -> Fetched:
-        """Fetch and cache histories. Never raises: an error of the whole fetch becomes each coin's error."""
+        """Fetch and cache histories.
+
+        It never raises: an error of the whole fetch becomes each coin's error.
+        """
         found: dict[str, History | CoincastError]
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -257,21 +265,22 @@ class HistoryCache:
         return _to_be_retried(error)
 
     def _learn_day(self, vs_currency: str, found: History | CoincastError | None) -> None:
-        """Take the newest closed day of a currency from the clock coin's history."""
+        """Read the newest closed day of a currency from the history of CLOCK_COIN."""
         if isinstance(found, History):
             known = self._days.get(vs_currency)
             last = max(found.candles.as_of, known.last) if known is not None else found.candles.as_of
             self._days[vs_currency] = _Day(last, self._clock.monotonic())
         elif isinstance(found, NotFound) and vs_currency not in self._days:
-            # The source answers but lacks the coin that days are read from: with a day that no history has,
-            # each coin is fetched again after its own retry time.
+            # The source answers but lacks CLOCK_COIN. With a day that no history has, each coin is fetched
+            # again after its own retry time.
             self._days[vs_currency] = _Day(date.min, self._clock.monotonic())
 
     def _entry_of(self, key: Key, found: History, now: float) -> _Entry:
         """Return the cache entry of a fetched history.
 
-        Equal candles keep their identity, so that features and forecasts of a known day are not computed
-        again. A partial history does not replace a longer one: that one is served on, marked stale.
+        If the candles are unchanged, the old object is used, so that cached features and forecasts remain
+        valid. A partial history does not replace a longer one; the longer one is still served, marked as
+        stale.
         """
         source = _cached_source(found.provenance.source, stale=found.provenance.stale)
         old = self._entries.get(key)
@@ -285,7 +294,7 @@ class HistoryCache:
         return _Entry(history, candles.as_of, check_after)
 
     async def _first_day(self, vs_currency: str) -> None:
-        """Learn the day of a currency seen for the first time; a failure shows when histories are fetched."""
+        """Read the day of a new currency; a failure is reported later, when histories are fetched."""
         task = self._day_flights.get(vs_currency)
         if task is None:
             task = asyncio.create_task(self._check_day(vs_currency), context=context.detached())
@@ -309,8 +318,8 @@ class HistoryCache:
     async def _newest_day(self, vs_currency: str) -> date:
         """Return the source's newest closed day.
 
-        The first time it is read from a whole history, which is needed for features anyway: a request for the
-        last days alone would need a separate upstream call.
+        The first time, it is read from the whole history of CLOCK_COIN, which the features need in any case:
+        a request for the last days only would need another upstream call.
         """
         if self._entries.get((CLOCK_COIN, vs_currency)) is not None:
             return await self._source.last_closed_day(vs_currency)
@@ -329,7 +338,7 @@ def _timeout() -> Unavailable:
 
 
 def _to_be_retried(error: CoincastError) -> CoincastError:
-    """Return Unavailable for a Timeout: what arrives late is there for a caller that comes again."""
+    """Convert a Timeout to Unavailable: the fetch continues, so a retry may find the history cached."""
     if not isinstance(error, Timeout):
         return error
     wait = error.retry_after_seconds
@@ -344,7 +353,7 @@ def _partial_ttl(history: History) -> float:
 
 
 def _equal(one: Candles, other: Candles) -> bool:
-    """Return whether two histories hold the same days and figures; a restated history differs."""
+    """Return whether two histories have the same days and figures."""
     return (
         len(one) == len(other)
         and bool((one.dates == other.dates).all())
@@ -356,7 +365,7 @@ def _equal(one: Candles, other: Candles) -> bool:
 
 
 def _cached_source(source: Source, *, stale: bool) -> Source:
-    """Return the source of a cached history: LIVE becomes FRESH, then STALE; archive and sandbox stay."""
+    """Return the source of a cached history: LIVE becomes FRESH or STALE; archive and sandbox remain."""
     if source in (Source.ARCHIVE, Source.SANDBOX):
         return source
     return Source.STALE if stale else Source.FRESH if source is Source.LIVE else source

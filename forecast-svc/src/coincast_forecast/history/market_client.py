@@ -25,9 +25,9 @@ from coincast_modelkit.candles import Candles, Floats
 
 SERVICE = "coincast.market.v1.MarketDataService"
 UNAVAILABLE = "market-data does not answer"
-# A message of a stream holds at most this many candles; one with fewer ends a coin's history.
+# Maximum number of candles in a message of a stream; a message with fewer ends a coin's history.
 CHUNK_CANDLES = 1000
-# Share of a fetch's time: a stream ends before its caller's deadline, so that what has arrived is used.
+# A stream ends after this share of the caller's time, so that the histories received by then can be used.
 STREAM_SHARE = 0.9
 LATE_RETRY_SECONDS = 2.0
 DEFAULT_PARTIAL_REASON = "market-data could not fetch the whole history for now"
@@ -52,16 +52,15 @@ class MarketClient:
     ) -> Mapping[str, History | CoincastError]:
         """Return each coin's history or error; several coins come over one stream.
 
-        Coins whose history has not arrived when the time is up have Unavailable, the others are used. With
-        `known_at` the histories are those of that moment. Of `sparkline_ids` a last week suffices while no
-        more is there; they come last, so that the others are waited for first.
+        Coins whose history has not arrived by the time limit get Unavailable; the other histories are
+        returned. Coins of `sparkline_ids` are streamed last, so that they do not delay the others.
 
         Args:
             ids: Ids of coins.
             vs_currency: The currency of the prices.
             days: Number of closed days.
-            known_at: A past moment, UNIX seconds; None for now.
-            sparkline_ids: Coins for which a week from a sparkline suffices at first.
+            known_at: A past time (UTC): return the histories as they were known then; None for now.
+            sparkline_ids: Coins for which a week from a sparkline suffices while nothing more is stored.
 
         Raises:
             CoincastError: The call failed for all coins.
@@ -83,10 +82,10 @@ class MarketClient:
             raise without_addresses(error, UNAVAILABLE) from error
 
     async def last_closed_day(self, vs_currency: str) -> date:
-        """Return the newest closed day of the coin that trades at all hours.
+        """Return the newest closed day of CLOCK_COIN, which trades at all hours.
 
         Raises:
-            CoincastError: market-data gave no candles of it.
+            CoincastError: market-data has no candles of it, or does not answer.
         """
         history = await self._fetch_one(CLOCK_COIN, vs_currency, 2)
         if isinstance(history, CoincastError):
@@ -104,8 +103,8 @@ class MarketClient:
                 if reply.WhichOneof("chunk") == "error":
                     found[reply.error.id] = error_of(reply.error)
                 else:
-                    # A thousand candles take milliseconds to convert: off the loop, and each message is
-                    # released at once.
+                    # A thousand candles take milliseconds to convert, so this runs off the event loop. Each
+                    # message is released at once.
                     chunk = await asyncio.to_thread(chunk_of, reply.history)
                     chunks.setdefault(reply.history.id, []).append(chunk)
                     unfinished = reply.history.id if len(reply.history.candles) >= CHUNK_CANDLES else ""
@@ -140,8 +139,7 @@ def _late(coin: str) -> Unavailable:
 class Chunk:
     """Some of a coin's candles.
 
-    `dates` (n,) as they were sent; `figures` (5, n) in the order open, high, low, close, volume, zero where
-    absent.
+    `dates` (n,) are ISO dates. `figures` (5, n) are open, high, low, close, volume; absent figures are zero.
     """
 
     dates: npt.NDArray[np.str_]
@@ -155,7 +153,7 @@ class Chunk:
 
 
 def chunk_of(message: pb.History) -> Chunk:
-    """Return the candles of one message; those without a price are left out."""
+    """Convert one message; candles without a price are left out."""
     candles = [c for c in message.candles if c.close > 0 and math.isfinite(c.close)]
     figures = np.array([(c.open, c.high, c.low, c.close, c.volume) for c in candles], dtype=np.float64)
     partial = message.completeness == pb.HISTORY_COMPLETENESS_PARTIAL
@@ -172,11 +170,11 @@ def chunk_of(message: pb.History) -> Chunk:
 
 
 def history_of(coin: str, chunks: Sequence[Chunk]) -> History | CoincastError:
-    """Return one coin's chunks as a history.
+    """Join the chunks of one coin.
 
     Returns:
-        The history; NotReady where no candle came (Unavailable where that is so for now only); Unavailable
-        where dates are missing or out of order.
+        The history. Without any candle, NotReady, or Unavailable if candles may come later. For dates that
+        are malformed or out of order, Unavailable.
     """
     partial = next((c for c in chunks if c.partial_reason), None)
     figures = np.concatenate([chunk.figures for chunk in chunks], axis=1)
@@ -184,7 +182,7 @@ def history_of(coin: str, chunks: Sequence[Chunk]) -> History | CoincastError:
         if partial is not None:
             return partial_error(coin, partial.partial_reason, partial.retry_after_seconds)
         return NotReady(f"{coin} has no closed day of history yet", field="ids")
-    # An absent figure reads as zero, which is no price either.
+    # Absent figures are zero in the message; zero is not a valid price either.
     opening, high, low, close, volume = np.where(np.isfinite(figures) & (figures > 0), figures, math.nan)
     try:
         dates = np.concatenate([chunk.dates for chunk in chunks]).astype("datetime64[D]")

@@ -1,1 +1,1 @@
-"""Forecasts by the hour: hourly histories, the version of the hourly model, and the answers."""
+"""Hourly forecasts: hourly histories, versions of the hourly model, and the service."""

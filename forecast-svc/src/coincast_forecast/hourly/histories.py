@@ -24,7 +24,7 @@ from coincast_modelkit.hourly.model import TAIL_HOURS
 
 DAYS = TAIL_HOURS // HOURS_A_DAY
 HOUR_SECONDS = 3600.0
-# A history that does not hold the newest hour yet is requested again after this many seconds.
+# A history that lacks the newest hour is requested again after this time.
 RETRY_SECONDS = 30.0
 KEPT_COINS = 500
 
@@ -47,7 +47,15 @@ class HourlyHistories:
         stored_only: bool = False,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        """Store the channel; with `stored_only` market-data fetches nothing for these requests."""
+        """Store the channel and the options.
+
+        Args:
+            channel: Channel to market-data.
+            clock: The clock.
+            timeout_seconds: Timeout of a request.
+            stored_only: Whether market-data returns only stored hours and fetches nothing.
+            retry_seconds: Pause before a history without the newest hour is requested again.
+        """
         self._stored_only, self._retry_seconds = stored_only, retry_seconds
         self._stub = MarketDataServiceStub(channel)
         self._clock = clock
@@ -55,12 +63,12 @@ class HourlyHistories:
         self._kept: Lru[tuple[str, str], _Entry] = Lru(KEPT_COINS)
 
     def peek(self, coin_id: str, vs_currency: str) -> HourlyHistory | CoincastError | None:
-        """Return the cached, still current history or error of a coin, or None; nothing is fetched."""
+        """Return the cached and current history or error of a coin, or None; nothing is fetched."""
         entry = self._kept.get((coin_id, vs_currency))
         return entry.outcome if entry is not None and self._clock.monotonic() < entry.until else None
 
     async def get(self, ids: Sequence[str], vs_currency: str) -> Mapping[str, HourlyHistory | CoincastError]:
-        """Return each coin's history or error; what is cached and still current is not fetched."""
+        """Return each coin's history or error; only coins without a current cache entry are fetched."""
         found: dict[str, HourlyHistory | CoincastError] = {}
         for coin in ids:
             kept = self.peek(coin, vs_currency)
@@ -74,9 +82,9 @@ class HourlyHistories:
     async def until(
         self, ids: Sequence[str], vs_currency: str, moment: datetime
     ) -> Mapping[str, HourlyHistory | CoincastError]:
-        """Return each coin's history of the hours that end by a moment, whenever they came, or its error.
+        """Return each coin's history of the hours that end by a time, or its error; nothing is cached.
 
-        The request comes after those of callers where calls are short. Nothing is kept.
+        It includes hours that arrived later. The request has low priority when upstream calls are scarce.
         """
         request = pb.StreamHistoryRequest(
             ids=ids, vs_currency=vs_currency, days=DAYS, interval=pb.CANDLE_INTERVAL_ONE_HOUR, bulk=True
@@ -87,7 +95,7 @@ class HourlyHistories:
     async def known_at(
         self, ids: Sequence[str], vs_currency: str, moment: datetime
     ) -> Mapping[str, HourlyHistory | CoincastError]:
-        """Return each coin's history of the hours that had come by a moment, or its error, uncached."""
+        """Return each coin's history of the hours that had arrived by a time, or its error, uncached."""
         request = pb.StreamHistoryRequest(
             ids=ids, vs_currency=vs_currency, days=DAYS, interval=pb.CANDLE_INTERVAL_ONE_HOUR
         )
@@ -121,7 +129,7 @@ class HourlyHistories:
             plain = without_addresses(error, UNAVAILABLE) if isinstance(error, Unavailable) else error
             return {coin: found.get(coin, plain) for coin in ids}
         for coin, parts in spans.items():
-            # Two thousand hours take milliseconds to convert.
+            # Two thousand hours take milliseconds to convert, so this runs off the event loop.
             found.setdefault(coin, await asyncio.to_thread(history_of, coin, parts))
         for coin in ids:
             found.setdefault(coin, NotReady(f"{coin} has no hourly candles yet", field="ids"))
@@ -130,7 +138,7 @@ class HourlyHistories:
     def _keep(
         self, found: dict[str, HourlyHistory | CoincastError], vs_currency: str
     ) -> dict[str, HourlyHistory | CoincastError]:
-        """Keep histories until the next hour closes, and for a while that a coin has no stored hours."""
+        """Cache histories until the next hour closes; cache errors of stored-only requests briefly."""
         for coin, outcome in found.items():
             if isinstance(outcome, HourlyHistory):
                 self._kept.put((coin, vs_currency), _Entry(outcome, self._current_until(outcome)))
@@ -142,7 +150,7 @@ class HourlyHistories:
     def _same_as_before(
         self, found: dict[str, HourlyHistory | CoincastError], vs_currency: str
     ) -> dict[str, HourlyHistory | CoincastError]:
-        """Return the earlier objects where nothing changed: replies are cached by them."""
+        """Replace unchanged histories by the earlier objects, since caches compare them by identity."""
         return {
             coin: before.outcome
             if (before := self._kept.get((coin, vs_currency))) is not None
@@ -152,7 +160,10 @@ class HourlyHistories:
         }
 
     def _current_until(self, history: HourlyHistory) -> float:
-        """Return when the next hour closes (monotonic); soon where the newest is missing or in doubt."""
+        """Return the monotonic time of the next close, or of a retry.
+
+        The history is requested again early if its newest hour is missing or not confirmed.
+        """
         if history.doubt_reason:
             return self._clock.monotonic() + self._retry_seconds
         closes = float(history.candles.closes_at.astype("datetime64[s]").astype(np.int64))
@@ -171,14 +182,14 @@ def _is_unchanged(before: HourlyHistory | CoincastError, now: HourlyHistory | Co
 
 
 def history_of(coin: str, spans: Sequence[pb.History]) -> HourlyHistory | CoincastError:
-    """Return one coin's hourly candles; NotReady without any, Unavailable where they are malformed."""
+    """Convert one coin's hourly candles; return NotReady without any, Unavailable if they are malformed."""
     by_hour = {c.start_unix_seconds: c for span in spans for c in span.hourly_candles if c.close > 0}
     hours = sorted(by_hour)
     if not hours:
         return NotReady(f"{coin} has no hourly candles yet", field="ids")
     rows = [by_hour[hour] for hour in hours]
     figures = np.array([(c.open, c.high, c.low, c.close) for c in rows], dtype=np.float64).T
-    # An absent figure reads as zero, which is no price.
+    # Absent figures are zero in the message; zero is not a valid price.
     opening, high, low, close = np.where(np.isfinite(figures) & (figures > 0), figures, np.nan)
     volume = [c.volume if c.HasField("volume") else np.nan for c in rows]
     try:

@@ -1,7 +1,7 @@
-"""Forecasts of past hours, made from the hours that had come by then.
+"""Forecasts from past hours, with the data that were known then.
 
-Hours are those that market-data had received before the next hour closed, and the version of the hourly model
-is one that learnt from no later day. Such forecasts are not logged, since they were not served then.
+The hours are those that market-data had received before the next hour closed, and the version of the hourly
+model was trained on no later day. Such forecasts are not logged, since they were not served then.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_modelkit.hourly.day_measures import DayRow
 
-# Market-data counts an hour as closed this long after its end: from then on its forecast could be served.
+# Market-data treats an hour as closed this long after its end; from then on its forecast could be served.
 HOUR_SETTLED_AFTER = timedelta(minutes=5)
-# An hour's forecast is served until the next hour has closed: hours that arrived by then were known.
+# An hour's forecast is served until the next hour has closed, so hours that arrived by then were known.
 HOUR_SERVED_FOR = timedelta(hours=1) - timedelta(seconds=1)
-# How far the estimate of market-data's clock may run ahead of it: a moment to come would be refused.
+# Allowance for the error of the estimate of market-data's clock: market-data refuses times in its future.
 CLOCK_ERROR = timedelta(seconds=10)
 
 
 class SourceClock:
-    """Estimates market-data's time, to name the last moment at which a past forecast could be served.
+    """Estimates market-data's clock, and the last time at which a past forecast could have been served.
 
     Args:
-        offset: The data source's clock minus this machine's monotonic clock; None where unknown.
+        offset: Returns the data source's clock minus this machine's monotonic clock; None if unknown.
         monotonic: This machine's monotonic clock.
     """
 
@@ -54,15 +54,15 @@ class SourceClock:
 
     @property
     def offset_seconds(self) -> float | None:
-        """The data source's clock minus this machine's monotonic clock; None where unknown."""
+        """Return the data source's clock minus this machine's monotonic clock; None if unknown."""
         return self._offset()
 
     def known_at(self, first: datetime, served_for: timedelta) -> datetime:
-        """Return the last moment at which a forecast could have been served, at most now.
+        """Return the last time at which a forecast could have been served, at most now.
 
         Args:
-            first: The first moment at which it could have been served.
-            served_for: For how long it was the newest one.
+            first: The first time at which it could have been served.
+            served_for: How long it was the newest one.
         """
         offset = self._offset()
         if offset is None:
@@ -71,12 +71,12 @@ class SourceClock:
         return max(first, min(first + served_for, now))
 
     def hours_known_at(self, as_of: datetime) -> datetime:
-        """Return the last moment at which the hour that ends at `as_of` was the newest closed one."""
+        """Return the last time at which the hour that ends at `as_of` was the newest closed one."""
         return self.known_at(as_of + HOUR_SETTLED_AFTER, HOUR_SERVED_FOR)
 
 
 class PastHours:
-    """Reads hours as they were known at a past moment, and moves daily forecasts to them."""
+    """Reads hours as they were known at a past time, and updates daily forecasts with them."""
 
     def __init__(
         self, source: PastHourlySource, versions: HistoricalHourlyVersions, clock: SourceClock
@@ -84,13 +84,13 @@ class PastHours:
         self._source, self._versions, self._clock = source, versions, clock
 
     async def version(self, as_of: datetime) -> LoadedHourlyArtifact | str:
-        """Return the newest version that learnt from no later day, or why there is none."""
+        """Return the newest version that was trained on no later day, or the reason why there is none."""
         return await self._versions.learnt_by(last_close_before(as_of).date() - timedelta(days=1))
 
     async def read(
         self, ids: Sequence[str], vs_currency: str, as_of: datetime
     ) -> dict[str, HourlyHistory | CoincastError]:
-        """Return the hours of coins and of the reference coins that end by `as_of` and had come by then.
+        """Return the hours of coins and reference coins that end by `as_of` and had arrived by then.
 
         Raises:
             InvalidInput: That hour has not closed yet.
@@ -102,7 +102,7 @@ class PastHours:
         return {coin: _cut(found[coin], as_of) for coin in wanted}
 
     async def rows(self, ids: Sequence[str], vs_currency: str, as_of: datetime) -> dict[str, DayRow]:
-        """Return what the hours of the last closed day tell a daily model, as they were known then."""
+        """Return the terms of the hours of the last closed day for daily models, as they were known then."""
         close = last_close_before(as_of)
         found = await self.read(ids, vs_currency, as_of)
         panel = {
@@ -116,7 +116,7 @@ class PastHours:
     async def move(
         self, predictions: Mapping[str, Prediction], vs_currency: str, as_of: datetime
     ) -> dict[str, Prediction]:
-        """Return predictions of the last close before `as_of`, moved to the newest hour known then.
+        """Update predictions from the last close before `as_of` to the newest hour known then.
 
         Raises:
             InvalidInput: That hour has not closed yet.
@@ -133,21 +133,21 @@ class PastHours:
             if coin not in moved:
                 error = found[coin]
                 why = f": {str(error).removesuffix('.')}" if isinstance(error, CoincastError) else ""
-                reason = f"no hour of {coin} had come by then{why}"
+                reason = f"no hour of {coin} had arrived by then{why}"
                 moved[coin] = replace(prediction, start=Start(reason=reason))
         return {coin: moved[coin] for coin in predictions}
 
 
 class PastDaily(Protocol):
-    """Gives daily predictions as of a past moment."""
+    """Computes daily predictions as of a past time."""
 
     async def predict(self, query: ForecastQuery, as_of: datetime) -> PredictedCoins:
-        """Return predictions from what was known then, with what they rest on."""
+        """Return predictions with the data known then, and the histories that they use."""
         ...
 
 
 class PastHourlyForecasts:
-    """Makes the forecasts by the hour that a past hour could have had."""
+    """Computes hourly forecasts from past hours."""
 
     def __init__(self, hours: PastHours, daily: PastDaily) -> None:
         self._hours, self._daily = hours, daily

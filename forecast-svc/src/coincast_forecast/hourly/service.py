@@ -1,9 +1,9 @@
-"""Answers for `hours=`: the hourly model from the newest closed hour, or the daily forecast scaled down.
+"""Serve hourly forecasts (`hours=`): from the hourly model, or scaled down from a daily forecast.
 
-Every answer is written to the forecast log before it is served, hour by hour.
-
-Where the hours of a coin or a version of the hourly model are missing, the daily models answer from the last
-daily close, with their width scaled by the square root of time, and the reply says so.
+The hourly model forecasts from the newest closed hour. If the hours of a coin or a version of the hourly
+model are missing, the daily models forecast from the last daily close, with widths scaled by the square root
+of time, and the reply says so. Every forecast is written to the forecast log before it is served, with one
+entry per hour.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ DAILY_DAYS = 2
 
 
 class HourlySource(Protocol):
-    """Gives hourly histories."""
+    """Source of hourly histories."""
 
     async def get(self, ids: Sequence[str], vs_currency: str) -> Mapping[str, HourlyHistory | CoincastError]:
         """Return each coin's history or error."""
@@ -59,32 +59,32 @@ class HourlySource(Protocol):
 
 
 class DailyForecasts(Protocol):
-    """Gives daily predictions."""
+    """Source of daily predictions."""
 
     async def predict(self, query: ForecastQuery) -> PredictedCoins:
-        """Return predictions with what they rest on."""
+        """Return predictions and the histories that they use."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class HourlyQuery:
-    """One valid request for hours."""
+    """One valid request for hourly forecasts."""
 
     ids: tuple[str, ...]
     vs_currency: str
     hours: int
     levels_percent: tuple[float, ...]
     quantile_probabilities: tuple[float, ...] = ()
-    # The past moment, a full UTC hour, from which to forecast; None for the newest closed hour.
+    # A past full UTC hour from which to forecast; None for the newest closed hour.
     as_of: datetime | None = None
 
 
-# A forecast, and the distribution that it was rendered from, which the log has at other probabilities.
+# A rendered forecast and its distribution; the log stores the distribution at other probabilities.
 Made = tuple[ServedForecast, Forecasts]
 
 
 class HourlyForecastService:
-    """Forecasts of many coins by the hour."""
+    """Computes and logs hourly forecasts of many coins."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class HourlyForecastService:
         )
 
     async def _record(self, made: Collection[Made], hours: int) -> dict[str, ServedForecast]:
-        """Write the forecasts to the log; one that could not be written has no id."""
+        """Write the forecasts to the log; a forecast that could not be written gets no id."""
         made_at = self._now()
         named = [(_with_id(served, forecasts), served, forecasts) for served, forecasts in made]
         loggable = [
@@ -143,7 +143,7 @@ class HourlyForecastService:
     async def _by_the_hour(
         self, query: HourlyQuery, artifact: LoadedHourlyArtifact
     ) -> tuple[dict[str, Made], dict[str, str]]:
-        """Return the forecasts of the hourly model, and why the other coins have none."""
+        """Return the forecasts of the hourly model, and the reasons for coins without one."""
         wanted = tuple(dict.fromkeys((*query.ids, *REFERENCE_COINS)))
         found = await self._histories.get(wanted, query.vs_currency)
         made, unusable = await predict_hours(found, query, artifact)
@@ -151,9 +151,9 @@ class HourlyForecastService:
 
 
 def absence_reasons(found: Mapping[str, HourlyHistory | CoincastError], ids: Sequence[str]) -> dict[str, str]:
-    """Return why the coins without hours have none."""
+    """Return a reason for each coin whose hours could not be fetched."""
     return {
-        coin: f"the hourly candles are not here: {error.message.removesuffix('.')}"
+        coin: f"the hourly candles are missing: {error.message.removesuffix('.')}"
         for coin in ids
         if isinstance(error := found[coin], CoincastError)
     }
@@ -167,12 +167,12 @@ def with_daily_reason(hourly: str, daily: str) -> str:
 async def predict_hours(
     found: Mapping[str, HourlyHistory | CoincastError], query: HourlyQuery, artifact: LoadedHourlyArtifact
 ) -> tuple[dict[str, Made], dict[str, str]]:
-    """Return the forecasts of the hourly model, and why coins with too few hours have none.
+    """Return the forecasts of the hourly model, and the reasons for coins with too few hours.
 
     Args:
-        found: The hours of the query's coins and of the reference coins, or their errors. Hours in doubt
-            are not used.
-        query: The coins and hours.
+        found: The hours of the query's coins and of the reference coins, or their errors. Hours that are not
+            confirmed are not used.
+        query: The request.
         artifact: The version of the hourly model.
     """
     histories = {coin: h for coin, h in found.items() if isinstance(h, HourlyHistory)}
@@ -213,17 +213,17 @@ async def predict_hours(
 
 
 def moment_of(forecasts: HourlyForecasts, index: int) -> datetime:
-    """Return when the newest hour of a coin closed."""
+    """Return the time at which the newest hour of a coin closed."""
     as_of = forecasts.as_of[index]
-    assert isinstance(as_of, datetime)  # noqa: S101 - hourly forecasts stand on moments
+    assert isinstance(as_of, datetime)  # noqa: S101 - as_of of hourly forecasts is a datetime
     return as_of
 
 
 def from_daily(prediction: Prediction, query: HourlyQuery, reason: str, provenance: Provenance) -> Made:
-    """Return a daily forecast at hours after the last daily close.
+    """Scale a daily forecast to hours after the last daily close.
 
-    Widths grow with the square root of time up to the first day, and from the first to the second day so that
-    their squares grow evenly.
+    Widths grow with the square root of time up to the first day. From the first to the second day, squared
+    widths are interpolated linearly.
 
     Args:
         prediction: The daily forecast.
@@ -273,9 +273,9 @@ def _render(
     variant: str = PRODUCTION,
     record: Record | None = None,
 ) -> Made:
-    """Return the forecast of the one coin of a batch, still without an id, with the batch."""
+    """Return the rendered forecast of the only coin of a batch, without an id, and the batch."""
     options = RenderOptions(query.hours, query.levels_percent, query.quantile_probabilities)
-    # Midnight belongs to the day that ends with it, as for a daily close.
+    # Midnight belongs to the day that ends then, as for a daily close.
     day = (as_of.replace(hour=0) - timedelta(days=1)).date()
     forecast = CoinForecast(
         coin_id=forecasts.coin_ids[0],
@@ -291,7 +291,7 @@ def _render(
         forecast_id="",
         curve=columns_of(forecasts, options)[0],
         record=record,
-        # The request names a past moment, at which the forecast was not served.
+        # The request is for a past time; the forecast was not served then.
         reconstructed=query.as_of is not None,
         start=Start(as_of.hour),
         by_the_hour=True,
@@ -305,7 +305,7 @@ def _with_id(served: ServedForecast, forecasts: Forecasts) -> ServedForecast:
 
 
 def hourly_forecast_id(forecast: CoinForecast, forecasts: Forecasts) -> str:
-    """Return 32 hex digits; the same forecast has the same id on every replica, however far it reaches."""
+    """Return 32 hex digits; they are the same on every replica and for every longest horizon."""
     names = (
         forecast.coin_id,
         forecast.vs_currency,
@@ -324,7 +324,7 @@ def hourly_forecast_id(forecast: CoinForecast, forecasts: Forecasts) -> str:
 def hourly_entries(
     forecast: CoinForecast, forecasts: Forecasts, made_at: float, after: int, until: int
 ) -> list[LedgerEntry]:
-    """Return the log entries of the hours after the first up to the second."""
+    """Return the log entries at the hours `after` + 1 to `until`."""
     prices = forecasts.quantile_prices(LOGGED_PROBABILITIES)[0].tolist()
     return [
         LedgerEntry(
@@ -349,7 +349,7 @@ def hourly_entries(
 
 
 def at_hours(first: Floats, second: Floats, hours: Floats) -> Floats:
-    """Return quantiles (H, Q) at hours from those of one and of two days (Q,)."""
+    """Interpolate quantiles (H, Q) at hours (H,) from the quantiles at one and at two days, (Q,) each."""
     share = (hours / HOURS_A_DAY)[:, None]
     within = first * np.sqrt(share)
     beyond = np.sign(second) * np.sqrt(

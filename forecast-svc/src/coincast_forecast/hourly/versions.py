@@ -1,4 +1,4 @@
-"""The version of the hourly model that serves: read from the registry, replaced when production moves."""
+"""Versions of the hourly model: the one in production, and earlier ones for past forecasts."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from coincast_modelkit.hourly.model import MAX_HORIZON_HOURS, MODEL
 
 log = get_logger("coincast.forecast.hourly")
 DESCRIPTION = (
-    "Hourly volatility by a line over many spans, 1 to 48 hours ahead; used for requests with `hours`."
+    "Regression of hourly volatility on many spans, 1 to 48 hours ahead; used for requests with `hours`."
 )
 NOT_TRAINED = "no version of the hourly model is in production yet"
-# A version that was refused is tried again after this many looks.
+# A refused version is tried again after this many refreshes.
 RETRY_LOOKS = 60
-# Versions beside the one that serves.
+# Loaded versions besides the one in production.
 KEPT_VERSIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class HourlyRegistry:
-    """Where versions are and how they are verified."""
+    """Folder of the versions, and the options of their verification."""
 
     root: Path
     key: bytes | None = None
@@ -39,17 +39,17 @@ class HourlyRegistry:
 
 
 class HistoricalHourlyVersions:
-    """Finds and loads the newest version of the hourly model that a past day could have had."""
+    """Finds and loads the newest version of the hourly model that was trained by a past day."""
 
     def __init__(self, registry: HourlyRegistry, current: Callable[[], LoadedHourlyArtifact | None]) -> None:
-        """Store where versions are, and how to get the one that serves."""
+        """Store the registry, and a function that returns the version in production."""
         self._registry = registry
         self._current = current
         self._until: dict[str, date | None] = {}
         self._loaded: Lru[str, LoadedHourlyArtifact] = Lru(KEPT_VERSIONS)
 
     async def learnt_by(self, day: date) -> LoadedHourlyArtifact | str:
-        """Return the newest version that was trained on no later day, or why there is none."""
+        """Return the newest version that was trained on no later day, or the reason why there is none."""
         current = self._current()
         if current is not None and date.fromisoformat(current.manifest.data.to_date) <= day:
             return current
@@ -96,7 +96,7 @@ class HistoricalHourlyVersions:
 
 
 class HourlyVersions:
-    """Holds the production version of the hourly model; the last good one stays where a newer is refused."""
+    """Holds the production version of the hourly model; the last one remains if a newer one is refused."""
 
     def __init__(self, registry: HourlyRegistry, now: Callable[[], float] = time.time) -> None:
         self._registry = registry
@@ -141,7 +141,7 @@ class HourlyVersions:
             log.warning("hourly_version_refused", version=production, reason=str(error))
 
     def loaded(self) -> tuple[Loaded, ...]:
-        """Return the version in memory."""
+        """Return the loaded version, if any."""
         if self.current is None:
             return ()
         manifest = self.current.manifest
@@ -156,11 +156,11 @@ class HourlyVersions:
         )
 
     def refused(self) -> tuple[Refused, ...]:
-        """Return the version that failed its verification and is still in production."""
+        """Return the production version if it failed its verification."""
         return () if self._refusal is None else (self._refusal,)
 
     def status(self) -> ModelStatus:
-        """Return the state of the hourly model among the models that can be requested."""
+        """Return the state of the hourly model for the list of models."""
         if self.current is None:
             return ModelStatus(MODEL, DESCRIPTION, ready=False, reason=self.reason, max_horizon_days=0)
         manifest = self.current.manifest
@@ -180,7 +180,7 @@ class HourlyVersions:
         )
 
     async def watch(self, seconds: float) -> None:
-        """Refresh at a fixed interval, until cancelled."""
+        """Refresh at a fixed interval until cancelled."""
         while True:
             await self.refresh()
             await asyncio.sleep(seconds)

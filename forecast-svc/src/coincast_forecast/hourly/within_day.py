@@ -1,8 +1,9 @@
-"""Daily forecasts from the newest closed hour: where hours are stored, that of the last close is moved.
+"""Update daily forecasts from the last close to the newest closed hour.
 
-Only hours that market-data has stored are read, so that this takes no call of CoinGecko's plan. They are read
-beside the daily histories and waited for a moment only: a reply that they would delay starts from the last
-close and says why. What was moved is kept until the hour or the forecast changes.
+Only hours that market-data has stored are read, so no call of CoinGecko's plan is used. They are fetched in
+parallel with the daily histories, and a request waits for them only briefly: if they are late, the forecast
+starts from the last close and the reply says why. Updated forecasts are cached until the hour or the forecast
+changes.
 """
 
 from __future__ import annotations
@@ -36,18 +37,19 @@ from coincast_modelkit.hourly.within_day import (
 from coincast_modelkit.ledger import LedgerEntry
 
 log = get_logger("coincast.forecast.within_day")
-# How long a request waits for hours that are not cached; the fetch continues for the next request.
+# How long a request waits for hours that are not cached; the fetch then continues for later requests.
 WAIT_SECONDS = 0.25
-# Coins whose hours one request fetches: of more, the next requests fetch the rest.
+# Maximum number of coins whose hours one request fetches; later requests fetch the others.
 FETCHED_COINS = 50
 KEPT_FORECASTS = 600
-# Horizons of the log for forecasts that start within the day: each hour of the day has its own.
+# Logged horizons of forecasts that start within the day: few, since every hour of the day gives a forecast.
 LOGGED_DAYS = (1, 7, 14, 30)
-# Hours and days of one moment are of the same trades. Within a day a price can fall to a tenth, as in a
-# collapse; its forecast then starts from the close until the days show it as well.
+# Limits of the ratio between prices of hourly and daily candles. At the same time both come from the same
+# trades, so they must nearly agree. Within a day a price can fall to a tenth, as in a collapse; the forecast
+# then starts from the close until the daily candles confirm the fall.
 SAME_MOMENT_FACTOR = 1.5
 DAY_FACTOR = 10.0
-# Models whose width does not follow the level of a day.
+# Models whose width does not follow the volatility of a single day.
 UNMOVED = (TECHNICAL, LAST_PRICE)
 READING = "the hourly candles are being read"
 MISSING = "no hourly candles are stored"
@@ -59,7 +61,7 @@ class HourlySource(Protocol):
     """Source of hourly histories, with a cache."""
 
     def peek(self, coin_id: str, vs_currency: str) -> Kept:
-        """Return the cached, still current history or error of a coin, without fetching."""
+        """Return the cached and current history or error of a coin, or None; nothing is fetched."""
         ...
 
     async def get(self, ids: Sequence[str], vs_currency: str) -> Mapping[str, HourlyHistory | CoincastError]:
@@ -68,7 +70,7 @@ class HourlySource(Protocol):
 
 
 class HourlyVersion(Protocol):
-    """Holds the version of the hourly model that serves."""
+    """Holds the version of the hourly model in production."""
 
     current: LoadedHourlyArtifact | None
     reason: str
@@ -76,13 +78,13 @@ class HourlyVersion(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Origin:
-    """What the newest hour of a coin is read from; compared part by part by identity."""
+    """The hours and the version from which the start of a forecast was computed."""
 
     hours: Kept
     version: LoadedHourlyArtifact | None
 
     def same(self, other: Origin) -> bool:
-        """Return whether both are the same hours and version, known to be current."""
+        """Return whether both have the same current hours and version, by identity."""
         if self.version is None:
             return other.version is None
         return self.hours is not None and self.hours is other.hours and self.version is other.version
@@ -93,14 +95,14 @@ NO_ORIGIN = Origin(None, None)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shifted:
-    """A prediction from an hour of the day or from the last close, and what its start was read from."""
+    """A prediction from an hour of the day or the last close, and the origin of its start."""
 
     prediction: Prediction
     origin: Origin
 
 
 class WithinDay:
-    """Moves predictions of daily closes to the newest closed hour."""
+    """Updates predictions from daily closes to the newest closed hour."""
 
     def __init__(
         self, histories: HourlySource, versions: HourlyVersion, *, wait_seconds: float = WAIT_SECONDS
@@ -112,11 +114,11 @@ class WithinDay:
         self._moved: Lru[tuple[PredictionRef, HourlyHistory, str], Shifted] = Lru(KEPT_FORECASTS)
 
     def origin(self, coin_id: str, vs_currency: str) -> Origin:
-        """Return what a forecast of a coin would start from now, without fetching."""
+        """Return the hours and version from which a forecast would start now; nothing is fetched."""
         return Origin(self._histories.peek(coin_id, vs_currency), self._versions.current)
 
     def prefetch(self, ids: Sequence[str], vs_currency: str) -> None:
-        """Begin to fetch the hours of coins that are not cached, without waiting."""
+        """Start to fetch the hours of coins that are not cached; do not wait."""
         if self._versions.current is None:
             return
         wanted = [
@@ -131,9 +133,9 @@ class WithinDay:
             self._fetches[coin, vs_currency] = task
 
     async def move(self, predictions: Mapping[str, Prediction], vs_currency: str) -> dict[str, Shifted]:
-        """Return each prediction, moved to the newest hour where that can be had.
+        """Update each prediction to the newest hour if that hour is available.
 
-        Waits for hours that are being fetched, for a moment.
+        Hours in flight are awaited for at most `wait_seconds`.
         """
         artifact = self._versions.current
         if artifact is None:
@@ -172,7 +174,7 @@ class WithinDay:
         return {coin: moved[coin] for coin in predictions}
 
     async def aclose(self) -> None:
-        """Cancel the fetches that are under way."""
+        """Cancel the fetches in flight."""
         tasks = set(self._fetches.values())
         for task in tasks:
             task.cancel()
@@ -189,7 +191,7 @@ class WithinDay:
 
 
 def within_day_loggable(moved: Shifted, made_at: float) -> Loggable:
-    """Return a moved forecast for the log, at LOGGED_DAYS up to the requested days."""
+    """Return the log entries of an updated forecast, at LOGGED_DAYS up to the requested days."""
     return Loggable(moved.prediction.forecast_id, partial(_entries, moved, made_at))
 
 
@@ -207,7 +209,7 @@ def move_all(
     reference: HourlyPanel,
     artifact: LoadedHourlyArtifact,
 ) -> dict[str, Shifted]:
-    """Return predictions of the last close, each moved to the newest hour of its history.
+    """Update predictions from the last close to the newest hour of each coin's history.
 
     Args:
         waiting: The prediction and the hours of each coin.
@@ -223,7 +225,7 @@ def move_all(
 def _move(
     prediction: Prediction, history: HourlyHistory, reference: HourlyPanel, artifact: LoadedHourlyArtifact
 ) -> Shifted:
-    """Return the prediction from the newest hour, or from the close with the reason."""
+    """Update one prediction to the newest hour, or return it from the close with the reason."""
     origin = Origin(history, artifact)
     close = np.datetime64(close_of(prediction.ref.prepared.as_of).replace(tzinfo=None), "h")
     hours = int((history.candles.closes_at - close).astype(np.int64))
@@ -248,29 +250,29 @@ def _move(
 
 
 def unusable(candles: HourlyCandles, close: np.datetime64, coin: str, last_price: float) -> str:
-    """Return why a forecast of days cannot start from the newest of these hours; empty where it can.
+    """Return why a daily forecast cannot start from the newest of these hours; empty if it can.
 
-    Market-data fetches days and hours by separate calls. After a redenomination, or with a false end of one
-    of the two, they contradict each other until a second fetch has confirmed either.
+    Market-data fetches days and hours with separate calls. After a redenomination, or with a wrong last value
+    in one of the two, they contradict each other until a second fetch confirms one of them.
 
     Args:
         candles: The hours, up to the newest one.
         close: The last daily close (datetime64[h]).
         coin: The coin, for the reason.
-        last_price: The price of that close, from the days.
+        last_price: The price of that close in the daily candles.
     """
     hours = int((candles.closes_at - close).astype(np.int64))
     if hours == 0:
-        return "the newest hour that is stored ends at the last daily close"
+        return "the newest stored hour ends at the last daily close"
     if not 0 < hours < HOURS_A_DAY:
         side = "older" if hours < 0 else "a day newer"
-        return f"the newest hour that is stored is {side} than the last daily close"
+        return f"the newest stored hour is {side} than the last daily close"
     before = candles.until(close)
     same_moment = float(before.close[-1]) if len(before) and before.closes_at == close else last_price
     newest = float(candles.close[-1])
     if _factor(same_moment, last_price) >= SAME_MOMENT_FACTOR or _factor(newest, last_price) >= DAY_FACTOR:
         return (
-            f"the hours of {coin} are far off its last daily close of {last_price:.6g} and not confirmed yet"
+            f"the hours of {coin} differ too much from its last daily close of {last_price:.6g}, unconfirmed"
         )
     return ""
 
@@ -290,7 +292,7 @@ def _outlook(
     reference: HourlyPanel,
     artifact: LoadedHourlyArtifact,
 ) -> HourlyOutlook | None:
-    """Return the hourly forecasts at the close and now; None where either cannot be made."""
+    """Return the hourly forecasts from the close and from now; None if either cannot be made."""
     model = artifact.model
     before = candles.until(close)
     if not len(before) or before.closes_at != close:

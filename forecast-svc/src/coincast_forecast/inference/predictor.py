@@ -1,11 +1,11 @@
 """Dynamic batching in front of one model: requests in flight are coalesced, waiting coins form a batch.
 
-While the model computes, coins that arrive wait for the next batch: no timer, so no added latency when
-idle. A forecast is computed once per coin and last closed day, at every horizon, and cached.
+Coins that arrive while the model computes form the next batch. There is no timer, so an idle model adds no
+latency. A forecast is computed once per coin and last closed day, at every horizon, and cached.
 
-The output is checked before it is served, since a corrupt weight, a bad input or a broken library gives
-numbers, not exceptions. What passes is a distribution that can be read as prices: finite, ordered, around
-the last price, and of a width that the coin's own past makes possible.
+The output is checked before it is served, since a corrupt weight, a bad input or a broken library returns
+wrong numbers and raises nothing. A distribution must be finite, ordered and start from the last price, and
+its width must be plausible for the coin's past.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import ForecastModel
 
 NOT_FINITE = "no finite forecast"
-# A close a thousand times higher or lower than the last one, even at the outermost quantile of 30 days.
+# Limit of the outermost quantiles at 30 days: a price a thousand times higher or lower than the last one.
 MAX_LOG_RETURN = float(np.log(1000.0))
-# The 80 % interval of a Gaussian walk is 2.56 daily standard deviations wide, times the root of the days.
-# Models deviate from the realised spread by far less than these factors; coins that hardly moved lately, or
-# by a single step, get the floor.
+# Limit of the width of the 80 % interval, in daily standard deviations times the root of the days. For a
+# Gaussian random walk the width is 2.56; models deviate from it by far less than this factor.
+# MIN_DAILY_VOLATILITY is used for coins that hardly moved lately, or only in a single step.
 MAX_WIDTH_FACTOR = 40.0
 MIN_DAILY_VOLATILITY = 0.01
 SPREAD_DAYS = 90
 
 
 def implausible_reasons(forecasts: Forecasts, inputs: Sequence[ModelInput]) -> list[str]:
-    """Return why each coin's forecast cannot be served; an empty string where it can.
+    """Return why each coin's forecast cannot be served; empty strings for plausible forecasts.
 
     Args:
         forecasts: A batch of forecasts.
-        inputs: What it was computed from, in the same order.
+        inputs: The inputs of the forecasts, in the same order.
     """
     quantiles = forecasts.log_return_quantiles
     reasons = [""] * len(inputs)
@@ -90,7 +90,7 @@ log = get_logger("coincast.forecast.predictor")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictionRef:
-    """One coin's place in a batch of forecasts, with the input it was computed from."""
+    """One coin's row in a batch of forecasts, with its input."""
 
     prepared: ModelInput
     forecasts: Forecasts
@@ -107,7 +107,7 @@ ObserveSeconds = Callable[[str, int, float], None]
 
 
 class Predictor:
-    """Forecasts of one version. A failure is returned as a StepFailure, never raised."""
+    """Computes the forecasts of one version. Failures are returned as StepFailure, never raised."""
 
     def __init__(
         self,
@@ -137,9 +137,9 @@ class Predictor:
         return row if row is not None and row.prepared is prepared else None
 
     async def rows(self, vs_currency: str, prepared: Sequence[ModelInput]) -> Mapping[str, Outcome]:
-        """Return each coin's forecast, or why there is none.
+        """Return each coin's forecast, or the failure of its computation.
 
-        A cancelled caller does not cancel the computation, which others may wait for.
+        The cancellation of a caller does not cancel the computation, since others may wait for it.
         """
         outcomes: dict[str, Outcome] = {}
         awaited: dict[str, asyncio.Future[Outcome]] = {}
@@ -155,10 +155,10 @@ class Predictor:
         return outcomes
 
     async def explain(self, prepared: ModelInput, horizon: int, top: int) -> tuple[Attribution, ...]:
-        """Return the features with the largest contributions; none where the model has none.
+        """Return the features with the largest contributions; empty for a model without attributions.
 
-        Raises what the model raises. LightGBM's contributions are not thread-safe beside its predictions, so
-        both run on the one thread of this version.
+        Errors of the model are raised. In LightGBM, contributions and predictions must not be computed at the
+        same time, so both run on the single thread of this version.
         """
         found = await self._worker.run(
             lambda: self.model.explain(prepared, horizon, top), limit_seconds=self._limit_seconds
@@ -172,7 +172,7 @@ class Predictor:
         )
 
     def stop(self) -> None:
-        """Let the thread end."""
+        """Stop the thread."""
         self._worker.stop()
 
     def _join(self, vs_currency: str, prepared: ModelInput) -> asyncio.Future[Outcome]:
@@ -210,7 +210,7 @@ class Predictor:
         except TimeoutError:
             sentence = f"{name} gave no answer within {limit:.3g} s"
             return [StepFailure(Cause.TIMED_OUT, sentence)] * len(batch)
-        except Exception as error:  # whatever a model raises is a failed step, not a failed request
+        except Exception as error:  # an error of a model fails this step, not the request
             return [StepFailure(Cause.RAISED, f"{name} failed ({type(error).__name__})")] * len(batch)
         self._observe(name, len(batch), self._timer() - started)
         return [
@@ -219,7 +219,7 @@ class Predictor:
         ]
 
     def _compute(self, batch: Sequence[ModelInput]) -> tuple[Forecasts, list[str]]:
-        """Predict and check the output; runs on the thread of this version."""
+        """Predict and check the output; this runs on the thread of the version."""
         forecasts = self.model.predict(batch, self._horizons)
         if list(forecasts.coin_ids) != [one.coin_id for one in batch]:
             raise ValueError("the forecasts are not those of the coins of the batch")

@@ -1,7 +1,7 @@
 """A daemon thread that runs calls off the event loop, one at a time, with a time limit.
 
-A thread that hangs in native code cannot be stopped: it counts as stuck, refuses further calls at once, and
-does not keep the process from ending.
+A thread that hangs in native code cannot be stopped. It is then marked as stuck and refuses further calls at
+once; as a daemon thread it does not prevent the process from exiting.
 """
 
 from __future__ import annotations
@@ -23,47 +23,49 @@ _PR_SET_TIMERSLACK = 29
 
 
 def shorten_switch_interval() -> None:
-    """Shorten the interpreter's switch interval, so that the event loop gets the GIL soon.
+    """Shorten the interpreter's switch interval, so that the event loop gets the GIL sooner.
 
-    Call it on the loop's thread. A model's many short calls into C release the GIL and take it again, and
-    each restarts the interval for which the loop waits: only an interval shorter than such a call lets the
-    loop run before the batch is done. Linux lets a wait run 50 microseconds over, which would be most of it.
+    Call it on the thread of the event loop. A model makes many short calls into C, which release the GIL and
+    take it again. Each such switch restarts the interval after which the waiting loop requests the GIL, so
+    the loop runs before the end of the batch only if the interval is shorter than these calls. On Linux a
+    wait may end 50 microseconds late (the timer slack), which is longer than the interval, so the slack is
+    reduced too.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
     if sys.platform == "linux":
-        # Where it is not permitted (the result is not 0), the loop is merely later.
+        # If this is not permitted (the result is not 0), the loop only gets its turn later.
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(1), 0, 0, 0)
 
 
 class ThreadStuckError(Exception):
-    """An earlier call has outlived its limit and still runs."""
+    """An earlier call exceeded its time limit and still runs."""
 
 
 class WorkerThread:
-    """Runs calls in order on one thread."""
+    """Runs calls in order on one daemon thread."""
 
     def __init__(self, name: str) -> None:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._turn = asyncio.Lock()
         self._stuck = False
-        # The thread references the queue, not this object, so that it ends once this object is collected.
+        # The thread references only the queue, so that it ends when this object is garbage-collected.
         threading.Thread(target=_work, args=(self._jobs,), name=name, daemon=True).start()
         self._end = weakref.finalize(self, self._jobs.put, None)
 
     @property
     def stuck(self) -> bool:
-        """Return whether a call has outlived its limit and still runs."""
+        """Return whether a call exceeded its time limit and still runs."""
         return self._stuck
 
     async def run(self, call: Callable[[], T], *, limit_seconds: float | None = None) -> T:
-        """Return the call's result.
+        """Run a call on the thread; return its result.
 
         Args:
-            call: Runs in the thread.
-            limit_seconds: The maximum time to wait; None for no limit.
+            call: The call.
+            limit_seconds: Time limit of the wait; None for no limit.
 
         Raises:
-            TimeoutError: The call outlived `limit_seconds`; it keeps running and blocks this thread.
+            TimeoutError: The call exceeded `limit_seconds`; it continues and blocks this thread.
             ThreadStuckError: An earlier call still hangs.
         """
         async with self._turn:
@@ -78,7 +80,7 @@ class WorkerThread:
             return await future
 
     def stop(self) -> None:
-        """Let the thread end after its current call, without waiting for it."""
+        """Stop the thread after its current call; do not wait for it."""
         self._end()
 
     def _submit(self, call: Callable[[], T]) -> asyncio.Future[T]:
@@ -91,15 +93,15 @@ class WorkerThread:
             if error is not None:
                 future.set_exception(error)
             else:
-                future.set_result(result)  # type: ignore[arg-type]  # no error means that there is a T
+                future.set_result(result)  # type: ignore[arg-type]  # without an error, result is a T
 
         def job() -> None:
             result: T | None = None
             error: BaseException | None = None
             try:
                 result = call()
-            except Exception as caught:  # raised in the caller
-                # A future cannot hold StopIteration: the caller would wait forever.
+            except Exception as caught:  # re-raised in the caller
+                # A future cannot hold a StopIteration, and the caller would wait forever.
                 error = RuntimeError(repr(caught)) if isinstance(caught, StopIteration) else caught
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settle, result, error)
@@ -110,10 +112,10 @@ class WorkerThread:
     def _clear_stuck(self, future: asyncio.Future[Any]) -> None:
         self._stuck = False
         if not future.cancelled():
-            future.exception()  # retrieved: its caller is gone
+            future.exception()  # Mark it as retrieved: the caller has timed out.
 
 
 def _work(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
     while (job := jobs.get()) is not None:
         job()
-        del job  # it holds the last result, which may be large
+        del job  # Release the last result, which may be large.

@@ -1,7 +1,7 @@
 """Write every served forecast to the log once, before it is served.
 
-An error or a slow disk leaves a forecast without an id, but never fails the reply. `AppendOnce` does the
-same for answers about risk.
+After an error or with a slow disk, a forecast is served without an id; the reply never fails for this reason.
+Risk answers use `AppendOnce` in the same way.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class EntryLog(Protocol[Entry_contra]):
     """A log of entries."""
 
     async def append(self, entries: Sequence[Entry_contra]) -> bool:
-        """Write entries and return whether the log holds them now."""
+        """Write entries; return whether they are now in the log."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Appendable(Generic[Entry]):
-    """Something with a key that the log is to hold up to a horizon.
+    """A forecast or statement to be logged up to a horizon.
 
     Attributes:
-        key: What is the same for the same forecast or statement.
+        key: Id of the forecast or statement.
         longest: The longest horizon that was served, in days or in hours.
-        make: Returns the entries after a horizon, which the log holds already.
+        make: Returns the entries at horizons beyond the given one, up to which the log already has them.
     """
 
     key: str
@@ -50,7 +50,7 @@ class Appendable(Generic[Entry]):
 
 
 class AppendOnce(Generic[Entry]):
-    """Appends each key once for each horizon, and lets requests for the same key share one write."""
+    """Appends each key once for each horizon; concurrent requests for the same key share one write."""
 
     def __init__(
         self,
@@ -63,10 +63,10 @@ class AppendOnce(Generic[Entry]):
         """Store the log.
 
         Args:
-            log: Where entries are written.
-            on_error: Counts and logs what an exception, the current one, left out.
-            batch: Keys in one write.
-            wait_seconds: A request waits at most so long for a write, which goes on.
+            log: The log.
+            on_error: Called in an exception handler with the items that were not written.
+            batch: Maximum number of keys in one write.
+            wait_seconds: How long a request waits for a write; the write continues afterwards.
         """
         self._log, self._on_error = log, on_error
         self._batch, self._wait_seconds = batch, wait_seconds
@@ -74,21 +74,21 @@ class AppendOnce(Generic[Entry]):
         self._flights: dict[str, asyncio.Task[None]] = {}
 
     def contains(self, key: str, longest: int) -> bool:
-        """Return whether the log holds a key up to a horizon."""
+        """Return whether the log has a key up to a horizon."""
         return (self._logged.get(key) or 0) >= longest
 
     def missing(self, wanted: Iterable[Appendable[Entry]]) -> list[Appendable[Entry]]:
-        """Return what the log does not hold up to its longest horizon."""
+        """Return the items that the log does not have up to their longest horizon."""
         return [one for one in wanted if not self.contains(one.key, one.longest)]
 
     async def append(
         self, wanted: Sequence[Appendable[Entry]], *, admit: Callable[[int], bool] | None = None
     ) -> None:
-        """Append what is missing.
+        """Append the missing items.
 
         Args:
-            wanted: What was served.
-            admit: Returns whether so many keys may be written; None admits all.
+            wanted: The served items.
+            admit: Returns whether a given number of keys may be written; None admits all.
         """
         missing = self.missing(wanted)
         flights = {self._flights[one.key] for one in missing if one.key in self._flights}
@@ -126,32 +126,32 @@ class AppendOnce(Generic[Entry]):
 log = get_logger("coincast.forecast.recorder")
 
 PROBABILITIES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
-# Coins per append: each has up to thirty entries, or 48 of hours, which take memory.
+# Coins per append, to limit memory: each has up to 30 daily or 48 hourly entries.
 BATCH_COINS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Loggable:
-    """A forecast with an id; `entries(after, until)` gives its horizons after the first up to the second."""
+    """A forecast with an id; `entries(after, until)` returns its entries at horizons after + 1 to until."""
 
     forecast_id: str
     entries: Callable[[int, int], list[LedgerEntry]]
 
 
 class Recorder:
-    """Appends one entry per forecast and horizon, however often it is served."""
+    """Appends one entry per forecast and horizon, even if it is served repeatedly."""
 
     def __init__(
         self, ledger: Ledger, now: Callable[[], float], *, wait_seconds: float = WAIT_SECONDS
     ) -> None:
         self._now = now
-        # Horizons are days, or hours for a forecast by the hour.
+        # Horizons are days, or hours for an hourly forecast.
         self._log: AppendOnce[LedgerEntry] = AppendOnce(
             ledger, _count_lost, batch=BATCH_COINS, wait_seconds=wait_seconds
         )
 
     def contains(self, forecast_id: str, longest: int) -> bool:
-        """Return whether the log holds the forecast up to a horizon, in days or in hours."""
+        """Return whether the log has the forecast up to a horizon, in days or in hours."""
         return self._log.contains(forecast_id, longest)
 
     async def record(self, predictions: Sequence[Prediction], days: int, *, shadow: bool = False) -> set[str]:
@@ -163,12 +163,12 @@ class Recorder:
         return await self.append(forecasts, days)
 
     async def append(self, forecasts: Sequence[Loggable], longest: int) -> set[str]:
-        """Append forecasts up to a horizon, in days or in hours as their entries are.
+        """Append forecasts up to a horizon, in days or in hours like their entries.
 
-        Waits a second at most: a write that takes longer goes on, and its forecasts are not among the result.
+        It waits at most a second. A slower write continues, but its forecasts are not in the result.
 
         Returns:
-            The ids of the forecasts that are in the log now.
+            The ids of the forecasts that are now in the log.
         """
         wanted = [
             Appendable(f.forecast_id, longest, partial(_entries_after, f, until=longest)) for f in forecasts
@@ -189,13 +189,13 @@ def _count_lost(lost: Sequence[Appendable[LedgerEntry]]) -> None:
 def prediction_entries(
     prediction: Prediction, horizons: Iterable[int], *, made_at: float, shadow: bool = False
 ) -> list[LedgerEntry]:
-    """Return a prediction's entries at horizons in days.
+    """Return the log entries of a prediction at horizons in days.
 
     Args:
-        prediction: A prediction at every day from the first on, from a close or an hour of the day.
+        prediction: A prediction at horizons 1, 2, ... days, from a close or an hour of the day.
         horizons: The days ahead.
-        made_at: When it was made, UNIX seconds.
-        shadow: Whether it was computed beside the one that was served.
+        made_at: Time of the forecast, UNIX seconds.
+        shadow: Whether it is a shadow prediction, which was not served.
     """
     prices = ledger_quantiles(prediction.ref, PROBABILITIES).tolist()
     model_input = prediction.ref.prepared

@@ -1,9 +1,9 @@
 """Write the log of forecasts and risk answers to Redis, or to a spool on disk while Redis is unavailable.
 
-Lines in the spool are synced before they count, read back oldest first, and removed once delivered. Each
-replica has a folder, locked for as long as its process lives, so that the lines of a replica that is gone
-for good are delivered by another. Files and folders that are not part of a spool are skipped and named once
-in the log.
+Lines in the spool are synced before they are confirmed, read back oldest first, and removed after delivery.
+Each replica has its own folder, which it locks while its process runs, so that another replica can deliver
+the lines of one that no longer runs. Files and folders that are not part of a spool are skipped and logged
+once.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from coincast_modelkit.scenarios.statements import RiskStatement, stream_key_of
 log = get_logger("coincast.forecast.ledger")
 
 LOCK = ".lock"
-# Nanoseconds since 1970, so that names sort by age.
+# File names are nanoseconds since 1970, so that they sort by age.
 SEGMENT = re.compile(r"\d{19,20}\.jsonl")
 
 _named: set[str] = set()
 
 
 class SpoolFolder:
-    """One folder of segments, held exclusively. Its methods block: call them off the event loop."""
+    """One exclusively locked folder of segments. Its methods block: call them off the event loop."""
 
     def __init__(self, folder: Path, lock: IO[bytes]) -> None:
         self.folder = folder
@@ -50,7 +50,7 @@ class SpoolFolder:
 
     @classmethod
     def claim(cls, folder: Path) -> SpoolFolder | None:
-        """Hold a folder, created where it is missing; None where another process holds it. Raises OSError."""
+        """Create and lock a folder; return None if another process has locked it. Raises OSError."""
         while True:
             lock = _open_lock(folder)
             try:
@@ -58,13 +58,13 @@ class SpoolFolder:
             except BlockingIOError:
                 lock.close()
                 return None
-            # Its last holder may have removed the folder since: a lock on a deleted file holds nothing.
+            # The last holder may have removed the folder in between; a lock on a deleted file has no effect.
             if _is_linked_at(folder / LOCK, lock):
                 return cls(folder, lock)
             lock.close()
 
     def append(self, lines: Sequence[str]) -> None:
-        """Write lines and sync them to the disk. Raises OSError where they are not safe."""
+        """Write lines and sync them to the disk. Raises OSError if that fails."""
         if self._open is None:
             self._open = (self.folder / f"{time.time_ns():020d}.jsonl").open("ab", buffering=0)
             _sync_folder(self.folder)
@@ -84,11 +84,11 @@ class SpoolFolder:
             if SEGMENT.fullmatch(path.name) and path.is_file() and not path.is_symlink():
                 found.append(path)
             elif path.name != LOCK:
-                _name_once(path, "it is no segment of the spool")
+                _name_once(path, "it is not a segment of the spool")
         return sorted(found)
 
     def seal(self) -> list[Path]:
-        """Return the segments, oldest first, after closing the newest: further lines go to a new one."""
+        """Close the newest segment and return all, oldest first; later lines go to a new segment."""
         self._close()
         return self.segments()
 
@@ -99,23 +99,23 @@ class SpoolFolder:
         self.waiting = max(0, self.waiting - delivered)
 
     def oldest_age_seconds(self, now: float) -> float:
-        """Return the age of the oldest segment; 0 where there is none."""
+        """Return the age of the oldest segment; 0 without segments."""
         segments = self.segments()
         return max(0.0, now - int(segments[0].stem) / 1e9) if segments else 0.0
 
     def release(self) -> None:
-        """Let another process hold the folder."""
+        """Unlock the folder for other processes."""
         self._close()
         self._lock.close()
 
     def discard(self) -> None:
-        """Remove the folder where it is empty, and release it."""
+        """Remove the folder if it is empty, and unlock it."""
         empty = [path.name for path in self.folder.iterdir()] == [LOCK]
         if empty:
             (self.folder / LOCK).unlink(missing_ok=True)
         self.release()
         if empty:
-            # A process that came since the unlink has a lock of its own in there and keeps the folder.
+            # If a process has claimed the folder since the unlink, its lock file prevents the removal.
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
 
@@ -125,7 +125,7 @@ class SpoolFolder:
             self._open = None
 
     def _truncate(self, start: int) -> None:
-        """Cut off what was half written: it was not confirmed, and must not be read as whole."""
+        """Remove partially written lines: they were not confirmed, and must not be read as complete."""
         segment, self._open = self._open, None
         if segment is not None:
             with contextlib.suppress(OSError):
@@ -134,10 +134,10 @@ class SpoolFolder:
 
 
 def read_segment(segment: Path) -> list[str]:
-    """Return the whole lines of a segment that are entries of the log.
+    """Return the complete lines of a segment that are entries of the log.
 
-    A last line cut short by the end of its process was never confirmed. A line that is no entry is skipped
-    and its segment named once. A segment that cannot be read has no lines.
+    An incomplete last line was never confirmed and is ignored. Lines that are not entries are skipped, and
+    the segment is logged once. A segment that cannot be read is logged once and treated as empty.
     """
     try:
         data = segment.read_bytes()
@@ -147,20 +147,21 @@ def read_segment(segment: Path) -> list[str]:
     lines = data[: data.rfind(b"\n") + 1].decode(errors="replace").splitlines()
     entries = [line for line in lines if _is_entry(line)]
     if len(entries) < len(lines):
-        _name_once(segment, f"{len(lines) - len(entries)} of its lines are no entries")
+        _name_once(segment, f"{len(lines) - len(entries)} of its lines are not entries")
     return entries
 
 
 def orphans(root: Path, own: Iterable[Path]) -> Iterator[SpoolFolder]:
-    """Claim the folders of replicas that no longer live, one by one.
+    """Lock and yield, one at a time, the folders of replicas that no longer run.
 
-    A folder is a replica's where it holds a lock file; others, and those that cannot be opened, are skipped.
+    A folder belongs to a replica if it has a lock file; other folders, and those that cannot be opened, are
+    skipped.
     """
     mine = {folder.resolve() for folder in own}
     for folder in sorted(root.iterdir()):
         try:
             if folder.is_symlink() or not folder.is_dir() or not (folder / LOCK).is_file():
-                _name_once(folder, "it is no folder of a replica")
+                _name_once(folder, "it is not a folder of a replica")
                 continue
             claimed = SpoolFolder.claim(folder) if folder.resolve() not in mine else None
         except OSError as error:
@@ -171,7 +172,7 @@ def orphans(root: Path, own: Iterable[Path]) -> Iterator[SpoolFolder]:
 
 
 def claim_own(root: Path, replica: str) -> SpoolFolder:
-    """Claim this replica's folder, numbered where another process holds that name. Raises OSError."""
+    """Lock this replica's folder; add a number to the name if another process uses it. Raises OSError."""
     number = 1
     while (claimed := SpoolFolder.claim(root / (replica if number == 1 else f"{replica}-{number}"))) is None:
         number += 1
@@ -179,14 +180,14 @@ def claim_own(root: Path, replica: str) -> SpoolFolder:
 
 
 def _name_once(path: Path, reason: str) -> None:
-    """Log a stray entry the first time it is met: the spool is looked at every second."""
+    """Log a foreign file or folder only once, since the spool is read every second."""
     if str(path) not in _named and len(_named) < 10_000:
         _named.add(str(path))
         log.warning("spool_entry_skipped", folder=path.parent.name, name=path.name, reason=reason)
 
 
 def _open_lock(folder: Path) -> IO[bytes]:
-    """Open the file to lock, creating the folder as often as it is removed in between."""
+    """Open the lock file; create the folder, again if another process removes it in between."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with contextlib.suppress(FileExistsError):
@@ -196,7 +197,7 @@ def _open_lock(folder: Path) -> IO[bytes]:
 
 
 def _is_linked_at(path: Path, file: IO[bytes]) -> bool:
-    """Return whether the open file is still the one of this name."""
+    """Return whether the path still refers to the open file."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -204,7 +205,7 @@ def _is_linked_at(path: Path, file: IO[bytes]) -> bool:
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:
-    """Write all bytes: an unbuffered file may take a part only, on a disk that is nearly full."""
+    """Write all bytes; an unbuffered file may accept only a part of them when the disk is nearly full."""
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
@@ -243,7 +244,7 @@ class Stream:
         self._client = client
 
     async def add(self, lines: Sequence[str]) -> None:
-        """Append all. Raises StreamUnavailableError where Redis does not confirm every one."""
+        """Append lines. Raises StreamUnavailableError unless Redis confirms all of them."""
         try:
             for start in range(0, len(lines), CHUNK):
                 async with self._client.pipeline(transaction=False) as pipe:
@@ -278,7 +279,7 @@ class LedgerWriter:
         self._appended = 0
 
     async def append(self, entries: Sequence[LedgerEntry | RiskStatement]) -> bool:
-        """Return True once Redis confirmed every entry or the disk synced it, False where both failed."""
+        """Write entries to Redis or to the disk; return False if both failed."""
         if len(entries) <= MAX_INLINE_ENTRIES:
             lines = [entry.to_json() for entry in entries]
         else:
@@ -288,11 +289,11 @@ class LedgerWriter:
         return await self._to_spool(lines)
 
     def counts(self) -> LedgerCounts:
-        """Return how many entries were written and wait on disk, and whether Redis takes entries."""
+        """Return the numbers of entries written and waiting on disk, and whether Redis accepts entries."""
         return LedgerCounts(self._appended, self._own.waiting, self._up)
 
     async def drain(self) -> None:
-        """Deliver what waits on disk, of this replica and of those that are gone, until Redis fails."""
+        """Deliver the entries on disk, also those of replicas that no longer run, until Redis fails."""
         if not await self._stream.ping():
             self._set_up(False)
             return
@@ -320,7 +321,7 @@ class LedgerWriter:
             await asyncio.sleep(every_seconds)
 
     async def aclose(self) -> None:
-        """Release the folder."""
+        """Unlock the folder and stop the thread."""
         await self._disk.run(self._own.release)
         self._disk.stop()
 
@@ -351,7 +352,7 @@ class LedgerWriter:
         for segment in await self._disk.run(folder.seal):
             lines = await self._disk.run(partial(read_segment, segment))
             if not lines and await self._disk.run(partial(_has_content, segment)):
-                continue  # nothing in it is an entry, or it cannot be read: it stays for a person to look at
+                continue  # Unreadable, or without any entry: keep the file for inspection.
             await self._stream.add(lines)
             await self._disk.run(partial(folder.remove, segment, len(lines)))
             log.info("spooled_entries_delivered", entries=len(lines))

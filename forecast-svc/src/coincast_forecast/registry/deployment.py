@@ -15,7 +15,7 @@ from coincast_modelkit.scenarios import MoveLibrary
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class LiveVersion:
-    """A version that is loaded and verified.
+    """A loaded and verified version.
 
     `learnt_until` is the last day of the candles that it was trained on; None for a model without training.
     """
@@ -33,10 +33,10 @@ class LiveVersion:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One model's versions at one moment.
+    """The deployed versions of one model.
 
-    `absent` says why there is no production version or, where the named one was refused, why another one
-    substitutes for it.
+    `absent` is the reason why there is no production version. If the version in production was refused, it is
+    the reason why an earlier version replaces it.
     """
 
     production: LiveVersion | None = None
@@ -49,20 +49,20 @@ class Deployment:
 
     @property
     def substitution(self) -> StepFailure | None:
-        """Return why an earlier version answers in place of the one in production; None where none does."""
+        """Return why an earlier version replaces the one in production; None if none does."""
         return self.absent if self.production is not None and self.absent.cause is Cause.REFUSED else None
 
     def assigned(self, coin_id: str, client_key: str) -> tuple[LiveVersion | None, str]:
-        """Return the version and variant that answers a caller for a coin; sticky per caller and coin."""
+        """Return the version and variant for a coin and a caller; they are the same for every request."""
         if self.production is None or self.challenger is None:
             return self.production, PRODUCTION
-        drawn = sticky_fraction(f"{self.challenger.model}/{self.challenger.version}", coin_id, client_key)
-        if drawn < self.challenger_share:
+        fraction = sticky_fraction(f"{self.challenger.model}/{self.challenger.version}", coin_id, client_key)
+        if fraction < self.challenger_share:
             return self.challenger, CHALLENGER
         return self.production, PRODUCTION
 
     def live(self) -> tuple[LiveVersion, ...]:
-        """Return every version that is loaded for this model."""
+        """Return the loaded versions of the model."""
         return tuple(v for v in (self.production, self.challenger, self.shadow) if v is not None)
 
 
@@ -70,12 +70,12 @@ Snapshot = Mapping[str, Deployment]
 
 
 def any_reads_hours(snapshot: Snapshot) -> bool:
-    """Return whether a loaded version forecasts better where the hours of a day are known."""
+    """Return whether a loaded version uses the hours of a day."""
     versions = (version for deployment in snapshot.values() for version in deployment.live())
     return any(getattr(version.predictor.model, "reads_hours", False) for version in versions)
 
 
 def sticky_fraction(experiment: str, coin_id: str, client_key: str) -> float:
-    """Return a number in [0, 1), uniform over coins and callers, independent between experiments."""
+    """Return a hash in [0, 1): uniform over coins and callers, and independent between experiments."""
     text = "\x1f".join((experiment, coin_id, client_key)).encode()
     return int.from_bytes(blake2b(text, digest_size=8).digest()) / 2**64

@@ -1,8 +1,8 @@
-"""Versions that may substitute for a refused production version: those that were production before it.
+"""Find versions that may replace a refused production version: those that were in production before it.
 
-training-svc logs every move in artifacts/audit.jsonl. Where that file is gone, the versions before the
-refused one are used; never a later one, which may be on the volume because it was not good enough to be
-promoted.
+training-svc logs every change of an alias in artifacts/audit.jsonl. Without that file, versions older than
+the refused one are used. Later versions are never used, since they may be on the volume because they were not
+good enough to be promoted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ MAX_VERSIONS = 3
 
 
 def list_fallback_versions(root: Path, model: str, production: str) -> list[str]:
-    """Return versions on the volume that may serve instead, best first. Raises OSError."""
+    """Return the versions that may replace the production version, best first. Raises OSError.
+
+    Args:
+        root: The folder of artifacts.
+        model: Name of the model.
+        production: The refused version.
+    """
     present = [v for v in list_versions(root, model) if number_of(v) < number_of(production)]
     served = [version for version in _productions(root / AUDIT, model) if version in present]
     newest_first = reversed(served or present)
@@ -27,7 +33,7 @@ def list_fallback_versions(root: Path, model: str, production: str) -> list[str]
 
 
 def _productions(audit: Path, model: str) -> Iterator[str]:
-    """Yield the versions to which `production` was moved, oldest first; unreadable lines are skipped."""
+    """Yield the versions that were put into production, oldest first; unreadable lines are skipped."""
     try:
         lines = audit.read_text(encoding="utf-8", errors="replace").splitlines()
     except (FileNotFoundError, IsADirectoryError):

@@ -1,4 +1,4 @@
-"""Versions for forecasts of past days: those that were trained on no later day than the requested one."""
+"""Versions for past forecasts: those that were trained on no day after the requested one."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from coincast_modelkit.artifact import ArtifactError, list_versions, read_manife
 from coincast_modelkit.artifact.layout import number_of
 
 log = get_logger("coincast.forecast.registry")
-# Versions beside those that serve; an ensemble takes tens of megabytes.
+# Loaded versions besides the deployed ones; an ensemble takes tens of megabytes.
 KEPT_VERSIONS = 3
 Name = tuple[str, str]
 
 
 class HistoricalVersions:
-    """Finds and loads, for each model, the newest version that a past day could have had.
+    """Finds and loads, for each model, the newest version that was trained by a past day.
 
     Args:
         root: The folder of the artifacts.
-        snapshot: The versions that serve now.
+        snapshot: Returns the deployed versions.
         load: Loads and verifies a version; raises VersionRefused.
         wait_seconds: How long a request waits for a version that is being loaded.
     """
@@ -49,7 +49,7 @@ class HistoricalVersions:
         self._flights: dict[Name, asyncio.Task[LiveVersion]] = {}
 
     async def snapshot_of(self, models: Iterable[str], day: date) -> Snapshot:
-        """Return a deployment for each model, and for technical, that holds nothing learnt after the day."""
+        """Return deployments of the models and of technical, with versions that were trained by the day."""
         deployments: dict[str, Deployment] = {TECHNICAL: self._snapshot()[TECHNICAL]}
         for model in models:
             if model not in deployments:
@@ -57,7 +57,7 @@ class HistoricalVersions:
         return deployments
 
     async def aclose(self) -> None:
-        """Cancel what is being loaded."""
+        """Cancel the loads in flight."""
         tasks = list(self._flights.values())
         for task in tasks:
             task.cancel()
@@ -82,7 +82,7 @@ class HistoricalVersions:
         return Deployment(absent=StepFailure(Cause.NOT_LOADED, sentence))
 
     def _learnt_by(self, model: str, day: date) -> Iterator[Name]:
-        """Yield the versions on the volume that learnt from no later day, newest first."""
+        """Yield the versions on the volume that were trained by the day, newest first."""
         for version in sorted(list_versions(self._root, model), key=number_of, reverse=True):
             name = (model, version)
             if name not in self._until:
@@ -108,7 +108,7 @@ class HistoricalVersions:
             task.add_done_callback(lambda _: self._flights.pop(name, None))
         done, _ = await asyncio.wait([task], timeout=self._wait_seconds)
         if not done:
-            return StepFailure(Cause.TIMED_OUT, f"version {name[1]} is still being loaded: ask again")
+            return StepFailure(Cause.TIMED_OUT, f"version {name[1]} is still being loaded: retry")
         try:
             return task.result()
         except VersionRefused as refusal:

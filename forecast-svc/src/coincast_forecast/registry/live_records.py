@@ -1,6 +1,6 @@
-"""Live records of what was served, written by training-svc beside the artifacts.
+"""Read the live records of served forecasts and risk answers, which training-svc writes beside the artifacts.
 
-The skill of the models is used by `auto`; how answers about risk came true is quoted with new ones.
+`auto` uses the live skill of the models. Risk replies quote the live record of earlier answers.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Parsed = TypeVar("Parsed")
 
 
 class LiveRecordReader(Generic[Parsed]):
-    """Reader of one file, which is parsed again when it was replaced."""
+    """Reads one file, and parses it again after it was replaced."""
 
     def __init__(self, path: Path, parse: Callable[[bytes], Parsed], empty: Parsed) -> None:
-        """Store what to read.
+        """Store the options.
 
         Args:
             path: The file.
-            parse: Returns what the file holds.
-            empty: What is current until a file was read.
+            parse: Parses the content of the file.
+            empty: The value of `current` until a file was read.
         """
         self._path, self._parse = path, parse
         self._error = ""
@@ -44,7 +44,7 @@ class LiveRecordReader(Generic[Parsed]):
             await asyncio.sleep(every_seconds)
 
     def read(self) -> None:
-        """Parse a file that is new; one that cannot be read is logged once and changes nothing."""
+        """Parse the file if it is new. A file that cannot be read is logged once and changes nothing."""
         try:
             stat = self._path.stat()
             if (stat.st_mtime_ns, stat.st_size) == self._seen:
@@ -60,12 +60,12 @@ class LiveRecordReader(Generic[Parsed]):
 
 
 def open_live_scores(root: Path) -> LiveRecordReader[LiveScores]:
-    """Return the reader of the models' live skill below the folder of artifacts."""
+    """Return the reader of the live skill of models, in the folder of artifacts."""
     return LiveRecordReader(root / SCORES_FILE, lambda content: scores_of(json.loads(content)), LiveScores())
 
 
 def open_live_risk(root: Path) -> LiveRecordReader[LiveRiskTable]:
-    """Return the reader of the live record of answers about risk below the folder of artifacts."""
+    """Return the reader of the live record of risk answers, in the folder of artifacts."""
     return LiveRecordReader(root / LIVE_RISK_FILE, LiveRiskTable.from_json, LiveRiskTable())
 
 
@@ -73,8 +73,8 @@ def scores_of(document: Any) -> LiveScores:
     """Return the scores of a document.
 
     Args:
-        document: `{"records": [{"model", "id", "horizon_days", "skill_percent"}]}`; an empty id
-            means all coins together. A skill that is not finite is left out.
+        document: `{"records": [{"model", "id", "horizon_days", "skill_percent"}]}`; an empty id means all
+            coins together. Skills that are not finite are left out.
 
     Raises:
         KeyError, TypeError, ValueError: The document has another form.

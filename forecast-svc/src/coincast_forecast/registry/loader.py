@@ -1,7 +1,7 @@
-"""Watch the aliases on the volume and maintain the snapshot of versions from which requests are served.
+"""Watch the aliases on the volume, and maintain the snapshot of versions that serves requests.
 
-A version enters the snapshot once a child process has verified and loaded it and it is loaded here, its
-golden outputs reproduced. A version that fails is refused, and what was served before is served on.
+A version enters the snapshot after a child process and then this process have loaded and verified it,
+including its golden outputs. A version that fails is refused, and the version before it continues to serve.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ Name = tuple[str, str]
 
 
 class MakePredictor(Protocol):
-    """Factory of predictors."""
+    """Builds predictors."""
 
     def __call__(self, artifact: LoadedArtifact) -> Predictor:
-        """Return the predictor of this artifact's model."""
+        """Return a predictor for the model of an artifact."""
         ...
 
 
@@ -58,7 +58,7 @@ class _Refusal:
 
 
 class ModelLoader:
-    """The versions in memory. `snapshot` is replaced as a whole, never changed."""
+    """Loads versions. `snapshot` is replaced as a whole and never changed in place."""
 
     def __init__(
         self,
@@ -88,9 +88,9 @@ class ModelLoader:
         self.snapshot: Snapshot = dict(self._deployments)
 
     async def refresh(self) -> None:
-        """Read every model's aliases once; load what is new, drop what no alias names.
+        """Read the aliases of every model once; load new versions, and drop those without an alias.
 
-        A model whose aliases or versions cannot be handled is logged and does not stop the others.
+        An error of one model is logged and does not affect the others.
         """
         async with ProbeClient(self._trial_timeout_seconds) as probe:
             for model in TRAINED_MODELS:
@@ -103,7 +103,7 @@ class ModelLoader:
                     log.exception("model_refresh_failed", model=model)
 
     async def watch(self, every_seconds: float, first_refresh: asyncio.Event) -> None:
-        """Refresh periodically, setting `first_refresh` after the first time; a failure is logged."""
+        """Refresh periodically; set `first_refresh` after the first time. Failures are logged."""
         while True:
             try:
                 await self.refresh()
@@ -113,7 +113,7 @@ class ModelLoader:
             await asyncio.sleep(every_seconds)
 
     def loaded(self) -> tuple[Loaded, ...]:
-        """Return every version that serves, under each of its aliases."""
+        """Return every deployed version under each of its aliases."""
         return tuple(
             Loaded(model, version.version, alias, version.loaded_at, version.created_at)
             for model, deployment in self.snapshot.items()
@@ -122,21 +122,21 @@ class ModelLoader:
         )
 
     def refused(self) -> tuple[Refused, ...]:
-        """Return every refused version that an alias still names or that was to substitute for one."""
+        """Return the refused versions that an alias points to, and the refused replacements."""
         return tuple(refusal.refused for refusal in self._refusals.values())
 
     def stop(self) -> None:
-        """Let the threads end."""
+        """Stop the threads."""
         self._worker.stop()
         for version in (*self._versions.values(), self._technical):
             version.predictor.stop()
 
     def _read_aliases(self, model: str) -> Aliases | None:
-        """Return a model's aliases; None where they cannot be read, which is logged once per reason."""
+        """Return a model's aliases; if they cannot be read, log each reason once and return None."""
         try:
             aliases = read_aliases(self._root, model)
             if any(not isinstance(version, str) for version in aliases.named().values()):
-                raise ArtifactCorrupt("aliases.json names a version that is no text")
+                raise ArtifactCorrupt("aliases.json has a version that is not a string")
         except (ArtifactError, OSError) as error:
             reason = _without_path(str(error), self._root)
             if self._alias_errors.get(model) != reason:
@@ -162,7 +162,7 @@ class ModelLoader:
         self._drop_unused(model, {*named.values(), *others}, after)
 
     async def _list_fallbacks(self, model: str, aliases: Aliases, before: Deployment) -> list[str]:
-        """Return versions to try where production was refused and nothing serves yet."""
+        """Return versions to try if production was refused and no version serves yet."""
         if before.production is not None or (model, aliases.production) not in self._refusals:
             return []
         try:
@@ -219,10 +219,10 @@ class ModelLoader:
         )
 
     async def load_version(self, model: str, version: str) -> LiveVersion:
-        """Return a version that no alias needs to name, verified as those that serve.
+        """Load and verify a version, with or without an alias.
 
         Raises:
-            VersionRefused: It failed its verification.
+            VersionRefused: The version failed its verification.
         """
         loaded = self._versions.get((model, version))
         if loaded is not None:
@@ -231,7 +231,7 @@ class ModelLoader:
             return await self._probe_and_load((model, version), probe)
 
     async def _load_scenarios(self, artifact: LoadedArtifact) -> MoveLibrary | None:
-        """Return the version's scenario library, whose digest was checked with its other files.
+        """Return the scenario library of a version; its digest was checked with the other files.
 
         If the library cannot be read, the version still forecasts.
         """
@@ -272,9 +272,10 @@ class ModelLoader:
     def _deployment(
         self, model: str, aliases: Aliases, before: Deployment, others: Sequence[str]
     ) -> Deployment:
-        """Return what the aliases name, as far as it could be loaded.
+        """Return the versions of the aliases that could be loaded.
 
-        Where production was refused, the version that served before goes on, or an earlier one is loaded.
+        If the production version was refused, the one that served before remains, or an earlier one replaces
+        it.
         """
         production = self._versions.get((model, aliases.production))
         if production is None and aliases.production:
@@ -310,9 +311,9 @@ class ModelLoader:
                 log.info("version_in_service", model=model, alias=alias, version=new.version)
 
     def _drop_unused(self, model: str, named: set[str], deployment: Deployment) -> None:
-        """Drop versions that no alias names and that do not serve.
+        """Drop versions that have no alias and do not serve.
 
-        Requests in flight hold their own references until they end.
+        Requests in flight still hold references to them until they end.
         """
         serving = set(deployment.live())
         for name, version in list(self._versions.items()):
@@ -324,7 +325,7 @@ class ModelLoader:
 
 
 def _without_path(text: str, root: Path) -> str:
-    """Return a message without the absolute path of the artifacts: it reaches callers by ListModels."""
+    """Remove the absolute path of the artifacts from a message, since ListModels shows it to callers."""
     for path in (str(root.absolute()), str(root.resolve())):
         text = text.replace(path, "artifacts")
     return text

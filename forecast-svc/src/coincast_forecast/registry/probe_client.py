@@ -1,4 +1,4 @@
-"""Client of the probe process: has it load a version and turns its end into an outcome."""
+"""Client of the probe process: requests the trial load of a version, and maps crashes to refusals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMAND = (sys.executable, "-m", "coincast_forecast.registry.probe_process")
 
 
 class RefusalCause(StrEnum):
-    """Why a version was refused; the label of a metric."""
+    """Cause of a refusal; it is a label of a metric."""
 
     MISSING = "missing"
     CORRUPT = "corrupt"
@@ -29,7 +29,7 @@ class RefusalCause(StrEnum):
 
 
 class VersionRefused(Exception):  # noqa: N818 - the name says the state
-    """A version failed its verification; `transient` where a later attempt may succeed."""
+    """A version failed its verification; `transient` means that a later attempt may succeed."""
 
     def __init__(self, cause: RefusalCause, reason: str, *, transient: bool = False) -> None:
         super().__init__(reason)
@@ -43,12 +43,12 @@ CAUSES: Mapping[str, RefusalCause] = {
     "ArtifactRefused": RefusalCause.REFUSED,
 }
 
-# Files can be restored in place; a crash or a wrong forecast remains one.
+# Causes that may disappear: files can be restored in place, but a crash or a wrong forecast is permanent.
 TRANSIENT_CAUSES = frozenset({RefusalCause.MISSING, RefusalCause.CORRUPT})
 
 
 class _Probe:
-    """A running probe process and the pipe of its answers."""
+    """A running probe process and the pipe from which its answers are read."""
 
     def __init__(
         self, process: Process, answers: asyncio.StreamReader, transport: asyncio.BaseTransport
@@ -57,7 +57,7 @@ class _Probe:
 
     @classmethod
     async def start(cls, command: tuple[str, ...]) -> Self:
-        """Start the process with a pipe of its own for answers; its stdout goes where its log goes."""
+        """Start the process with a separate pipe for answers; its stdout goes to the log."""
         receiving, sending = os.pipe()
         pipe = os.fdopen(receiving, "rb", buffering=0)
         try:
@@ -75,7 +75,7 @@ class _Probe:
         return cls(process, answers, transport)
 
     async def exchange(self, request: bytes) -> bytes:
-        """Send a line and return the answering one; empty where the process ended instead."""
+        """Send a line and return the answer; empty if the process ended."""
         assert self.process.stdin is not None  # noqa: S101 - it is a pipe
         try:
             self.process.stdin.write(request + b"\n")
@@ -85,7 +85,7 @@ class _Probe:
             return b""
 
     async def end(self) -> int:
-        """Kill the process where it still runs, and return its exit code."""
+        """Kill the process if it still runs; return its exit code."""
         if self.process.returncode is None:
             self.process.kill()
         if self.process.stdin is not None:
@@ -95,7 +95,7 @@ class _Probe:
 
 
 class ProbeClient:
-    """One probe process for a series of versions, replaced where it dies. Use it as a context manager."""
+    """Uses one probe process for a series of versions; starts another after a crash. A context manager."""
 
     def __init__(self, timeout_seconds: float, command: tuple[str, ...] = COMMAND) -> None:
         self._timeout_seconds = timeout_seconds
@@ -114,7 +114,7 @@ class ProbeClient:
         """Return the fingerprint of the version that the process loaded.
 
         Raises:
-            VersionRefused: It could not load the version, or died of it.
+            VersionRefused: The process could not load the version, or crashed.
         """
         if self._probe is None:
             self._probe = await _Probe.start(self._command)

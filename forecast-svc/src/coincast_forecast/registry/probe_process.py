@@ -1,7 +1,8 @@
-"""The probe process: loads versions one after another, so that a crash costs no forecast.
+"""The probe process: loads versions one after another, so that a crash does not affect the service.
 
-Reads one JSON line per version from stdin and answers with one on the pipe whose descriptor is the first
-argument. Stdout is not part of the protocol, since any library may print there. Ends when stdin does.
+It reads one JSON line per version from stdin, and writes one JSON line per version to the pipe whose
+descriptor is the first argument. Stdout is not part of the protocol, since any library may print there. The
+process ends at the end of stdin.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ MEMORY_BYTES = 4 * 2**30
 
 
 def main() -> None:
-    """Answer until stdin ends, within limits of the kernel, so that nothing here outlives a dead parent."""
+    """Answer until stdin ends, with limits on CPU time and memory in case the parent is killed."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     import_blocker.install()
-    # What is printed belongs into the log, not into the parent's stdout.
+    # Redirect printed text to the log.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as answers:
         for line in sys.stdin:
@@ -46,7 +47,7 @@ def _probe(request: dict[str, Any]) -> dict[str, Any]:
     )
     try:
         artifact = load_verified(wanted)
-    except Exception as error:  # every reason not to load is the answer
+    except Exception as error:  # any failure to load is a valid answer
         return {"ok": False, "error": type(error).__name__, "reason": str(error)[:500]}
     return {"ok": True, "fingerprint": fingerprint(artifact)}
 

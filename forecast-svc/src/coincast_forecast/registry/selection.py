@@ -1,4 +1,4 @@
-"""Select the model that `auto` means: the best recent record for the coin and horizon. Pure."""
+"""Select the model for `auto`: the one with the best recent record for the coin and horizon."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from coincast_forecast.registry.deployment import LiveVersion, Snapshot
 
 
 def select_model(snapshot: Snapshot, scores: LiveScores, coin_id: str, days: int, history_days: int) -> str:
-    """Return the model with the best skill among those that can serve; `technical` where none can.
+    """Return the model with the best skill among those that can serve; `technical` if none can.
 
-    Live skill (of this coin, else of all coins) is used only where every candidate has it, since skills from
-    different sources are not comparable. Where nothing was measured, the order of TRAINED_MODELS decides.
+    Live skill (of this coin, else of all coins) is used only if every candidate has it, since skills from
+    different sources are not comparable. Otherwise walk-forward skill is used. Without any figures, the order
+    of TRAINED_MODELS decides.
 
     Args:
-        snapshot: The versions that serve.
+        snapshot: The deployed versions.
         scores: Live scores by model and coin.
         coin_id: The coin to forecast.
         days: The longest horizon.

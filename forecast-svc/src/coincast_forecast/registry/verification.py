@@ -1,4 +1,4 @@
-"""Load a version in a safe order: digests, then the parse, then golden inputs against golden outputs."""
+"""Load a version in a safe order: check digests, parse, reproduce the golden outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coincast_modelkit.models import ForecastModel
 
 @dataclass(frozen=True, slots=True)
 class VersionRequest:
-    """A version to load, and whether it must be signed."""
+    """A version to load, and the options of its verification."""
 
     root: Path
     model: str
@@ -24,11 +24,11 @@ class VersionRequest:
 
 
 def load_verified(wanted: VersionRequest) -> LoadedArtifact:
-    """Return the artifact once its golden forecasts are reproduced here and plausible.
+    """Load an artifact, and check that its golden forecasts are reproduced and plausible.
 
     Raises:
-        ArtifactError: The version is missing, corrupt, without golden forecasts, or gives others here.
-        Exception: Whatever the parse raises.
+        ArtifactError: The version is missing, corrupt, without golden forecasts, or does not reproduce them.
+        Exception: Any error of the parsers.
     """
     artifact = read_artifact(
         wanted.root,
@@ -43,9 +43,9 @@ def load_verified(wanted: VersionRequest) -> LoadedArtifact:
 
 
 def check_plausible(model: ForecastModel, golden: bytes) -> None:
-    """Raise ArtifactRefused where a golden forecast, though reproduced, could not be served.
+    """Raise ArtifactRefused if a golden forecast is implausible and could therefore not be served.
 
-    Coins for which the model gives no forecast at all are left out, as `check_golden` leaves them out.
+    Coins without a forecast are left out, like in `check_golden`.
     """
     inputs, arrays = golden_inputs(golden)
     forecasts = model.predict(inputs, [int(h) for h in arrays["horizons"]])
@@ -57,8 +57,8 @@ def check_plausible(model: ForecastModel, golden: bytes) -> None:
 
 
 def fingerprint(artifact: LoadedArtifact) -> str:
-    """Return the SHA-256 of the manifest, which holds the digest of every file.
+    """Return the SHA-256 of the manifest, which contains the digest of every file.
 
-    Equal fingerprints show that the version that was probed is the one that is loaded.
+    Equal fingerprints prove that the probe process and the service loaded the same version.
     """
     return hashlib.sha256(artifact.manifest.to_bytes()).hexdigest()

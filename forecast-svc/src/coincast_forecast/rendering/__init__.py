@@ -1,1 +1,1 @@
-"""Forecast distributions rendered as the columns of a reply, with explanations and records."""
+"""Render forecast distributions as the columns of a reply, with explanations and records."""

@@ -9,7 +9,7 @@ from coincast_modelkit.artifact import Record as StoredRecord
 
 
 def record_of(stored: StoredRecord) -> Record | None:
-    """Return the record; None where nothing was measured."""
+    """Convert a record; return None if it has no horizons."""
     if not stored.horizons:
         return None
     return Record(

@@ -1,7 +1,6 @@
 """Render predictions as forecasts: columns of prices, intervals, quantiles and volatility, with attributions.
 
-A forecast that was rendered before comes from a cache; attributions are computed on request and cached as
-long as the forecast.
+Rendered forecasts are cached. Attributions are computed on request and cached too.
 """
 
 from __future__ import annotations
@@ -39,13 +38,13 @@ YEAR_DAYS = 365
 
 @lru_cache(maxsize=128)
 def dates_ahead(day: dt.date, days: int) -> tuple[str, ...]:
-    """Return the ISO dates whose closes are forecast."""
+    """Return the ISO dates of the `days` days after `day`."""
     return tuple((day + dt.timedelta(days=h)).isoformat() for h in range(1, days + 1))
 
 
 @lru_cache(maxsize=128)
 def output_probabilities(options: RenderOptions) -> tuple[float, ...]:
-    """Return the median, both ends of each interval and the requested quantiles, in this order."""
+    """Return the probabilities of the median, both ends of each interval and the quantiles, in this order."""
     ends = [p for level in options.levels_percent for p in (0.5 - level / 200, 0.5 + level / 200)]
     return (0.5, *ends, *options.quantile_probabilities)
 
@@ -59,7 +58,7 @@ def columns_of(forecasts: Forecasts, options: RenderOptions) -> list[ForecastCol
     """Return the columns of each coin of a batch at its first `options.days` horizons.
 
     Raises:
-        ValueError: The batch does not hold them.
+        ValueError: The batch lacks one of these horizons.
     """
     part = first_horizons(forecasts, options.days)
     prices = part.quantile_prices(output_probabilities(options)).transpose(0, 2, 1).tolist()
@@ -82,7 +81,7 @@ def columns_of(forecasts: Forecasts, options: RenderOptions) -> list[ForecastCol
 
 
 def stack(rows: Sequence[PredictionRef]) -> Forecasts:
-    """Return predictions from any batches of one version as one batch."""
+    """Combine predictions of one version, from any batches, into one batch."""
     batch = rows[0].forecasts
     if all(row.forecasts is batch for row in rows):
         return batch.coins([row.index for row in rows])
@@ -100,13 +99,13 @@ def stack(rows: Sequence[PredictionRef]) -> Forecasts:
 
 
 def first_horizons(forecasts: Forecasts, count: int) -> Forecasts:
-    """Return the horizons 1 to `count`, in days or in hours as the forecasts are.
+    """Return the forecasts at horizons 1 to `count`, in days or in hours like the forecasts.
 
     Raises:
-        ValueError: The forecasts do not hold them.
+        ValueError: The forecasts lack one of these horizons.
     """
     if forecasts.horizons[:count] != tuple(range(1, count + 1)):
-        raise ValueError(f"forecasts do not hold the horizons 1 to {count}")
+        raise ValueError(f"forecasts lack a horizon from 1 to {count}")
     return Forecasts(
         coin_ids=forecasts.coin_ids,
         as_of=forecasts.as_of,
@@ -126,7 +125,7 @@ def ledger_quantiles(row: PredictionRef, probabilities: Sequence[float]) -> np.n
 
 
 def rehearse() -> None:
-    """Draw a forecast of nothing once, so that the first caller does not wait for imports."""
+    """Render a dummy forecast, so that the first request does not wait for imports."""
     one = Candles.of("rehearsal", np.array(["2000-01-01", "2000-01-02"], dtype="datetime64[D]"), [1.0, 1.0])
     row = PredictionRef(naive.without_features(one), naive.forecast([naive.without_features(one)], (1,)), 0)
     curves([row], RenderOptions(1, (80.0,), ()))
@@ -169,7 +168,7 @@ ExplanationKey = tuple[PredictionRef, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A forecast's attributions, or why there are none."""
+    """The attributions of a forecast, or the reason why there are none."""
 
     attributions: tuple[Attribution, ...] = ()
     reason: str = ""
@@ -179,7 +178,7 @@ NO_EXPLANATION = Explanation()
 
 
 class Explainer:
-    """Attributions by forecast, horizon and number of features."""
+    """Computes and caches attributions by forecast, horizon and number of features."""
 
     def __init__(
         self, cache_size: int, limit_seconds: float, remaining_seconds: Callable[[], float | None]
@@ -191,14 +190,14 @@ class Explainer:
     async def explain(
         self, predictions: Collection[Prediction], days: int, top: int
     ) -> dict[str, Explanation]:
-        """Return each coin's attributions at the longest requested day, one coin after another.
+        """Return each coin's attributions at the longest requested day, computed one coin after another.
 
-        Coins that are not reached within the time limit get a reason instead.
+        Coins that are not reached within the time limit get a reason.
         """
         limit = step_limit_seconds(self._limit_seconds, len(predictions), self._remaining_seconds())
         until = time.monotonic() + limit
         late = Explanation(
-            reason=f"not all {len(predictions)} forecasts were explained within {limit:.2g} s: ask again"
+            reason=f"not all {len(predictions)} forecasts were explained within {limit:.2g} s: retry"
         )
         found: dict[str, Explanation] = {}
         for prediction in predictions:
@@ -215,9 +214,9 @@ class Explainer:
 async def _explain_one(
     prediction: Prediction, days: int, top: int, left_seconds: float
 ) -> Explanation | None:
-    """Return what the version explains; None where it does not answer in time."""
+    """Return the explanation of one prediction; None if the time limit is exceeded."""
     if prediction.version is None:
-        return Explanation(reason=f"{prediction.served_by} has nothing to explain")
+        return Explanation(reason=f"{prediction.served_by} has no attributions")
     if left_seconds <= 0:
         return None
     try:
@@ -227,14 +226,14 @@ async def _explain_one(
         return None
     except Exception as error:  # an explanation is optional: its failure must not fail the forecast
         return Explanation(reason=f"{prediction.served_by} could not be explained ({type(error).__name__})")
-    return Explanation(found, "" if found else f"{prediction.served_by} has nothing to explain")
+    return Explanation(found, "" if found else f"{prediction.served_by} has no attributions")
 
 
 RenderKey = tuple[PredictionRef, RenderOptions, str, str, str, Explanation, Start]
 
 
 class ForecastRenderer:
-    """Renders forecasts, all coins of one version in one pass over arrays."""
+    """Renders forecasts; all coins of one version are rendered together."""
 
     def __init__(self, cache_size: int) -> None:
         self._cache: Lru[RenderKey, CoinForecast] = Lru(cache_size)
@@ -249,10 +248,10 @@ class ForecastRenderer:
         """Return each coin's forecast.
 
         Args:
-            predictions: What was predicted, by coin.
+            predictions: Predictions by coin.
             reasons: Why the forecast is degraded, by coin; an empty reason means that it is not.
             explanations: Attributions by coin; coins without an entry have none.
-            options: How many days, which intervals and which quantiles.
+            options: Horizon, interval levels and quantile probabilities.
         """
         forecasts: dict[str, CoinForecast] = {}
         missing: dict[str, list[tuple[str, RenderKey]]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Block imports of libraries that serving never uses; see the chassis."""
+"""Block imports of libraries that serving never uses; see coincast_chassis.import_blocker."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ BLOCKED_PACKAGES = frozenset(
 
 
 def install() -> None:
-    """Block the packages from now on; call it before LightGBM is imported. A second call changes nothing."""
+    """Block the packages from now on. Call it before LightGBM is imported."""
     block_imports(BLOCKED_PACKAGES)

@@ -1,7 +1,7 @@
 """Return freed memory to the system periodically, so that large batches do not keep the process large.
 
-glibc keeps memory that is freed in the middle of an arena resident until malloc_trim is called. Does nothing
-with another C library.
+glibc keeps memory that was freed in the middle of an arena until malloc_trim is called. With another C
+library this module does nothing.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from functools import cache
 def _library() -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL(None)
-        library.malloc_trim  # noqa: B018 - AttributeError where the library has none
+        library.malloc_trim  # noqa: B018 - raises AttributeError if the library has none
     except (OSError, AttributeError):
         return None
     return library
 
 
 def trim() -> None:
-    """Return free memory to the system; takes milliseconds, without the GIL."""
+    """Return free memory to the system; this takes milliseconds and releases the GIL."""
     library = _library()
     if library is not None:
         library.malloc_trim(0)

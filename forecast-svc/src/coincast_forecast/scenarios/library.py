@@ -1,4 +1,4 @@
-"""Choose the scenario library of a simulation, or build one from histories where no version has one."""
+"""Choose the scenario library of a simulation, or build one from histories if no version has one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_LIBRARY = (
 
 @dataclass(frozen=True, slots=True)
 class ChosenLibrary:
-    """A library and why it is not that of the version that answered; empty where it is."""
+    """A library; `reason` is set if it is not the library of the version that answered."""
 
     library: MoveLibrary
     reason: str = ""
@@ -32,12 +32,12 @@ class ChosenLibrary:
 def choose_library(versions: Iterable[LiveVersion | None], snapshot: Snapshot) -> ChosenLibrary | None:
     """Return the library of a version that answered, else that of another version in production.
 
-    Moves are stored in units of the volatility that was forecast at their time, so a library serves the
-    forecasts of another model as well; the answer says so.
+    Moves are stored in units of the volatility that was forecast at their time, so a library can be used with
+    the forecasts of another model; the answer then says so.
 
     Args:
         versions: The versions that answered; None for a forecast without a version.
-        snapshot: All versions that are loaded.
+        snapshot: The deployed versions.
     """
     for version in versions:
         if version is not None and version.scenarios is not None:
@@ -51,10 +51,10 @@ def choose_library(versions: Iterable[LiveVersion | None], snapshot: Snapshot) -
 
 
 def build_from_histories(panel: Mapping[str, Candles]) -> ScenarioLibrary | None:
-    """Return a library of the coins' own past days, scaled by their trailing volatility.
+    """Build a library from the coins' own past days, scaled by their trailing volatility.
 
     Returns:
-        The library, or None where the histories are too short for one.
+        The library, or None if the histories are too short.
     """
     coin_ids: list[str] = []
     days: list[np.ndarray] = []
@@ -80,5 +80,5 @@ def _trailing_volatility(closes: Floats) -> Floats:
     for i, square in enumerate(squares):
         current = DECAY * current + (1 - DECAY) * square
         variance[i] = current
-    # A coin with a constant price has no scale by which its days could be divided.
+    # The days of a coin with a constant price cannot be scaled.
     return np.where(variance > 0, np.sqrt(variance), np.nan)

@@ -1,6 +1,6 @@
 """Write every served risk answer to the log once, before it is served.
 
-The log is an extra of a reply: an error or a slow disk costs the answer its entry, never the reply.
+After an error or with a slow disk, an answer is served although it is not in the log.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from coincast_modelkit.scenarios.statements import (
 
 log = get_logger("coincast.forecast.risk_recorder")
 
-# Statements that a replica writes about one day's close. More would add little to the record, since the
-# statements of a day count as one observation, and callers must not be able to fill Redis.
+# Limit of the statements that a replica logs about one day's close. More would add little to the record,
+# since the statements of a day count as one observation, and the limit prevents callers from filling Redis.
 MAX_STATEMENTS_A_DAY = 10_000
 
 
@@ -33,7 +33,7 @@ Stated: TypeAlias = Appendable[RiskStatement]
 
 
 class RiskRecorder:
-    """Appends a statement for each coin and level, and for each portfolio, however often it is served."""
+    """Appends one statement for each coin and level, and for each portfolio, even if served repeatedly."""
 
     def __init__(
         self,
@@ -49,12 +49,10 @@ class RiskRecorder:
         self._day, self._written = date.min, 0
 
     async def record_touch(self, answer: TouchAnswer, *, vs_currency: str, days: int) -> bool:
-        """Log the chances of each coin and level up to `days`; return whether all are in the log.
+        """Log the touch probabilities of each coin and level up to `days`; return whether all are in the log.
 
-        Of an answer that starts within the day, those of the last close are logged, since days are scored by
-        their daily candles.
-
-        A level at the last price is touched already: its chance states nothing and is not logged.
+        If the answer starts within the day, the probabilities from the last close are logged, since days are
+        scored by their daily candles. A level equal to the last price is touched already, so it is not logged.
         """
         answer = answer.at_close or answer
 
@@ -77,9 +75,9 @@ class RiskRecorder:
         return await self._record(statements, answer.simulation.basis.day)
 
     async def record_losses(self, answer: PortfolioAnswer, *, vs_currency: str) -> bool:
-        """Log the levels of value at risk that were stated; return whether they are in the log.
+        """Log the value at risk at all levels with an estimate; return whether it is in the log.
 
-        Of an answer that starts within the day, those of the last close are logged.
+        If the answer starts within the day, the values from the last close are logged.
         """
         answer = answer.at_close or answer
 
@@ -104,7 +102,7 @@ class RiskRecorder:
         return not self._log.missing(stated)
 
     def _take_budget(self, day: date, count: int) -> bool:
-        """Return whether this many more statements about a day may be written, and count them."""
+        """Count `count` more statements about a day; return False, uncounted, if they exceed the limit."""
         if day > self._day:
             self._day, self._written = day, 0
         if self._written + count > self._max_a_day:
@@ -129,7 +127,7 @@ def _touch_maker(
     level: LevelAnswer,
     days: int,
 ) -> Callable[[int], list[RiskStatement]]:
-    """Return what makes the statement of the days after those that the log holds."""
+    """Return a function that makes the statement for the days that the log does not have yet."""
 
     def make(after: int) -> list[RiskStatement]:
         chosen = slice(after, days)
@@ -152,7 +150,7 @@ def _touch_maker(
 
 
 def _loss_statement(answer: PortfolioAnswer, vs_currency: str) -> LossStatement | None:
-    """Return the statement of a portfolio; None where nothing was stated or it is worth nothing."""
+    """Return the statement of a portfolio; None without an estimate or with a gross value of zero."""
     basis = answer.simulation.basis
     gross = sum(abs(holding.value) for holding in answer.holdings)
     weights = rounded_weights({holding.coin_id: holding.value for holding in answer.holdings})

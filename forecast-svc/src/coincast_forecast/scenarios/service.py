@@ -1,8 +1,8 @@
-"""Simulate joint price paths from served forecasts, and answer questions about risk from them.
+"""Simulate joint price paths from served forecasts; derive portfolio risk and touch probabilities.
 
-One simulation of fourteen days serves every horizon and every question about the same coins. It is cached
-until one of their forecasts changes, which is once a day. Arrays are computed on a thread, never on the event
-loop.
+One simulation of fourteen days is used for every horizon and every risk request about the same coins. It is
+cached until one of their forecasts changes, which happens once a day. Arrays are computed on a thread, never
+on the event loop.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What a simulation rests on, for the reply."""
+    """The model, the data and the past days behind a simulation, for the reply."""
 
     model: str
     version: str
@@ -66,7 +66,7 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class CoinSource:
-    """Who answered for one coin, and the day whose close its last price is."""
+    """The model that answered for one coin, and the day of its last close."""
 
     served_by: str
     as_of: date
@@ -74,10 +74,10 @@ class CoinSource:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Simulation:
-    """Joint paths with their basis, the errors of coins that are not among them, and the coins' sources.
+    """Joint paths, their basis, the errors of coins without paths, and the source of each coin.
 
-    `at_close` is the simulation from the last close where this one starts within the day: what is logged and
-    scored counts from closes.
+    `at_close` is the simulation from the last close, if this one starts within the day. It is the one that is
+    logged and scored.
     """
 
     paths: JointPaths
@@ -87,13 +87,13 @@ class Simulation:
     at_close: Simulation | None = None
 
     def source_of(self, coin: str) -> CoinSource:
-        """Return who answered for a coin; the basis of all where it has no source of its own."""
+        """Return the source of a coin; by default that of the basis."""
         return self.sources.get(coin) or CoinSource(self.basis.served_by, self.basis.day)
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What is held of one coin, in coins or in the currency; negative for a short position."""
+    """A holding of one coin: an amount of coins or a value in the currency; negative for short."""
 
     coin_id: str
     amount: float | None = None
@@ -112,7 +112,7 @@ class PricedHolding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PortfolioAnswer:
-    """Risk of the holdings that could be priced and simulated; `at_close` as of a simulation."""
+    """The risk of the holdings that could be priced and simulated; `at_close` as in `Simulation`."""
 
     simulation: Simulation
     holdings: tuple[PricedHolding, ...]
@@ -137,7 +137,7 @@ class TouchLevel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LevelAnswer:
-    """The chances of one level of one coin."""
+    """The touch probabilities of one level of one coin."""
 
     price: float
     percent: float
@@ -146,7 +146,7 @@ class LevelAnswer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TouchAnswer:
-    """The chances of every level by coin; `at_close` as of a simulation, for the same prices."""
+    """The touch probabilities of every level by coin; `at_close` as in `Simulation`, for the same prices."""
 
     simulation: Simulation
     coins: Mapping[str, tuple[float, tuple[LevelAnswer, ...]]] = field(default_factory=dict)
@@ -154,7 +154,7 @@ class TouchAnswer:
 
 
 class ScenarioService:
-    """Joint simulations over the forecasts of a ForecastService."""
+    """Simulates joint paths from the forecasts of a ForecastService."""
 
     def __init__(
         self,
@@ -174,13 +174,13 @@ class ScenarioService:
         self._flights: dict[tuple[str, ...], asyncio.Task[tuple[JointPaths, str]]] = {}
 
     def stop(self) -> None:
-        """Let the thread end."""
+        """Stop the thread."""
         self._thread.stop()
 
     async def simulate(
         self, ids: Sequence[str], *, vs_currency: str = "usd", model: str = AUTO
     ) -> Simulation:
-        """Return joint paths of `MAX_DAYS` days of every coin that can be simulated.
+        """Return joint paths of MAX_DAYS days for every coin that can be simulated.
 
         They start from the newest closed hour where the forecasts of all coins do, else from the last close.
 
@@ -232,7 +232,7 @@ class ScenarioService:
         vs_currency: str = "usd",
         model: str = AUTO,
     ) -> PortfolioAnswer:
-        """Return the loss distribution of holdings; those without a simulation are among its errors.
+        """Return the loss distribution of holdings; coins that cannot be simulated are among the errors.
 
         Args:
             holdings: Value or amount of each coin; negative for short.
@@ -281,7 +281,7 @@ class ScenarioService:
     async def touch(
         self, ids: Sequence[str], levels: Sequence[TouchLevel], *, vs_currency: str = "usd", model: str = AUTO
     ) -> TouchAnswer:
-        """Return the chance that each coin touches each level, by day.
+        """Return the probability that each coin touches each level, by day.
 
         Args:
             ids: Ids of coins.
@@ -356,7 +356,7 @@ class ScenarioService:
                 built = build_from_histories(panel)
                 if built is None:
                     raise NotReady(
-                        "the histories are too short to simulate from: ask for a forecast instead",
+                        "the histories are too short to simulate from: request a forecast instead",
                         field="ids",
                     )
                 library, reason = built, NO_LIBRARY
@@ -378,26 +378,26 @@ class ScenarioService:
             ) from error
         except TimeoutError as error:
             raise Timeout(
-                f"the simulation did not end within {limit:.2g} s: ask for fewer coins",
+                f"the simulation did not end within {limit:.2g} s: request fewer coins",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             ) from error
 
 
 def _refusal(history: History) -> CoincastError | None:
-    """Return why a coin cannot be simulated; None where it can."""
+    """Return why a coin cannot be simulated; None if it can."""
     days, coin = len(history.candles), history.candles.coin_id
     if days >= MIN_OWN_DAYS:
         return None
     if history.partial_reason:
         return partial_error(coin, history.partial_reason, history.retry_after_seconds)
     return NotReady(
-        f"{coin} has {days} closed days of history and scenarios need {MIN_OWN_DAYS}: ask for its forecast",
+        f"{coin} has {days} closed days of history and scenarios need {MIN_OWN_DAYS}: request its forecast",
         field="ids",
     )
 
 
 def _stack(predictions: Sequence[Prediction]) -> Forecasts:
-    """Return predictions of any models as one batch over the horizons of a path."""
+    """Combine predictions of any models into one batch at the horizons of a path."""
     days = slice(0, MAX_DAYS)
     refs = [prediction.ref for prediction in predictions]
     first = refs[0].forecasts
@@ -444,7 +444,7 @@ def _basis(
 
 
 def _one_or_mixed(names: Iterable[str]) -> str:
-    """Return the one name, or all of them where coins were answered differently."""
+    """Return the distinct names, separated by commas; usually there is only one."""
     return ", ".join(dict.fromkeys(names))
 
 

@@ -68,7 +68,7 @@ async def test_technical_does_not_wait_behind_features_and_the_next_call_is_whol
     assert {s.forecast.served_by for s in reply.forecasts} == {"technical"}
     for served in reply.forecasts:
         assert served.forecast.degraded
-        assert "still being computed: ask again" in served.forecast.reason
+        assert "still being computed: retry" in served.forecast.reason
     HeldSpec.released.set()
     assert {f.served_by for f in await until_whole(kit, REFERENCE_COINS)} == {"lightgbm"}
 
@@ -83,7 +83,7 @@ async def test_explanations_that_were_not_ready_say_so_and_come_later() -> None:
     assert not any(f.degraded for f in forecasts)
     missing = [f for f in forecasts if not f.attributions]
     assert missing
-    assert all("ask again" in f.attributions_reason for f in missing)
+    assert all("retry" in f.attributions_reason for f in missing)
     assert all(not f.attributions_reason for f in forecasts if f.attributions)
     whole = await until_whole(kit, REFERENCE_COINS, attribution_features=2)
     assert all(f.attributions for f in whole)
@@ -92,5 +92,5 @@ async def test_explanations_that_were_not_ready_say_so_and_come_later() -> None:
 async def test_a_model_that_cannot_explain_itself_says_so() -> None:
     kit = kit_with(Mute("lightgbm"))
     forecast = (await kit.one(model="lightgbm", attribution_features=2)).forecast
-    assert "nothing to explain" in forecast.attributions_reason
+    assert "no attributions" in forecast.attributions_reason
     assert (await kit.one(model="lightgbm")).forecast.attributions_reason == ""

@@ -95,7 +95,8 @@ async def test_a_forecast_from_a_partial_history_says_so_and_is_not_cached(
     forecast = (await kit.one("dogecoin", model="lightgbm")).forecast
     assert forecast.degraded
     assert (
-        "only 120 days of the history of dogecoin are here for now: the quota is used up" in forecast.reason
+        "only 120 days of the history of dogecoin are available so far: the quota is used up"
+        in forecast.reason
     )
     source.partial.clear()
     kit.clock.advance(21)
@@ -149,7 +150,7 @@ async def test_several_reasons_are_reported_separately(kit: Kit, source: Partial
     source.unconfirmed.add("dogecoin")
     forecast = (await kit.one("dogecoin", model="lightgbm")).forecast
     assert forecast.reason.split("; ")[:2] == [
-        "only 120 days of the history of dogecoin are here for now: the quota is used up",
+        "only 120 days of the history of dogecoin are available so far: the quota is used up",
         "the history of dogecoin is not confirmed: the last close doubled",
     ]
 
@@ -315,7 +316,7 @@ async def test_the_week_of_a_reference_coin_serves_the_market_features_and_is_na
     source.weeks = {"ethereum", "solana"}
     first = (await kit.one("bitcoin", model="lightgbm")).forecast
     assert (first.served_by, first.degraded) == ("lightgbm", True)
-    assert "know only the last week of ethereum, solana" in first.reason
+    assert "use only the last week of ethereum, solana" in first.reason
     assert "bitcoin" not in source.weekly_ids[0]
     assert "ethereum" in source.weekly_ids[0]
     source.weeks.clear()

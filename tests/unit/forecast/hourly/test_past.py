@@ -190,7 +190,7 @@ async def test_coin_without_hours_is_answered_from_the_last_close(rig: Rig) -> N
     assert found.as_of.ToDatetime(dt.UTC) == close
     (day,) = await rig.days(as_of, "dogecoin")
     assert day.as_of == close
-    assert "no hour of dogecoin had come by then" in day.start.reason
+    assert "no hour of dogecoin had arrived by then" in day.start.reason
 
 
 async def test_version_that_learnt_from_later_days_makes_no_past_forecast(tmp_path: Path, rig: Rig) -> None:

@@ -129,7 +129,7 @@ async def test_hours_that_contradict_the_days_move_no_forecast(
     stored.scale, stored.end_scale = scale, end_scale
     found, close = await forecast_of(kit), await forecast_of(make_kit())
     assert (found.last_price, found.start.hours) == (close.last_price, 0)
-    assert "far off its last daily close" in found.start.reason
+    assert "differ too much from its last daily close" in found.start.reason
 
 
 async def test_a_move_within_the_day_is_no_contradiction(tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ async def test_from_close_to_close_the_width_changes_by_the_hour_without_a_jump(
     ("hours", "reason"),
     [
         (None, "no hourly candles are stored: bitcoin has no closed hour in usd yet"),
-        (-2, "the newest hour that is stored is older than the last daily close"),
-        (24, "the newest hour that is stored is a day newer than the last daily close"),
+        (-2, "the newest stored hour is older than the last daily close"),
+        (24, "the newest stored hour is a day newer than the last daily close"),
     ],
 )
 async def test_without_a_newer_hour_the_forecast_starts_from_the_close_and_says_why(
@@ -190,7 +190,7 @@ async def test_hours_that_end_at_the_close_are_a_reason_once_newer_ones_have_clo
     kit, stored, _ = await kit_at(tmp_path, 0)
     stored.stale = True
     found = await forecast_of(kit)
-    assert found.start == Start(reason="the newest hour that is stored ends at the last daily close")
+    assert found.start == Start(reason="the newest stored hour ends at the last daily close")
     assert found.curve == (await forecast_of(make_kit())).curve
 
 
