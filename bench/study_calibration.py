@@ -126,7 +126,7 @@ def pool(saved: Any, horizon: int, left_out: set[str]) -> Rows:
             weekend=c["weekend"][before],
             day=c["day"][before],
             outlook=outlook_of(table),
-            drawn=np.empty((len(table), 0)),
+            random_sign_returns=np.empty((len(table), 0)),
         )
         fitted = fit_pool(seen, horizon, int(fold), params, prior)
         scale[now] = fitted.log_scale(c["members"][now], c["regime"][now])

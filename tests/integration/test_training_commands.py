@@ -135,7 +135,7 @@ async def test_evaluate_writes_its_reports_and_names_what_is_wrong(tmp_path: Pat
         "predictions.parquet",
     }
     wrong = await command("evaluate", "--data", tmp_path, "--coins", "dogecoin")
-    assert (wrong.code, "dogecoin not found; there is" in wrong.err) == (2, True)
+    assert (wrong.code, "dogecoin not found; available:" in wrong.err) == (2, True)
 
 
 async def test_a_line_of_python_trains_saves_and_forecasts(tmp_path: Path, market: str) -> None:
@@ -147,7 +147,7 @@ async def test_a_line_of_python_trains_saves_and_forecasts(tmp_path: Path, marke
     )
     assert (trained.version, trained.coins, trained.model_type) == ("v000001", ("bitcoin",), "lightgbm")
     assert (tmp_path / "artifacts" / "lightgbm" / "v000001" / "manifest.json").exists()
-    assert "did not ask" in trained.promotion
+    assert "did not request" in trained.promotion
     ready = prepare(PANEL["bitcoin"], market_of(PANEL), trained.model.spec)
     forecast = trained.model.predict([ready], [1, 7])
     assert np.isfinite(forecast.log_return_quantiles).all()

@@ -205,7 +205,7 @@ def test_a_candidate_that_is_not_better_on_the_same_forecasts_does_not_replace_t
     assert rerun is not None
     decision = registry.evaluate("lightgbm", version, rerun=rerun)
     assert not decision.better
-    assert "starter version v000001, run again on the same forecasts" in decision.sentence
+    assert "starter version v000001, which forecast the same days" in decision.sentence
 
 
 def test_a_better_candidate_replaces_the_starter_and_the_audit_log_says_how(
@@ -222,14 +222,14 @@ def test_a_better_candidate_replaces_the_starter_and_the_audit_log_says_how(
     rerun = rerun_starter(registry, "lightgbm", data, sharper)
     registry.promote_if_better("lightgbm", version, requested_by="test", rerun=rerun)
     assert registry.table("lightgbm").production == version
-    assert "run again on the same forecasts" in list(registry.audit.entries("lightgbm"))[-1].reason
+    assert "which forecast the same days" in list(registry.audit.entries("lightgbm"))[-1].reason
 
 
 def test_days_that_the_starter_learnt_from_are_named(registry: Registry, data: TrainingData) -> None:
     install_starters(registry, ["lightgbm"])
     rerun = rerun_starter(registry, "lightgbm", data, widened(data, 1.0))
     assert rerun is not None
-    assert "days it has seen are compared" in rerun.note
+    assert "which are compared as well and favour it" in rerun.note
 
 
 def test_production_that_is_no_starter_is_not_run_again(registry: Registry, data: TrainingData) -> None:

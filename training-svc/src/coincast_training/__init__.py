@@ -1,4 +1,4 @@
-"""Training service: turn history into versioned, compared and promoted models."""
+"""Training service: trains model versions on price history, compares, promotes and scores them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["TrainedModel", "__version__", "train_model_for_crypto"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the Python API on first use, since it brings the numerical libraries with it."""
+    """Import the Python API on first use, since it imports the numerical libraries."""
     if name in ("TrainedModel", "train_model_for_crypto"):
         from coincast_training import api  # noqa: PLC0415 - see above
 

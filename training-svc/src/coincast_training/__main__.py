@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from coincast_chassis.import_blocker import block_imports
 
-block_imports(["pandas"])  # pyarrow would import it; jobs, which use it, are processes of their own
+block_imports(["pandas"])  # pyarrow would import pandas, which only the separate job processes need
 
 from coincast_chassis.run import run_service  # noqa: E402 - what is hidden must be hidden first
 from coincast_training.app import build  # noqa: E402

@@ -1,4 +1,4 @@
-"""Train from Python with one function call."""
+"""Train a model from Python with one function call."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ class TrainedModel:
     """Result of a training.
 
     Attributes:
+        model_type: Name of the model.
+        coins: The coins of the training.
         version: Name of the saved version; empty if it was not saved.
+        record: The walk-forward record.
+        promotion: Result of the promotion, in words.
         model: The fitted model, ready to forecast.
-        market_data: Where the history came from.
+        market_data: Source of the history, in words.
     """
 
     model_type: str
@@ -51,13 +55,23 @@ async def train_model_for_crypto(
 ) -> TrainedModel:
     """Train a model on the last `days` days (0 for all) of one coin or several, and save it as a version.
 
-    History comes from the market-data service that `TRAINING_MARKET_TARGET` names; with nothing set, from a
-    running `make run`, else from CoinGecko, else from the sandbox. The result's `market_data` says which.
+    The history comes from the market-data service at `TRAINING_MARKET_TARGET`. Without that setting it comes
+    from a running `make run`, else from CoinGecko, else from the sandbox.
+
+    Args:
+        crypto_id: CoinGecko id, or several ids.
+        model_type: Name of the model.
+        days: Days of history; 0 for all.
+        save_model: Whether to save the model as a version.
+        promote_if_better: Whether to promote the version if it passes the promotion gate.
+        tune_trials: Number of tuning trials; 0 uses the configured parameters.
+        settings: Settings of the training; by default those of the environment.
+        progress: Called with the completed share and the stage.
 
     Raises:
         InvalidInput: An argument is wrong.
         NotReady: There is too little history, or a library is not installed.
-        Unavailable: No history can be had.
+        Unavailable: No source has a history.
     """
     ids = (crypto_id,) if isinstance(crypto_id, str) else tuple(crypto_id)
     spec = validate_spec(

@@ -56,7 +56,7 @@ PACKAGE = "coincast.training.v1"
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
-    """Build the service; the stack closes what was opened, in reverse order."""
+    """Build the service; the exit stack closes its resources in reverse order."""
     redis = open_redis(settings.redis_url, timeout_seconds=0.5)
     stack.push_async_callback(redis.aclose)
     registry = open_registry(settings)
@@ -150,7 +150,7 @@ def _servicers(
 async def _begin(
     settings: Settings, jobs: JobService, registry: Registry, calendar: Calendar, monitor: DriftMonitor
 ) -> None:
-    """Start what needs the job queue: the schedule, the drift monitor and the first trainings."""
+    """Start the parts that need the job queue: schedule, first trainings and drift monitor."""
     calendar.start()
     if settings.bootstrap:
         await bootstrap(
@@ -191,7 +191,10 @@ def _monitor(
 
 
 async def _start_jobs(jobs: JobService, begin: Callable[[], Awaitable[None]]) -> None:
-    """Load the job queue, retrying while Redis is away; the registry serves meanwhile."""
+    """Load the job queue, then call `begin`; retry while Redis is unavailable.
+
+    The registry serves meanwhile.
+    """
     while True:
         try:
             await jobs.start()
@@ -203,7 +206,7 @@ async def _start_jobs(jobs: JobService, begin: Callable[[], Awaitable[None]]) ->
 
 
 def _in_background(work: Coroutine[None, None, None], stack: AsyncExitStack, name: str) -> None:
-    """Run a coroutine until the stack closes."""
+    """Run a coroutine in the background until the exit stack closes."""
     task = asyncio.create_task(work, name=name)
 
     async def end() -> None:
@@ -256,9 +259,10 @@ def _ledger(settings: Settings, redis: Redis, channel: grpc.aio.Channel) -> _Led
 
 
 def child_settings(settings: Settings) -> dict[str, object]:
-    """Return the settings for a job's process as plain values.
+    """Return the settings for a job's process as JSON values.
 
-    The signing key is included in clear: the values go to the process through its stdin alone.
+    The signing key is included in plain text, since the values are passed only through the stdin of the
+    process.
     """
     values = settings.model_dump(mode="json")
     if settings.signing_key is not None:

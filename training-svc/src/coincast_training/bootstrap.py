@@ -1,4 +1,4 @@
-"""Train first models where none exist, so that a fresh installation serves forecasts without any command."""
+"""Train the first versions of models, so that a new installation serves forecasts without any command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ async def bootstrap(
 ) -> None:
     """Train one version of each model that has no production version.
 
-    A failed step is retried with growing pauses.
+    Args:
+        jobs: The job service.
+        registry: The registry.
+        models: Names of the models.
+        coins: Coins to train on.
+        days: Days of history.
+        pauses_seconds: Pauses after failed attempts; their number is that of the attempts.
     """
     missing = [model for model in models if not registry.table(model).production]
     firsts = [
@@ -42,19 +48,19 @@ async def bootstrap(
 
 
 class FirstVersion:
-    """Progress of one model to its first production version.
+    """Brings one model to its first production version.
 
-    A failed step is repeated; a training that succeeded before it is not.
+    A failed step is retried; a training that has succeeded is not repeated.
     """
 
     def __init__(self, jobs: JobService, registry: Registry, spec: TrainingSpec) -> None:
         self._jobs, self._registry, self._spec = jobs, registry, spec
-        # Resubmitting with this key returns the same job if the first reply was lost while Redis stalled.
+        # If the reply to a submission is lost, a second one with this key returns the same job.
         self._key = _new_key()
         self._trained: Job | None = None
 
     async def reached(self, pauses_seconds: Sequence[float]) -> None:
-        """Return once a version serves, the job was cancelled, or every attempt has failed."""
+        """Wait until a version serves, the job was cancelled, or all attempts have failed."""
         for pause_seconds in pauses_seconds:
             try:
                 if await self._step():
@@ -65,7 +71,7 @@ class FirstVersion:
         log.error("bootstrap_given_up", model=self._spec.model)
 
     async def _step(self) -> bool:
-        """Make one attempt and return whether nothing is left to do."""
+        """Make one attempt; return whether no further attempt is needed."""
         if self._trained is None:
             job = await self._ended_job()
             log.info(
@@ -86,7 +92,7 @@ class FirstVersion:
         return True
 
     async def _ended_job(self) -> Job:
-        """Return the job once it has ended: one left in the queue by an earlier process, or a new one."""
+        """Wait for the end of a job, one that is already queued or a new one, and return it."""
         left = [job for job in self._jobs.recent(model=self._spec.model) if not job.state.ended]
         job = (
             left[-1]
@@ -100,8 +106,8 @@ class FirstVersion:
     def _serve_anyway(self, job: Job) -> None:
         """Promote a first version that the gate refused.
 
-        There is no better version, and its record stands in every reply (docs/decisions/0016). The promotion
-        names a revision at which no version serves, so that it cannot overrule another choice.
+        There is no better version, and every reply shows its record (docs/decisions/0016). The promotion
+        expects revision 0, at which no version serves, so it cannot override another choice.
         """
         self._registry.promote(
             job.spec.model,

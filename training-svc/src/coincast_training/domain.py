@@ -1,4 +1,4 @@
-"""Domain types of training: specs, jobs, versions and alias moves. Standard library only."""
+"""Domain types of training: specs, jobs, outcomes and audit entries. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MODELS = ("lightgbm", "lstm", "ml_ensemble")
-# Trained on hourly candles, by a pipeline of its own.
+# Models that a separate pipeline trains on hourly candles.
 HOURLY_MODELS = ("intraday",)
 TRAINED_MODELS = (*MODELS, *HOURLY_MODELS)
 ALIASES = ("production", "challenger", "shadow")
@@ -30,7 +30,7 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrainingSpec:
-    """What to train: a model over coins and days; `from_version` repeats that version's lineage."""
+    """A training request; `from_version` repeats the training of that version."""
 
     model: str
     ids: tuple[str, ...]

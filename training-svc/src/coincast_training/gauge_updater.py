@@ -1,4 +1,7 @@
-"""Update the gauges that no event changes: queue length, ages of versions and lag of the ledger."""
+"""Update periodically the gauges of queue length, ages of versions and lag of the ledger.
+
+No event of the service changes them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ async def keep_observing(jobs: JobService, registry: Registry, watch: LedgerWatc
 
 
 def observe_queue(jobs: JobService) -> None:
-    """Set the gauges of waiting and running jobs and of each model's last success."""
+    """Set the gauges of queued and running jobs, and of the last success of each model."""
     metrics.QUEUED.set(jobs.count(JobState.QUEUED))
     metrics.RUNNING.set(jobs.count(JobState.RUNNING))
     for job in reversed(jobs.recent(limit=500)):
@@ -40,7 +43,7 @@ def observe_queue(jobs: JobService) -> None:
 
 
 def observe_ages(registry: Registry, now: float) -> None:
-    """Set the age gauge of every version that an alias names."""
+    """Set the age gauge of each version that has an alias."""
     metrics.ARTIFACT_AGE.clear()
     for model in TRAINED_MODELS:
         for alias, version in registry.table(model).named().items():

@@ -1,8 +1,9 @@
-"""Find market data for a training outside the service: a running stack, a service, or data of its own.
+"""Find market data for a training outside the service.
 
-`open_market` is used by `train_model_for_crypto` and by the commands, so that both work with nothing set. The
-order is: the address that was set, a running `make run` (by its state file), a service on the default port,
-CoinGecko directly, and at last the sandbox's simulated market. What was chosen is logged and said.
+`open_market` is used by `train_model_for_crypto` and by the commands, so that both work without settings. It
+takes the first of these sources: the address in the settings, a running `make run` (found by its state file),
+a service on the default port, CoinGecko directly, and the simulated market of the sandbox. The choice is
+logged and announced.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ COINGECKO_URL = "https://api.coingecko.com/api/v3"
 PAID_URL = "https://pro-api.coingecko.com/api/v3"
 PAID_HEADER, DEMO_HEADER = "x-cg-pro-api-key", "x-cg-demo-api-key"
 SANDBOX_HEADER = "x-coincast-sandbox"
-SANDBOX_WORDS = "a sandbox, which is NOT REAL MARKET DATA"
+SANDBOX_DESCRIPTION = "a sandbox, which is NOT REAL MARKET DATA"
 CONNECT_SECONDS, CALL_SECONDS, PING_SECONDS = 0.5, 20.0, 3.0
-# A caller without an API key waits up to a minute; a training may wait that long three times.
+# A caller without an API key can wait up to a minute for the next call. A training waits up to three times.
 ATTEMPTS, LONGEST_PAUSE_SECONDS = 4, 65.0
 FREE_DAYS = 365
-# Points of charts come some minutes after the full hour.
+# The points of a chart are some minutes after the full hour.
 TOLERANCE = dt.timedelta(minutes=15)
-# CoinGecko gives points by the hour for spans of at most this length.
+# CoinGecko gives hourly points for spans of at most this length.
 HOURLY_DAYS = 90
 
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """Location of a running `make run` on this machine."""
+    """Addresses and folder of a running `make run` on this machine."""
 
     market_target: str
     training_target: str
@@ -65,14 +66,14 @@ class MarketAccess:
 
 
 def find_running_stack(start: Path | None = None) -> RunningStack | None:
-    """Return the stack that runs on this machine, if any.
+    """Return the stack that runs on this machine; None if there is none.
 
-    Looks for `running.json` in `VAR_DIR`, else in `var/` of the working folder and of its parents, and at
-    last in the user's folder, where `make run` writes it too. The file of a stack that was killed is passed
-    over.
+    The function looks for `running.json` in `VAR_DIR`, else in `var/` of the working folder and of its
+    parents, and last in the folder of the user, where `make run` also writes it. The file of a stack that was
+    killed is ignored.
 
     Args:
-        start: The folder to look from; None means the working folder.
+        start: The first folder to look in; None means the working folder.
     """
     here = (start or Path.cwd()).resolve()
     chosen = os.environ.get("VAR_DIR")
@@ -103,12 +104,16 @@ async def open_market(
     """Open the best available source of histories.
 
     Args:
-        settings: An explicit `market_target` is used even if it does not answer.
-        start: Where to look for a running stack from; None means the working folder.
-        announce: Called with the sentence that says what was chosen.
+        settings: Settings of the service. If `market_target` is set, it is used even if it does not answer.
+        start: The first folder to look in for a running stack; None means the working folder.
+        announce: Called with a description of the chosen source.
 
     Yields:
-        The source, with settings whose artifact folder is the running stack's unless it was set.
+        The source, and the settings to use with it. They have the artifact folder of the running stack,
+        unless another one is set.
+
+    Raises:
+        Unavailable: There is no market data.
     """
     target, artifacts, description = settings.market_target, None, ""
     if "market_target" in settings.model_fields_set:
@@ -140,7 +145,7 @@ async def open_market(
 
 
 def market_history(channel: Any, settings: Settings) -> MarketDataHistory:
-    """Return the history source over a channel to market-data."""
+    """Return a history source that calls market-data over a channel."""
     return MarketDataHistory(
         channel,
         vs_currency=settings.vs_currency,
@@ -150,7 +155,7 @@ def market_history(channel: Any, settings: Settings) -> MarketDataHistory:
 
 
 async def _listens(target: str) -> bool:
-    """Return whether something accepts connections at host:port."""
+    """Return whether a program accepts connections at host:port."""
     host, _, port = target.rpartition(":")
     with suppress(OSError, ValueError, TimeoutError):
         _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), CONNECT_SECONDS)
@@ -161,10 +166,10 @@ async def _listens(target: str) -> bool:
 
 @asynccontextmanager
 async def _own_market(settings: Settings) -> AsyncIterator[MarketAccess]:
-    """Fetch histories in this process: from CoinGecko where it answers, else from the sandbox.
+    """Open a source in this process: CoinGecko if it answers, else the sandbox.
 
     Raises:
-        Unavailable: CoinGecko refuses the key that is set, or there is no sandbox either.
+        Unavailable: CoinGecko gives no data with the configured key, or the sandbox is not installed.
     """
     async with AsyncExitStack() as stack:
         reasons = []
@@ -181,18 +186,18 @@ async def _own_market(settings: Settings) -> AsyncIterator[MarketAccess]:
             source, reason = await _source_at(client, "/key" if PAID_HEADER in headers else "/ping")
             if source:
                 history = ChartHistory(client, vs_currency=settings.vs_currency, source=source)
-                words = "CoinGecko directly" if source == "coingecko" else SANDBOX_WORDS
+                words = "CoinGecko directly" if source == "coingecko" else SANDBOX_DESCRIPTION
                 yield MarketAccess(history, f"{words} ({url})", settings)
                 return
             reasons.append(f"{url} {reason}")
         tried = "; ".join(reasons)
         if _key():
-            # Simulated data in place of what the key was meant for would be a surprise.
+            # With a key, the user expects real data: simulated data would be misleading.
             raise Unavailable(
                 f"CoinGecko gives no data with COINGECKO_API_KEY: {tried}. Correct the key or leave it empty."
             )
         try:
-            from coincast_sandbox.app import create_app  # noqa: PLC0415 - only where nothing else can be had
+            from coincast_sandbox.app import create_app  # noqa: PLC0415 - only used without another source
         except ImportError as error:
             raise Unavailable(
                 f"No market data is available: no stack runs here, nothing listens at "
@@ -212,7 +217,7 @@ def _key() -> str:
 
 
 def _addresses() -> list[tuple[str, dict[str, str]]]:
-    """Return CoinGecko's addresses with the headers to try, the paid host first where there is a key."""
+    """Return the addresses of CoinGecko to try, with their headers; with a key, the paid host is first."""
     key, url = _key(), os.environ.get("MARKET_UPSTREAM_URL", "").rstrip("/")
     if not key:
         return [(url or COINGECKO_URL, {})]
@@ -220,32 +225,34 @@ def _addresses() -> list[tuple[str, dict[str, str]]]:
 
 
 async def _source_at(client: httpx2.AsyncClient, path: str) -> tuple[str, str]:
-    """Return who answers, `coingecko` or `sandbox`; an empty name and the reason where neither does."""
+    """Return the source that answers, `coingecko` or `sandbox`; else an empty name and the reason."""
     try:
         reply = await client.get(path, timeout=PING_SECONDS)
         document = reply.json() if reply.status_code == httpx2.codes.OK else None
     except httpx2.HTTPError as error:
         return "", f"does not answer ({type(error).__name__})"
     except ValueError:
-        return "", "answers with something that is not CoinGecko's"
+        return "", "answers, but not like CoinGecko"
     if reply.status_code == httpx2.codes.TOO_MANY_REQUESTS:
-        # The fetch waits for the limit.
+        # The later calls wait for the limit.
         return "coingecko", ""
     if reply.status_code != httpx2.codes.OK:
         return "", f"answers with status {reply.status_code}"
     if not isinstance(document, dict) or not ({"gecko_says", "plan"} & document.keys()):
-        return "", "answers with something that is not CoinGecko's"
+        return "", "answers, but not like CoinGecko"
     return ("sandbox" if SANDBOX_HEADER in reply.headers else "coingecko"), ""
 
 
 class ChartHistory:
-    """Histories from CoinGecko's `coins/{id}/market_chart`: closes and daily volumes, no ranges."""
+    """Histories from CoinGecko's `coins/{id}/market_chart`: closes and daily volumes, no high and low."""
 
     def __init__(self, client: httpx2.AsyncClient, *, vs_currency: str, source: str) -> None:
         self._client, self._vs_currency, self._source = client, vs_currency, source
 
     async def fetch(self, ids: Sequence[str], days: int) -> History:
-        """Fetch the last `days` closed days of each coin, at most the 365 that a free plan gives.
+        """Fetch the last `days` closed days of each coin, at most the 365 days of a free plan.
+
+        A coin that fails is in `problems` of the result.
 
         Raises:
             Unavailable: No history could be fetched.
@@ -264,6 +271,8 @@ class ChartHistory:
 
     async def fetch_hourly(self, ids: Sequence[str], days: int) -> HourlyHistory:
         """Fetch the last `days` times 24 closed hours of each coin, at most the 365 days of a free plan.
+
+        A coin that fails is in `problems` of the result.
 
         Raises:
             Unavailable: No history could be fetched.
@@ -293,7 +302,7 @@ class ChartHistory:
             left -= HOURLY_DAYS
         closes = {hour: value for chart in reversed(charts) for hour, value in _hours(chart["prices"])}
         if not closes:
-            raise ValueError(f"the chart of {coin_id} holds no closed hour")
+            raise ValueError(f"the chart of {coin_id} has no closed hour")
         hours = sorted(closes)
         return HourlyCandles.of(coin_id, hours, [closes[hour] for hour in hours])
 
@@ -302,7 +311,7 @@ class ChartHistory:
         return daily_candles(coin_id, await self._get(f"/coins/{coin_id}/market_chart", query))
 
     async def _get(self, path: str, query: dict[str, str]) -> dict[str, Any]:
-        """Fetch a chart, with pauses while the limit of calls a minute is reached."""
+        """Fetch a chart; wait and repeat the call if the limit of calls per minute is reached."""
         query = {"vs_currency": self._vs_currency, **query}
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -323,15 +332,16 @@ class ChartHistory:
 def daily_candles(coin_id: str, chart: dict[str, Any]) -> Candles:
     """Convert a daily chart to candles of closed days.
 
-    A point at midnight UTC is the close of the day before; the newest point, which is now, is left out.
+    A point at midnight UTC is the close of the day before. The newest point, of the current time, is left
+    out.
 
     Raises:
-        ValueError: The chart holds no closed day, or a price that is not positive.
+        ValueError: The chart has no closed day, or a price that is not positive.
     """
     volumes = dict(_closes(chart.get("total_volumes") or []))
     closes = dict(_closes(chart["prices"]))
     if not closes:
-        raise ValueError(f"the chart of {coin_id} holds no closed day")
+        raise ValueError(f"the chart of {coin_id} has no closed day")
     days = sorted(closes)
     return Candles.of(
         coin_id,
@@ -354,7 +364,7 @@ def _closes(points: Sequence[Sequence[float | None]]) -> list[tuple[dt.date, flo
 
 
 def _hours(points: Sequence[Sequence[float | None]]) -> list[tuple[dt.datetime, float]]:
-    """Return (start of the hour, close): a point at a full hour is the close of the hour before."""
+    """Return start and close of each closed hour; a point at a full hour is the close of the hour before."""
     found = []
     for stamp, value in points:
         if stamp is None or value is None:

@@ -27,7 +27,7 @@ FIRST_PAUSE_SECONDS = 0.5
 
 
 class MarketDataHistory:
-    """A HistorySource over one gRPC channel."""
+    """A HistorySource that calls market-data over a gRPC channel."""
 
     def __init__(
         self,
@@ -45,7 +45,10 @@ class MarketDataHistory:
     async def fetch(self, ids: Sequence[str], days: int) -> History:
         """Return the last `days` closed days of each coin (0 for all).
 
-        The error of one coin does not stop the others.
+        A coin that fails is in `problems` of the result.
+
+        Raises:
+            Unavailable: Every attempt failed.
         """
         spans, problems = await self._fetch(ids, days, market_pb2.CANDLE_INTERVAL_ONE_DAY)
         panel = {coin_id: _candles(coin_id, spans[coin_id]) for coin_id in sorted(spans)}
@@ -53,14 +56,22 @@ class MarketDataHistory:
         return History(panel=panel, source=_source(spans), problems=problems)
 
     async def fetch_hourly(self, ids: Sequence[str], days: int) -> HourlyHistory:
-        """Fetch the last `days` times 24 closed hours of each coin; 0 for all available."""
+        """Fetch the last `days` times 24 closed hours of each coin; 0 means all hours.
+
+        Raises:
+            Unavailable: Every attempt failed.
+        """
         spans, problems = await self._fetch(ids, days, market_pb2.CANDLE_INTERVAL_ONE_HOUR)
         panel = {coin_id: hourly_candles(coin_id, spans[coin_id]) for coin_id in sorted(spans)}
         panel = {coin_id: candles for coin_id, candles in panel.items() if len(candles)}
         return HourlyHistory(panel=panel, source=_source(spans), problems=problems)
 
     async def fetch_hours_until(self, ids: Sequence[str], days: int, day: dt.date) -> HourlyHistory:
-        """Fetch the hours of the last `days` days up to the close of `day`; 0 for all available."""
+        """Fetch the hours of the last `days` days up to the close of `day`; 0 means all hours.
+
+        Raises:
+            Unavailable: Every attempt failed.
+        """
         close = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), tzinfo=dt.UTC)
         interval = market_pb2.CANDLE_INTERVAL_ONE_HOUR
         spans, problems = await self._fetch(ids, days, interval, until=close)
@@ -76,7 +87,7 @@ class MarketDataHistory:
         *,
         until: dt.datetime | None = None,
     ) -> tuple[Spans, dict[str, str]]:
-        """Fetch the spans of every coin, trying again where the stream breaks off."""
+        """Fetch the parts of the histories of all coins; try again if the stream breaks."""
         for attempt in range(1, self._attempts + 1):
             try:
                 return await self._fetch_once(ids, days, interval, until)
@@ -107,7 +118,7 @@ class MarketDataHistory:
             bulk=True,
         )
         if until is not None:
-            # The last hour starts an hour before its end.
+            # The request names the start of the last hour, not its end.
             request.to_time.FromDatetime(until - dt.timedelta(hours=1))
         try:
             async for reply in self._stub.StreamHistory(request, timeout=self._timeout_seconds):
@@ -123,7 +134,7 @@ class MarketDataHistory:
 
 
 def _candles(coin_id: str, spans: list[market_pb2.History]) -> Candles:
-    """Return one coin's spans as arrays; an absent value is NaN, and the last row of a day counts."""
+    """Join the parts of a coin's history to candles; the last row of a day counts, an absent value is NaN."""
     by_day = {candle.date: candle for span in spans for candle in span.candles}
     candles = [by_day[day] for day in sorted(by_day)]
 
@@ -142,7 +153,7 @@ def _candles(coin_id: str, spans: list[market_pb2.History]) -> Candles:
 
 
 def hourly_candles(coin_id: str, spans: Sequence[market_pb2.History]) -> HourlyCandles:
-    """Return one coin's hourly spans as candles; the last of two rows of one hour counts."""
+    """Join the parts of a coin's hourly history to candles; the last row of an hour counts."""
     by_hour = {candle.start_unix_seconds: candle for span in spans for candle in span.hourly_candles}
     candles = [by_hour[hour] for hour in sorted(by_hour)]
 
@@ -162,7 +173,10 @@ def hourly_candles(coin_id: str, spans: Sequence[market_pb2.History]) -> HourlyC
 
 
 def _source(spans: Spans) -> str:
-    """Return the least real source: one coin from the sandbox marks the whole panel as the sandbox's."""
+    """Return the source of a panel.
+
+    If one coin is from the sandbox, the source of the panel is the sandbox.
+    """
     sources = {span.provenance.source for parts in spans.values() for span in parts}
     worst = max(sources, default=common_pb2.SOURCE_UNSPECIFIED)
     return common_pb2.Source.Name(worst).removeprefix("SOURCE_").lower()

@@ -1,8 +1,8 @@
-"""Import numerical libraries without packages that they import merely because those are installed.
+"""Import numerical libraries without the optional packages that they would import.
 
-LightGBM imports pandas, scikit-learn and Dask to support them, Keras and arch Matplotlib, arch Numba, and
-scoringrules compiles all scores with Numba. Training uses none of that, and each process of a job or an
-evaluation would spend two to eight seconds on it.
+LightGBM imports pandas, scikit-learn and Dask if they are installed. Keras and arch import Matplotlib, arch
+also imports Numba, and scoringrules compiles all scores with Numba. Training needs none of these, and they
+would take two to eight seconds in each process of a job or an evaluation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ OPTIONAL_FOR_LIGHTGBM = (
     "cffi",
 )
 OPTIONAL_FOR_KERAS = ("pandas", "sklearn", "dask", "matplotlib", "IPython", "jax", "torch")
-# Its compiled recursions need no Numba. pandas stays: arch returns its results in it.
+# The recursions of arch are compiled without Numba. pandas is not hidden, since arch returns its results in
+# it.
 OPTIONAL_FOR_ARCH = ("matplotlib", "numba")
 OPTIONAL_FOR_SCORINGRULES = ("numba",)
 
@@ -32,11 +33,11 @@ OPTIONAL_FOR_SCORINGRULES = ("numba",)
 def hidden(packages: Sequence[str]) -> Iterator[None]:
     """Hide packages from the imports in the block, as if they were not installed.
 
-    Packages that are already imported stay visible. This holds for all threads, so no other thread may import
-    one of them meanwhile.
+    Packages that are already imported stay visible. The packages are hidden from all threads, so no other
+    thread may import one of them during the block.
     """
     absent = [name for name in packages if name not in sys.modules]
-    # With None in its place an import fails, and a search for the package finds nothing.
+    # If sys.modules has None for a package, its import fails, and a search for the package finds nothing.
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # as documented by importlib
     try:
         yield
@@ -46,16 +47,17 @@ def hidden(packages: Sequence[str]) -> Iterator[None]:
 
 
 def import_lightgbm_alone() -> None:
-    """Import LightGBM without its optional packages; for processes that do not use its scikit-learn wrappers.
+    """Import LightGBM without its optional packages.
 
-    The first import in a process decides, so it is called when the process starts.
+    It is for processes that do not use the scikit-learn wrappers of LightGBM. Call it when the process
+    starts: only the first import has an effect.
     """
     with hidden(OPTIONAL_FOR_LIGHTGBM):
-        import lightgbm  # noqa: F401, PLC0415 - imported for later imports of it
+        import lightgbm  # noqa: F401, PLC0415 - later imports reuse this one
 
 
 def import_scoringrules() -> Any:
-    """Return the module scoringrules without Numba: the evaluation uses its backend on NumPy alone."""
+    """Import and return scoringrules without Numba; the evaluation only uses its NumPy backend."""
     with hidden(OPTIONAL_FOR_SCORINGRULES):
         import scoringrules  # noqa: PLC0415 - slow to import, and only the evaluation needs it
     return scoringrules

@@ -1,4 +1,4 @@
-"""Figures of a series of daily returns: Sharpe and Sortino ratio, drawdown, growth. Pure.
+"""Performance of a series of daily returns: Sharpe and Sortino ratio, drawdown, growth.
 
 Definitions: W. Sharpe, "The Sharpe Ratio", 1994, with a riskless return of zero; F. Sortino and L. Price,
 "Performance Measurement in a Downside Risk Framework", 1994, with a target of zero. Crypto markets trade
@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 DAYS_PER_YEAR = 365
-# Below this a deviation is noise of floating-point arithmetic: constant returns have no ratio.
+# A smaller deviation is an error of floating-point arithmetic: the returns are constant and have no ratio.
 _SMALLEST_DEVIATION = 1e-15
 
 Floats = NDArray[np.float64]
 
 
 def sharpe_ratio(returns: Floats) -> float:
-    """Return the annualised mean over the sample's standard deviation; NaN where the returns do not vary."""
+    """Return the annualised ratio of the mean to the standard deviation; NaN if the returns do not vary."""
     deviation = float(np.std(returns, ddof=1)) if len(returns) > 1 else 0.0
     if deviation < _SMALLEST_DEVIATION:
         return math.nan
@@ -28,7 +28,7 @@ def sharpe_ratio(returns: Floats) -> float:
 
 
 def sortino_ratio(returns: Floats) -> float:
-    """Return the annualised mean over the root mean square of the losses; NaN where there is no loss."""
+    """Return the annualised ratio of the mean to the root mean square of the losses; NaN without a loss."""
     downside = math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2))) if len(returns) else 0.0
     if downside < _SMALLEST_DEVIATION:
         return math.nan
@@ -36,13 +36,13 @@ def sortino_ratio(returns: Floats) -> float:
 
 
 def max_drawdown(returns: Floats) -> float:
-    """Return the largest fall from an earlier top of the value, as a share of that top: 0 or negative."""
+    """Return the largest fall from an earlier maximum, as a share of the maximum; 0 or negative."""
     value = np.concatenate([[1.0], np.cumprod(1.0 + returns)])
     return float(np.min(value / np.maximum.accumulate(value))) - 1.0
 
 
 def annual_return(returns: Floats) -> float:
-    """Return the yearly growth that gives the final value when compounded; -1 where everything was lost."""
+    """Return the constant yearly growth that gives the same final value; -1 if everything was lost."""
     growth = float(np.prod(1.0 + returns))
     if growth <= 0:
         return -1.0

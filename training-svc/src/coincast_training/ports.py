@@ -13,7 +13,7 @@ from coincast_modelkit.hourly.candles import HourlyPanel
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Candles of the coins that could be fetched, and a reason for each other coin."""
+    """Candles of the coins that could be fetched; `problems` has a reason for each other coin."""
 
     panel: Panel
     source: str
@@ -21,16 +21,16 @@ class History:
 
 
 class HistorySource(Protocol):
-    """A source of closed daily candles. Raises `Unavailable` or `Timeout` if it cannot be reached."""
+    """A source of closed daily candles; it raises `Unavailable` or `Timeout` if it cannot be reached."""
 
     async def fetch(self, ids: Sequence[str], days: int) -> History:
-        """Return the last `days` closed days of each coin; 0 for all available."""
+        """Fetch the last `days` closed days of each coin; 0 means all days."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class HourlyHistory:
-    """Hourly candles of the coins that could be fetched, and a reason for each other coin."""
+    """Hourly candles of the coins that could be fetched; `problems` has a reason for each other coin."""
 
     panel: HourlyPanel
     source: str
@@ -39,12 +39,12 @@ class HourlyHistory:
 
 @runtime_checkable
 class PastHoursSource(Protocol):
-    """A source of the hours up to a daily close."""
+    """A source of hourly candles up to a daily close."""
 
     async def fetch_hours_until(self, ids: Sequence[str], days: int, day: dt.date) -> HourlyHistory:
-        """Fetch the hours of the last `days` days up to the close of `day`; 0 for all available.
+        """Fetch the hours of the last `days` days up to the close of `day`; 0 means all hours.
 
-        Later hours cost no call.
+        Hours after the close are not requested.
         """
         ...
 
@@ -53,9 +53,9 @@ class HourlyHistorySource(Protocol):
     """A source of closed hourly candles."""
 
     async def fetch_hourly(self, ids: Sequence[str], days: int) -> HourlyHistory:
-        """Fetch the last `days` times 24 closed hours of each coin; 0 for all available."""
+        """Fetch the last `days` times 24 closed hours of each coin; 0 means all hours."""
         ...
 
 
 class CandleSource(HistorySource, HourlyHistorySource, Protocol):
-    """A source of closed candles by the day and by the hour."""
+    """A source of closed daily and hourly candles."""

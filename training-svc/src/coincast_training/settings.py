@@ -34,24 +34,24 @@ class GateSettings(ServiceSettings):
         default=1.0,
         ge=0,
         le=100,
-        description="How many points below 0 a promoted version's skill against the last price may be.",
+        description="Points below 0 at which the skill against the last price prevents a promotion.",
     )
     gate_max_crps_loss_points: float = Field(
         default=1.0,
         ge=0,
         le=100,
-        description="How many points below 0 its CRPS skill against the Gaussian random walk may be.",
+        description="Points below 0 at which the CRPS skill against the Gaussian random walk prevents it.",
     )
     gate_max_production_loss_points: float = Field(
         default=0.5,
         ge=0,
         le=100,
-        description="How many points worse than production a promoted version may be.",
+        description="Points by which a version may be worse than production and still be promoted.",
     )
 
 
 class DriftSettings(GateSettings):
-    """When a model counts as drifted, and how often drift may start a training."""
+    """Limits of drift, and how often drift may start a training."""
 
     drift_check_seconds: float = Field(default=3600, ge=1, description="Seconds between drift checks.")
     drift_window_days: int = Field(
@@ -61,10 +61,10 @@ class DriftSettings(GateSettings):
         default=8.0,
         gt=0,
         le=80,
-        description="Deviation of the 80 % interval's coverage, in points, that counts as drift.",
+        description="Deviation of the coverage of the 80 % interval, in points, that counts as drift.",
     )
     drift_min_forecasts: int = Field(
-        default=200, ge=1, description="Least scored forecasts for a coverage check."
+        default=200, ge=1, description="Minimum of scored forecasts for a coverage check."
     )
     drift_psi: float = Field(
         default=0.25, gt=0, description="Population stability index of a feature that counts as drift."
@@ -72,13 +72,15 @@ class DriftSettings(GateSettings):
     drift_ks: float = Field(
         default=0.25, gt=0, le=1, description="Kolmogorov-Smirnov distance of a feature that counts as drift."
     )
-    drift_feature_share: Share = Field(0.25, description="Share of features that must exceed their bound.")
+    drift_feature_share: Share = Field(
+        0.25, description="Share of features that must exceed their limit to count as drift."
+    )
     drift_max_age_days: float = Field(default=14, gt=0, description="Age at which a model is retrained.")
     drift_cooldown_seconds: float = Field(
-        default=86400, ge=0, description="Least time between two trainings that drift starts."
+        default=86400, ge=0, description="Minimum time between two trainings that drift starts."
     )
     drift_budget_per_week: int = Field(
-        default=3, ge=0, description="Most trainings a week that drift may start."
+        default=3, ge=0, description="Maximum number of trainings per week that drift may start."
     )
 
 
@@ -103,11 +105,11 @@ class Settings(DriftSettings):
     )
     starter: bool = Field(
         True,
-        description="Install the shipped starter versions at the first start instead of training.",
+        description="Install the shipped starter versions at the first start, instead of training.",
     )
     bootstrap: bool = Field(
         False,
-        description="Provide first versions of models that have none: starter versions, else a training.",
+        description="Provide the first version of each model: a starter version, or else a training.",
     )
     bootstrap_models: Annotated[tuple[str, ...], NoDecode] = Field(
         ("lightgbm",), description="Models that the first start trains."
@@ -128,22 +130,24 @@ class Settings(DriftSettings):
     )
     require_signature: bool = Field(False, description="Accept only signed versions.")
 
-    max_queued_jobs: int = Field(default=20, ge=1, description="Most waiting jobs; further ones are refused.")
-    max_coins_per_job: int = Field(default=250, ge=1, description="Most coins of one job.")
+    max_queued_jobs: int = Field(
+        default=20, ge=1, description="Maximum number of waiting jobs; further jobs are refused."
+    )
+    max_coins_per_job: int = Field(default=250, ge=1, description="Maximum number of coins of a job.")
     max_running_jobs: int = Field(
-        default=1, ge=1, description="Most jobs that run at once, each of another model."
+        default=1, ge=1, description="Maximum number of running jobs, each of a different model."
     )
-    max_attempts: int = Field(
-        default=3, ge=1, description="How often a job is restarted after its process died."
-    )
-    job_timeout_seconds: float = Field(default=6 * 3600, gt=0, description="Limit of a job's run time.")
+    max_attempts: int = Field(default=3, ge=1, description="Number of attempts of a job whose process dies.")
+    job_timeout_seconds: float = Field(default=6 * 3600, gt=0, description="Maximum duration of a job.")
     history_timeout_seconds: float = Field(
         default=120, gt=0, description="Timeout of one fetch of histories."
     )
     history_attempts: int = Field(default=4, ge=1, description="Attempts of a fetch of histories.")
 
     keep_versions: int = Field(
-        default=10, ge=1, description="Versions to retain for each model, besides those that an alias names."
+        default=10,
+        ge=1,
+        description="Newest versions to keep of each model; versions with an alias are always kept.",
     )
     schedule: str = Field(
         "0 3 * * sun",
@@ -154,8 +158,8 @@ class Settings(DriftSettings):
     )
     executor: str = Field(
         "inline",
-        description="Where the fits of a training, its walk-forward record, its tuning and a backtest run: "
-        "inline, processes, processes:N or dask:tcp://host:port.",
+        description="Executor of the fits of trainings, tuning and backtests: inline, processes, "
+        "processes:N or dask:tcp://host:port.",
     )
 
     ledger_consumer: str = Field("training-1", description="Name of this replica in the consumer group.")
@@ -166,7 +170,7 @@ class Settings(DriftSettings):
 
     @field_validator("executor")
     @classmethod
-    def _an_executor(cls, address: str) -> str:
+    def _check_executor(cls, address: str) -> str:
         """Reject a wrong executor address at startup, since every training uses it."""
         try:
             parts_of(address)
@@ -176,8 +180,8 @@ class Settings(DriftSettings):
 
     @field_validator("coins", "bootstrap_models", "schedule_models", mode="before")
     @classmethod
-    def _from_commas(cls, value: object) -> object:
-        """Split `a,b,c`, the form of a list in an environment variable."""
+    def _split_commas(cls, value: object) -> object:
+        """Split a list in an environment variable, like `a,b,c`."""
         if isinstance(value, str):
             return tuple(item.strip() for item in value.split(",") if item.strip())
         return value

@@ -49,7 +49,7 @@ class RiskRecorder:
         self._day, self._written = date.min, 0
 
     async def record_touch(self, answer: TouchAnswer, *, vs_currency: str, days: int) -> bool:
-        """Log the touch probabilities of each coin and level up to `days`; return whether all are in the log.
+        """Log the touch probabilities of each coin and level up to `days`; return whether all were logged.
 
         If the answer starts within the day, the probabilities from the last close are logged, since days are
         scored by their daily candles. A level equal to the last price is touched already, so it is not logged.

@@ -46,7 +46,7 @@ def test_invalid_rows_duplicates_and_gaps_are_reported(tmp_path: Path) -> None:
     candles = folder.panel["coin"]
     assert len(candles) == 100 and (np.diff(candles.dates) == np.timedelta64(1, "D")).all()
     assert sum(" line " in note for note in folder.notes) == 3
-    assert any("5 absent days" in n for n in folder.notes)
+    assert any("5 missing days" in n for n in folder.notes)
 
 
 def test_a_short_coin_is_left_out_with_a_note(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, content: dict[str, str] | 
         ({"models": ("oracle",)}, "MODELS: oracle not found"),
         ({"horizons": (1, 31)}, "HORIZONS: 31 is not from 1 to 30"),
         ({"first": "soon"}, "FROM=soon is not a date"),
-        ({"first": "2021-01-20"}, "too little to learn from"),
+        ({"first": "2021-01-20"}, "too little history to train on"),
         ({"first": "2021-10-01", "last": "2021-09-01"}, "must be before TO"),
     ],
 )

@@ -57,7 +57,7 @@ ODD = {
     "spike of three": (multiplied(np.where(AT == 200, 3.0, 1.0)), "back on the next day"),
     "dip to a third": (multiplied(np.where(AT == 200, 1 / 3, 1.0)), "back on the next day"),
     "constant": (changed(lambda c: np.full(DAYS, 1.0)), "does not change"),
-    "pegged": (changed(lambda c: 1 + 0.0004 * np.sin(AT * 2.1)), "held to a price"),
+    "pegged": (changed(lambda c: 1 + 0.0004 * np.sin(AT * 2.1)), "its price is fixed"),
     "frozen half": (changed(lambda c: np.where(AT < 200, c, c[200])), "does not change"),
     "frozen for three weeks": (changed(lambda c: np.where((AT > 200) & (AT < 222), c[200], c)), "21 days"),
     "no volume": (replace(simulated_candles("odd", 5, DAYS), volume=np.zeros(DAYS)), "no volume"),

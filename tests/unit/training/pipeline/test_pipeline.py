@@ -72,7 +72,9 @@ async def test_a_starter_that_serves_on_is_corrected_on_the_days_of_the_job(tmp_
     install_starters(pipeline.registry, ["lightgbm"])
     outcome = await run(pipeline, spec)
     assert (outcome.version, outcome.promoted) == ("v000002", False)
-    assert "The starter serves on as v000003, its widths corrected on these days." in outcome.promotion
+    assert (
+        "The starter remains in use as v000003, with its widths corrected on these days." in outcome.promotion
+    )
     assert pipeline.registry.table("lightgbm").production == "v000003"
     asked_not_to = await run(pipeline, replace(spec, promote_if_better=False))
     assert "starter" not in asked_not_to.promotion
@@ -83,7 +85,7 @@ async def test_a_disk_that_refuses_the_move_costs_the_move_and_not_the_version(t
     (pipeline.registry.root / "audit.jsonl").mkdir(parents=True)
     outcome = await run(pipeline, replace(SPEC, promote_if_better=True))
     assert (outcome.version, outcome.promoted) == ("v000001", False)
-    assert "Production was not moved: The disk under the registry" in outcome.promotion
+    assert "Production was not changed: The disk under the registry" in outcome.promotion
     assert pipeline.registry.versions.names("lightgbm") == ["v000001"]
 
 

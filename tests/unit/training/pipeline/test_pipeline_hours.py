@@ -83,7 +83,7 @@ async def test_a_version_with_hours_is_written_read_and_repeated(tmp_path: Path)
     changed = HOURS["bitcoin"].close.copy()
     changed[1000] *= 1.01
     source.hours = HOURS | {"bitcoin": replace(HOURS["bitcoin"], close=changed)}
-    with pytest.raises(NotReady, match="hourly history is not what"):
+    with pytest.raises(NotReady, match="hourly history differs"):
         await run(made, TrainingSpec(model="ml_ensemble", ids=(), from_version=version))
 
 

@@ -57,5 +57,5 @@ def record_of(**horizon: int) -> Record:
 
 def test_a_record_of_hours_is_not_called_days() -> None:
     found = compare_records(record_of(horizon_hours=6), record_of(horizon_days=7), [])
-    assert found.basis == "its record is of 6 hours, production's of 7 days"
+    assert found.basis == "its record has 6 hours, that of production has 7 days"
     assert spans([]) == "no days"

@@ -66,7 +66,9 @@ def test_days_that_flatter_do_not_hide_that_the_same_forecasts_were_worse(regist
     serving(registry, walk_forward_of(PANEL))
     worse = walk_forward_of(PANEL, width=1.3)
     record = measured(worse, easier_by=20.0)
-    with pytest.raises(NotReady, match=r"CRPS is .* worse than production's, .* forecasts that both made"):
+    with pytest.raises(
+        NotReady, match=r"CRPS is .* worse than that of production, .* forecasts that both made"
+    ):
         requested(registry, worse, record)
     with pytest.raises(NotReady, match="production is better by CRPS at 1, 7 days"):
         registry.promote_if_better(MODEL, "v000002", requested_by="t")
@@ -86,7 +88,7 @@ def test_days_that_were_hard_do_not_refuse_what_is_better_on_the_same_ones(regis
 def test_what_is_as_good_may_be_promoted_by_hand_and_not_by_itself(registry: Registry) -> None:
     serving(registry, same := walk_forward_of(PANEL))
     version = write(registry, same, measured(same, easier_by=5.0))
-    with pytest.raises(NotReady, match="v000002 is not better than v000001, which serves"):
+    with pytest.raises(NotReady, match="v000002 is not better than v000001, which is in production"):
         registry.promote_if_better(MODEL, version, requested_by="t")
     assert registry.promote(MODEL, version, requested_by="t").table.production == version
 
@@ -96,17 +98,19 @@ def test_without_forecasts_in_common_the_means_decide_and_it_is_said(registry: R
     serving(registry, walk_forward_of(BITCOIN, test_days=8 + days), easier_by=60.0)
     walk = walk_forward_of(BITCOIN if days else ETHEREUM, horizons=(1,), test_days=9)
     worse, same = measured(walk, easier_by=40.0), measured(walk, easier_by=80.0)
-    with pytest.raises(NotReady, match=r"worse than production's, .* by the means of each one's own record"):
+    with pytest.raises(
+        NotReady, match=r"worse than that of production, .* by the mean scores of each record"
+    ):
         requested(registry, walk, worse)
     moved = requested(registry, walk, same)
-    assert "by the means of each one's own record, as they share too few forecasts" in moved.verdict
+    assert "by the mean scores of each record, since they share too few forecasts" in moved.verdict
 
 
 def test_no_horizon_in_common_is_refused_unless_forced(registry: Registry) -> None:
     serving(registry, walk_forward_of(PANEL, horizons=(1, 7)))
     walk = walk_forward_of(PANEL, horizons=(3,))
     with pytest.raises(
-        NotReady, match=r"share no horizon .its record is of 3 days, production's of 1, 7 days"
+        NotReady, match=r"share no horizon .its record has 3 days, that of production has 1, 7 days"
     ):
         requested(registry, walk, measured(walk))
     moved = requested(registry, walk, measured(walk), force=True, reason="three days are required now")
@@ -118,5 +122,5 @@ def test_an_incomplete_row_is_not_compared(registry: Registry) -> None:
     serving(registry, walk_forward_of(PANEL))
     torn = walk_forward_of(PANEL, width=1.3)
     torn.log_return_quantiles[::7] = float("nan")
-    with pytest.raises(NotReady, match="worse than production's"):
+    with pytest.raises(NotReady, match="worse than that of production"):
         requested(registry, torn, measured(torn, easier_by=20.0))

@@ -80,7 +80,7 @@ def test_the_gate_refuses_what_is_worse_than_the_random_walk(registry: Registry,
 def test_the_gate_refuses_what_is_worse_than_production(registry: Registry):
     good, worse = write(registry), write(registry, width=1.18)
     promote(registry, good)
-    with pytest.raises(NotReady, match="worse than production"):
+    with pytest.raises(NotReady, match="worse than that of production"):
         promote(registry, worse)
     promote(registry, worse, alias="challenger", share=0.1)
     assert registry.table(MODEL).challenger_share == 0.1

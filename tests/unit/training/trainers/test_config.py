@@ -43,7 +43,7 @@ def test_shipped_recipes_are_the_built_in_ones() -> None:
         ("ml_ensemble", "fold_days: 1", r"fold_days.*at least 7"),
         ("ml_ensemble", "colour: red", r"colour"),
         ("ml_ensemble", "lstm: {prior: 2}", r"lstm.prior: must be 0 to 0.5, got 2"),
-        ("lstm", "- a", r"must hold names and values"),
+        ("lstm", "- a", r"must have names and values"),
         ("lstm", "a: [", r"cannot be read"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Backtests: walk forward with refits, apply strategies after costs, write a report."""
+"""Backtests: walk forward with refits, simulate strategies after costs, write a report."""

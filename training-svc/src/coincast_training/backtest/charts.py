@@ -23,7 +23,7 @@ def equity(backtest: Backtest) -> go.Figure:
 
 
 def drawdown(backtest: Backtest) -> go.Figure:
-    """Return the drawdown below the running maximum."""
+    """Return the drawdown below the running maximum in percent, by strategy."""
     figure = go.Figure(layout={"title": "Drawdown, %"})
     for curve in backtest.curves:
         figure.add_scatter(
@@ -53,8 +53,8 @@ def rolling_skill(backtest: Backtest, panel: Panel) -> go.Figure:
 
 
 def calibration(backtest: Backtest) -> go.Figure:
-    """Return the observed coverage against the nominal one."""
-    figure = go.Figure(layout={"title": "Coverage, % (on the dotted line: as nominal)"})
+    """Return the observed against the nominal coverage, by horizon."""
+    figure = go.Figure(layout={"title": "Observed coverage by nominal coverage, % (dotted line: equal)"})
     forecast = backtest.out_of_sample
     for horizon in np.unique(forecast.horizons):
         part = rows(forecast, forecast.horizons == horizon)
@@ -66,7 +66,7 @@ def calibration(backtest: Backtest) -> go.Figure:
 
 
 def decay(backtest: Backtest) -> go.Figure:
-    """Return the skill in sample beside the skill out of sample."""
+    """Return the skill in sample and out of sample, by horizon."""
     table = backtest.decay()
     names = [f"{row['horizon_days']} d" for row in table]
     figure = go.Figure(layout={"title": "CRPS skill in sample and out of sample, %", "barmode": "group"})

@@ -1,4 +1,4 @@
-"""Write the HTML report of a backtest: one page that needs no network."""
+"""Write the HTML report of a backtest: a self-contained page that needs no network."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_report(backtest: Backtest, panel: Panel, path: Path) -> None:
 
 
 def by_coin(backtest: Backtest, panel: Panel) -> list[dict[str, Any]]:
-    """Return the record of each coin, horizon by horizon."""
+    """Return one row for each coin and horizon, with the out-of-sample record."""
     forecast = backtest.out_of_sample
     table: list[dict[str, Any]] = []
     for coin_id in np.unique(forecast.coin_ids):

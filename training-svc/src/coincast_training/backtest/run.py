@@ -26,7 +26,7 @@ LEAST_TRAINING_DAYS = 180
 
 @dataclass(frozen=True, slots=True)
 class BacktestOptions:
-    """Options of a backtest: the walk and the trading costs."""
+    """Options of a backtest: model, walk-forward and trading costs."""
 
     model: str
     seed: int = 7
@@ -79,7 +79,7 @@ def run_backtest(
 
     Args:
         data: Candles and reference coins.
-        options: Model, recipe, test days and refit interval.
+        options: Model, parameters, test days and refit interval.
         executor: Runs the folds.
         progress: Called with the completed share and the stage.
 
@@ -96,9 +96,9 @@ def run_backtest(
     ]
 
     def on_done(done: int) -> None:
-        progress(0.95 * done / len(tasks), f"walked forward {done} of {len(tasks)} refits")
+        progress(0.95 * done / len(tasks), f"finished {done} of {len(tasks)} refits")
 
-    progress(0.0, f"walks forward over {len(tasks)} refits")
+    progress(0.0, f"walk-forward with {len(tasks)} refits")
     results = executor.map(run_fold, data, tasks, on_done=on_done)
     out_of_sample = joined([result.out_of_sample for result in results])
     in_sample = joined([result.in_sample for result in results])

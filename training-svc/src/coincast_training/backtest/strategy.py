@@ -1,6 +1,6 @@
-"""Simulate what one-day forecasts would have earned after costs and slippage.
+"""Simulate the returns of three simple strategies on one-day forecasts, after costs and slippage.
 
-There are three simple strategies, each with equal weights over the coins.
+Each strategy has equal weights over the coins.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Curve:
 
 
 def run_strategies(forecast: WalkForward, costs: Costs) -> tuple[Curve, ...]:
-    """Simulate the three strategies.
+    """Simulate buy and hold, the direction of the median, and long with a target volatility.
 
-    They are: buy and hold; the direction of the median where it exceeds the costs; long, scaled to a target
-    volatility.
+    The second one takes a position only if the median forecast exceeds the costs. The result is empty without
+    one-day forecasts.
     """
     one = forecast.horizons == 1
     if not one.any():
@@ -78,7 +78,7 @@ def run_strategies(forecast: WalkForward, costs: Costs) -> tuple[Curve, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Days by coins (d, c): simple return, median forecast and forecast volatility per year."""
+    """Arrays by day and coin, (d, c): simple return, median forecast, annualised forecast volatility."""
 
     days: NDArray[np.datetime64]
     returns: Floats
@@ -105,7 +105,7 @@ class _Table:
 
 
 def _curve(name: str, table: _Table, positions: Floats, costs: Costs) -> Curve:
-    """Return the curve at equal weights over the coins that trade on a day; changes of position pay costs."""
+    """Return the curve of positions (d, c) with equal weights over the traded coins, after costs."""
     trading = np.isfinite(table.returns)
     weight = positions * trading / np.maximum(trading.sum(axis=1, keepdims=True), 1)
     turnover = np.abs(np.diff(weight, axis=0, prepend=0.0)).sum(axis=1)

@@ -65,9 +65,9 @@ def backtest(
     executor: options.ExecutorAddress = "",
     as_json: options.AsJson = False,
 ) -> None:
-    """Walk forward over the past with refits; strategies after costs; an HTML report.
+    """Walk forward over the past with refits, simulate strategies after costs, and write an HTML report.
 
-    ml_ensemble is refitted without its network (lstm: off), as the report says.
+    ml_ensemble is refitted without its network (lstm: off); the report says so.
     """
     settings = options.settings_with(market=market, executor=executor)
     spec = validate_spec(
@@ -80,7 +80,7 @@ def backtest(
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Options of the walk and of trading costs, from the command line."""
+    """Options of the walk-forward and the trading costs, from the command line."""
 
     test_days: int
     refit_days: int
@@ -92,8 +92,8 @@ class Walk:
 def run_walk(settings: Settings, spec: TrainingSpec, walk: Walk, report: Path, *, quiet: bool) -> Backtest:
     """Fetch history, walk forward and write the report."""
     import_lightgbm_alone()
-    # Plots and strategies take seconds to import, which the other commands should not wait for.
-    from coincast_training.backtest.report import write_report  # noqa: PLC0415 - as said above
+    # Plots and strategies take seconds to import, so other commands must not import them.
+    from coincast_training.backtest.report import write_report  # noqa: PLC0415 - as above
     from coincast_training.backtest.run import BacktestOptions, run_backtest  # noqa: PLC0415
     from coincast_training.backtest.strategy import Costs  # noqa: PLC0415
 
@@ -115,7 +115,7 @@ def run_walk(settings: Settings, spec: TrainingSpec, walk: Walk, report: Path, *
 
 
 async def fetched(settings: Settings, spec: TrainingSpec) -> TrainingData:
-    """Fetch the history of a command in the same way as a training does."""
+    """Fetch the history of a command in the same way as a training."""
     async with open_pipeline(settings, announce=announce_market) as pipeline:
         wanted = tuple(dict.fromkeys((*spec.ids, *REFERENCE_COINS)))
         return training_data_of(await pipeline.history.fetch(wanted, spec.days), spec.ids, MIN_DAYS)
@@ -134,7 +134,7 @@ def _value(found: Backtest, report: Path) -> dict[str, Any]:
 
 
 def strategies_table(curves: Sequence[Curve]) -> Table:
-    """Return the figures of the strategies, a row a figure, which stays readable in a narrow terminal."""
+    """Return the figures of the strategies with one row per figure, to fit into a narrow terminal."""
     names = list(curves[0].figures) if curves else []
     rows = [
         (name.replace("_percent", " %").replace("_", " "), *(curve.figures[name] for curve in curves))

@@ -1,4 +1,4 @@
-"""The command `evaluate`: walk-forward evaluation of all models and baselines on a folder of candles."""
+"""The command `evaluate`: evaluate all models and baselines on a folder of candles by walk-forward."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Hourly = Annotated[
     Path | None,
     typer.Option(
         "--hourly",
-        help="With --thin: folder of hourly candles (Parquet) for models that read hours.",
+        help="With --thin: folder of hourly candles (Parquet) for models that use hours.",
         metavar="FOLDER",
     ),
 ]
@@ -50,7 +50,7 @@ def evaluate(
     *,
     data: Data,
     first: str = typer.Option(
-        "", "--from", help="First day on which forecasts are made, like 2022-01-01.", metavar="DATE"
+        "", "--from", help="First day on which forecasts are made, such as 2022-01-01.", metavar="DATE"
     ),
     last: str = typer.Option("", "--to", help="Last day on which forecasts are made.", metavar="DATE"),
     coins: str = typer.Option(
@@ -73,10 +73,10 @@ def evaluate(
         metavar="1d|1h",
     ),
     risk: bool = typer.Option(
-        False, "--risk", help="Evaluate risk answers instead: value at risk, touches, joint paths."
+        False, "--risk", help="Evaluate risk answers: value at risk, touches, joint paths."
     ),
     thin: bool = typer.Option(
-        False, "--thin", help="Compare the starter with a model trained on a free plan's thin history."
+        False, "--thin", help="Compare the starter with a model trained on the short history of a free plan."
     ),
     hourly: Hourly = None,
     as_json: AsJson = False,
@@ -86,7 +86,7 @@ def evaluate(
     Writes evaluation.json, evaluation.html and predictions.parquet.
     """
     from coincast_training.evaluation.options import BadOptionError, EvaluationOptions, days_ahead  # noqa: PLC0415
-    from coincast_training.evaluation.runner import evaluate as run  # noqa: PLC0415 - brings the peers' libraries
+    from coincast_training.evaluation.runner import evaluate as run  # noqa: PLC0415 - imports the libraries of the reference models
 
     if interval not in ("1d", "1h"):
         raise InvalidInput(f"interval must be 1d or 1h; it is {interval!r}.", field="interval")
@@ -126,7 +126,7 @@ def evaluate(
 
 
 def _evaluate_thin(options: EvaluationOptions, hourly: Path | None) -> None:
-    """Run the comparison on thin inputs and print its table."""
+    """Compare starter and local training on short histories, and print the table."""
     import numpy as np  # noqa: PLC0415 - only for this variant
 
     from coincast_training.evaluation.csv_loader import read_folder  # noqa: PLC0415 - as above

@@ -1,4 +1,4 @@
-"""The commands `jobs ...`: the queue of a running training service, over gRPC."""
+"""The commands `jobs ...` for the queue of a running training service, over gRPC."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DEFAULT_TARGET = "127.0.0.1:50053"
 
 
 def called(target: str, work: Callable[[Stub], Awaitable[R]]) -> R:
-    """Run calls over a channel of their own; an empty target means the running stack's service."""
+    """Run calls over a new channel; an empty target means the service of a running stack."""
     if not target:
         running = find_running_stack()
         target = running.training_target if running else DEFAULT_TARGET
@@ -59,14 +59,14 @@ def submit(
     tune: int = typer.Option(
         0,
         "--tune",
-        help="Tuning trials, 0 to 200; those of ml_ensemble leave its network out (lstm: off).",
+        help="Tuning trials, 0 to 200; trials of ml_ensemble leave out its network (lstm: off).",
         metavar="N",
     ),
     promote_if_better: bool = typer.Option(
         False, "--promote-if-better", help="Promote the version if the gate allows it."
     ),
     from_version: str = typer.Option(
-        "", "--from", help="Version whose lineage is repeated.", metavar="VERSION"
+        "", "--from", help="Version whose training is repeated.", metavar="VERSION"
     ),
     key: str = typer.Option(
         "",
@@ -177,7 +177,7 @@ def logs(
     target: options.Target = "",
     as_json: options.AsJson = False,
 ) -> None:
-    """Show what a job logged."""
+    """Show the log of a job."""
 
     async def work(stub: Stub) -> list[str]:
         return list((await stub.GetJobLogs(pb.GetJobLogsRequest(job_id=job_id, tail=tail))).lines)

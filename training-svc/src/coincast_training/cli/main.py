@@ -33,7 +33,7 @@ def version() -> None:
 
 @app.callback()
 def _logs(verbose: bool = typer.Option(False, "--verbose", "-v", help="Write log events to stderr.")) -> None:
-    """Silence log events unless requested: the result is what matters."""
+    """Show log events only if requested; otherwise only errors."""
     level = logging.INFO if verbose else logging.ERROR
     logging.basicConfig(stream=sys.stderr, level=level)
     structlog.configure(

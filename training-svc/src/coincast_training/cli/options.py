@@ -47,17 +47,17 @@ ExecutorAddress = Annotated[
     str,
     typer.Option(
         "--executor",
-        help="Where fits run: inline, processes, processes:N or dask:tcp://host:port.",
+        help="Executor of the fits: inline, processes, processes:N or dask:tcp://host:port.",
         metavar="ADDRESS",
     ),
 ]
 
 
 def settings_with(*, market: str = "", artifacts: Path | None = None, executor: str = "") -> Settings:
-    """Return the environment's settings, changed by the options of the command line.
+    """Return the settings of the environment with the options of the command line.
 
     Raises:
-        InvalidInput: The executor is wrong; raised before anything is fetched.
+        InvalidInput: The executor is not valid. This is checked before any history is fetched.
     """
     settings = load_settings(Settings)
     over: dict[str, object] = {}

@@ -48,7 +48,7 @@ errors = Console(stderr=True)
 
 
 def reported(command: Callable[P, R]) -> Callable[P, R]:
-    """Return the command with its errors reported as one line on stderr and an exit code."""
+    """Wrap a command so that its errors become one line on stderr and an exit code."""
 
     @wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -66,12 +66,12 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def announce_market(sentence: str) -> None:
-    """Print on stderr where histories come from."""
+    """Print the source of histories on stderr."""
     errors.print(f"Market data: {sentence}.", markup=False, highlight=False, soft_wrap=True)
 
 
 def show(value: Any, as_json: bool, table: Callable[[], RenderableType]) -> None:
-    """Print the value as JSON on stdout, or as a table."""
+    """Print a value on stdout as JSON or as a table."""
     if as_json:
         sys.stdout.write(json.dumps(plain(value), ensure_ascii=False) + "\n")
     else:
@@ -79,7 +79,7 @@ def show(value: Any, as_json: bool, table: Callable[[], RenderableType]) -> None
 
 
 def plain(value: Any) -> Any:
-    """Return dataclasses and tuples as JSON values; NaN and infinities become null."""
+    """Convert dataclasses and tuples to JSON values; NaN and infinities become null."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, dict):
@@ -94,7 +94,7 @@ def plain(value: Any) -> Any:
 def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """Return a table of plain values; None is shown as a dash.
 
-    It has no borders, so that eight columns of figures fit a terminal of 60 columns without being cut.
+    It has no borders, so that eight columns of figures fit into a terminal of 60 columns.
     """
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for n, name in enumerate(columns):
@@ -111,7 +111,7 @@ def _cell(value: object) -> str:
 
 @contextmanager
 def progress_bar(quiet: bool) -> Iterator[reporting.Progress]:
-    """Yield a progress bar with the time left on stderr; silent with JSON output or without a terminal."""
+    """Yield a function that updates a progress bar with remaining time on stderr; silent if `quiet`."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -121,7 +121,7 @@ def progress_bar(quiet: bool) -> Iterator[reporting.Progress]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=errors, disable=quiet, transient=False) as bar:
-        task = bar.add_task("starts", total=1.0)
+        task = bar.add_task("starting", total=1.0)
 
         def report(fraction: float, stage: str) -> None:
             bar.update(task, completed=fraction, description=stage[:60])

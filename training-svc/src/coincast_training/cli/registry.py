@@ -1,4 +1,4 @@
-"""The commands `registry ...`: versions and aliases, directly on the artifact folder."""
+"""The commands `registry ...` for versions and aliases; they work directly on the artifact folder."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Revision = Annotated[
     typer.Option(
         "--revision",
         help="Expected revision of the aliases, as `registry list` prints it: the command fails if they have"
-        " changed since; by default what it reads when it begins.",
+        " changed since; the default is the revision at the start of the command.",
         metavar="N",
     ),
 ]
 
 
 def opened(artifacts: options.Artifacts) -> Registry:
-    """Open the registry of the named folder."""
+    """Open the registry of the given folder."""
     return open_registry(options.settings_with(artifacts=artifacts))
 
 
@@ -80,7 +80,7 @@ def list_versions(
 
 
 def _alias_names(aliases: list[str], table: Aliases) -> str:
-    """Return the aliases, a challenger with its share of the traffic."""
+    """Return the aliases, with the traffic share of a challenger."""
     shares = {"challenger": f" {table.challenger_share:.0%}"}
     return ", ".join(alias + shares.get(alias, "") for alias in aliases)
 
@@ -141,7 +141,7 @@ def promote(
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Move an alias. A move of production has to pass the promotion gate."""
+    """Point an alias at a version. For production, the version has to pass the promotion gate."""
     registry = opened(artifacts)
     moved = registry.promote(
         model,
@@ -171,7 +171,7 @@ def rollback(
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Return production to the version before."""
+    """Return production to the previous version."""
     registry = opened(artifacts)
     table = registry.rollback(
         model, reason=reason, requested_by=by, expected_revision=_expected(registry, model, revision)
@@ -180,7 +180,7 @@ def rollback(
 
 
 def _expected(registry: Registry, model: str, revision: int | None) -> int:
-    """Return the given revision, or the one read before any waiting, so that no move in between is undone."""
+    """Return the given revision, or the current one, so that a concurrent change is detected."""
     return registry.table(model).revision if revision is None else revision
 
 
@@ -195,7 +195,7 @@ def retire(
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Take a version out of use; a version that an alias names is refused."""
+    """Retire a version; refused if an alias points to it."""
     retired = opened(artifacts).retire(model, version, reason=reason, requested_by=by)
     show(retired, as_json, lambda: f"{model} {version} is retired.")
 
@@ -215,7 +215,7 @@ def clean(
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Remove old versions, except those that an alias names or a rollback needs."""
+    """Remove old versions, except those with an alias and those that a rollback needs."""
     settings = options.settings_with(artifacts=artifacts)
     wanted = settings.keep_versions if keep is None else keep
     removed = open_registry(settings).clean(model, keep=wanted, requested_by=by)
@@ -231,7 +231,7 @@ def audit(
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """List moves of aliases, newest first: who, when and why."""
+    """List the changes of aliases, newest first: who, when and why."""
     entries = list(opened(artifacts).audit.entries(model))[: -limit - 1 : -1]
     rows = [
         (

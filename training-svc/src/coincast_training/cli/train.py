@@ -44,7 +44,7 @@ def train(
         0,
         "--tune",
         help="Tuning trials, 0 to 200; 0 uses the configured parameters. An interrupted tuning continues. "
-        "Trials of ml_ensemble leave its network out (lstm: off).",
+        "Trials of ml_ensemble leave out its network (lstm: off).",
         metavar="N",
     ),
     promote_if_better: bool = typer.Option(
@@ -75,14 +75,14 @@ def train(
 def retrain(
     *,
     from_version: str = typer.Option(
-        ..., "--from", help="Version whose lineage is repeated, like v000001.", metavar="VERSION"
+        ..., "--from", help="Version whose training is repeated, such as v000001.", metavar="VERSION"
     ),
     model: options.Model = "lightgbm",
     market: options.Market = "",
     artifacts: options.Artifacts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Train a version again with the same data, seeds and parameters; LightGBM files repeat byte for byte."""
+    """Repeat the training of a version; the files of LightGBM models are identical byte for byte."""
     spec = validate_spec(TrainingSpec(model=model, ids=(), from_version=from_version), JobLimits())
     run_and_show(options.settings_with(market=market, artifacts=artifacts), spec, as_json)
 
@@ -108,7 +108,7 @@ async def _run(
         return await pipeline.run(
             spec,
             requested_by="cli",
-            run_id=f"cli-{spec.model}",  # the same id, so that an interrupted tuning continues
+            run_id=f"cli-{spec.model}",  # A constant id, so that an interrupted tuning continues.
             progress=progress,
         )
 
@@ -120,7 +120,7 @@ def _summary(model: str, outcome: Outcome, record: Record) -> Table:
 
 
 def record_table(title: str, record: Record) -> Table:
-    """Return a record as a table, one row for each horizon."""
+    """Return a table of a record, with one row for each horizon."""
     rows = [
         (
             h.horizon_days or f"{h.horizon_hours} h",

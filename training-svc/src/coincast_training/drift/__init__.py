@@ -1,1 +1,1 @@
-"""Drift monitoring: compare live coverage, features and age with those of the training."""
+"""Drift monitoring: live coverage, feature distributions and age of the production versions."""

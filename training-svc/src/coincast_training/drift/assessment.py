@@ -1,4 +1,4 @@
-"""Decide whether a model has drifted: live coverage, features and age against their bounds. Pure."""
+"""Decide whether a model has drifted: compare live coverage, features and age with their bounds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ CHECKS = ("coverage", "psi", "ks", "age")
 
 @dataclass(frozen=True, slots=True)
 class DriftThresholds:
-    """Bounds of the checks. `coverage_points` are added to three standard errors of the coverage itself."""
+    """Bounds of the checks.
+
+    Attributes:
+        coverage_points: Allowed deviation of the coverage in percentage points, besides three standard
+            errors.
+        min_forecasts: Number of scored forecasts that the coverage check needs.
+        feature_share: Allowed share of shifted features.
+        max_age_days: Allowed age of a version.
+    """
 
     coverage_points: float = 8.0
     min_forecasts: int = 200
@@ -23,7 +31,7 @@ class DriftThresholds:
 
 @dataclass(frozen=True, slots=True)
 class FeatureDrift:
-    """Share of features that shifted, and the 95 % quantile of that share over earlier spans."""
+    """Shares of shifted features by two measures, and the 95 % quantiles of the shares over earlier spans."""
 
     psi_share: float
     psi_usual: float
@@ -34,14 +42,14 @@ class FeatureDrift:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Scores relative to their bounds: 1 and above is a breach; a check without data has no score."""
+    """Scores relative to their bounds: 1 and more is a breach. A check without data has no score."""
 
     scores: dict[str, float]
     reasons: tuple[str, ...]
 
     @property
     def drifted(self) -> bool:
-        """Return whether any check is in breach."""
+        """Return whether any check exceeds its bound."""
         return bool(self.reasons)
 
 
@@ -52,7 +60,14 @@ def assess_drift(
     age_days: float | None,
     bounds: DriftThresholds,
 ) -> Drift:
-    """Run all checks."""
+    """Run all checks.
+
+    Args:
+        live: Live figures of the version by horizon.
+        features: Drift of its features; None if unknown.
+        age_days: Age of the version; None if unknown.
+        bounds: Bounds of the checks.
+    """
     scores: dict[str, float] = {}
     reasons: list[str] = []
     for check, score, reason in (
@@ -70,7 +85,7 @@ Check = tuple[str, float, str]
 
 
 def _coverage(live: Iterable[HorizonRecord], bounds: DriftThresholds) -> Iterable[Check]:
-    """Check the live coverage of the 80 % interval; its standard error counts overlapping periods once."""
+    """Check the live coverage of the 80 % interval; overlapping periods count once in the standard error."""
     for record in live:
         coverage = record.coverage_80_percent
         if coverage is None or record.forecasts < bounds.min_forecasts:
@@ -83,7 +98,7 @@ def _coverage(live: Iterable[HorizonRecord], bounds: DriftThresholds) -> Iterabl
             "coverage",
             abs(coverage - 80) / allowed,
             f"Coverage of the 80 % interval at {horizon} is {coverage:.1f} % over "
-            f"{record.forecasts} forecasts, more than {allowed:.1f} points off.",
+            f"{record.forecasts} forecasts; at most {allowed:.1f} points of deviation are allowed.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Measure how far recent features differ from those of a version's training. Pure."""
+"""Measure how much the distributions of recent features differ from those of the training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ORIGIN_STEP_HOURS = 6
 
 @dataclass(frozen=True, slots=True)
 class FeatureShift:
-    """Population stability index and Kolmogorov-Smirnov distance of a span, per feature (F,)."""
+    """Population stability index and Kolmogorov-Smirnov distance of each feature, (F,) each."""
 
     psi: Floats
     ks: Floats
@@ -40,9 +40,18 @@ def feature_drift(
     psi: float,
     ks: float,
 ) -> FeatureDrift | None:
-    """Compare the last `days` of a daily panel with the days up to `learnt_to`; see `table_drift`.
+    """Compare the features of the last `days` of a daily panel with those of the training days.
 
-    Calendar features always shift and are left out.
+    Calendar features always shift and are left out. See `table_drift` for the other arguments.
+
+    Args:
+        panel: Candles of the coins.
+        reference: Candles of the reference coins.
+        spec: The features.
+        learnt_to: Last day of the training.
+        days: Length of the recent span.
+        psi: Bound of the population stability index.
+        ks: Bound of the Kolmogorov-Smirnov distance.
     """
     spec = spec.without("calendar")
     origins, values = _pooled(panel, reference, spec)
@@ -54,9 +63,9 @@ def feature_drift(
 def hourly_feature_drift(
     panel: HourlyPanel, *, learnt_to: np.datetime64, days: int, psi: float, ks: float
 ) -> FeatureDrift | None:
-    """Compare the last `days` of an hourly panel with the hours up to `learnt_to`; see `table_drift`.
+    """Compare the features of the last `days` of a panel with those of the training; see `table_drift`.
 
-    Reads one origin in ORIGIN_STEP_HOURS: those between resemble them.
+    Only every ORIGIN_STEP_HOURS-th origin is used, since neighbouring ones are similar.
     """
     table = build_table(panel)
     chosen = table.origin_hours % ORIGIN_STEP_HOURS == 0
@@ -82,12 +91,20 @@ def table_drift(
 ) -> FeatureDrift | None:
     """Compare the rows of the last `days` with those up to `learnt_to`.
 
-    A month of a slow feature never resembles years of it. So each feature is measured over every earlier span
-    of equal length as well, and only what exceeds all of those counts.
+    The values of a slow feature in one month always differ from its values over years. Therefore each feature
+    is also measured over every earlier span of equal length, and it counts as shifted only if it exceeds all
+    of them.
+
+    Args:
+        table: The features.
+        learnt_to: Last day of the training.
+        days: Length of the recent span.
+        psi: Bound of the population stability index.
+        ks: Bound of the Kolmogorov-Smirnov distance.
 
     Returns:
-        The drift, or None where either span is too short or no day followed `learnt_to`, since a retraining
-            would then learn the same days again.
+        The drift, or None if a span is too short or no day follows `learnt_to`, since a retraining would then
+            use the same days again.
     """
     origins, values = table.origins, table.values
     if not len(origins):
@@ -120,7 +137,7 @@ def table_drift(
 
 @dataclass(frozen=True, slots=True)
 class _Beyond:
-    """How far each feature is beyond its bound (F,), the share that is, and the share that usually is."""
+    """Excess of each feature over its bound (F,), the share that exceeds it, and the usual share."""
 
     excess: Floats
     share: float
@@ -128,7 +145,7 @@ class _Beyond:
 
 
 def _beyond(now: Floats, earlier: list[Floats], bound: float) -> _Beyond:
-    """Return each feature's excess over its bound: the given one, or the maximum of its own earlier spans."""
+    """Return each feature's excess over its bound: `bound`, or the maximum of its earlier spans if larger."""
     spans = np.nan_to_num(np.stack(earlier), nan=-1.0)
     own = np.maximum(bound, spans.max(axis=0))
     # Score each earlier span against the other spans: it exceeds them if it is the largest.
@@ -145,14 +162,14 @@ def _pooled(panel: Panel, reference: Panel, spec: FeatureSpec) -> tuple[NDArray[
 
 
 def _spans(origins: NDArray[np.datetime64], days: int) -> list[NDArray[np.bool_]]:
-    """Return masks of the spans of equal length that the training days divide into, oldest first."""
+    """Divide the training days into spans of equal length; return a mask of each, oldest first."""
     first, last = origins.min(), origins.max()
     starts = np.arange(first, last - np.timedelta64(days - 1, "D"), np.timedelta64(days, "D"))
     return [(origins >= start) & (origins < start + np.timedelta64(days, "D")) for start in starts]
 
 
 def _counts(values: Floats, edges: Floats) -> Floats:
-    """Return shares by bin (F, BINS) of the known values; NaN where there are too few."""
+    """Return the shares of the known values by bin, (F, BINS); NaN with too few values."""
     shares = np.empty((values.shape[1], BINS))
     for feature in range(values.shape[1]):
         known = values[np.isfinite(values[:, feature]), feature]

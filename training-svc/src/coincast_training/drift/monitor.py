@@ -1,4 +1,4 @@
-"""Check for drift periodically and submit a training where it is found, within a budget and with a reason."""
+"""Check for drift periodically; after drift submit a training, with its reasons and within a budget."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ log = structlog.get_logger(__name__)
 REQUESTED_BY = "drift"
 WEEK_SECONDS = 7 * 86400
 FEATURE_DAYS = 1500
-# Enough for a dozen earlier spans of a month; an hourly history is 24 times as long as a daily one.
+# Contains a dozen earlier spans of a month. It is shorter than FEATURE_DAYS because a day has 24 hourly rows.
 HOURLY_FEATURE_DAYS = 540
 
 
 @dataclass(frozen=True, slots=True)
 class DriftPolicy:
-    """How often drift is checked, and how often it may start a training."""
+    """Interval of the checks, limits on trainings, and bounds of the drift."""
 
     check_seconds: float = 3600
     cooldown_seconds: float = 86400
@@ -55,7 +55,7 @@ class DriftCheck:
 
 
 class DriftMonitor:
-    """Check every model once a period; `last` holds the latest results."""
+    """Checks every model periodically; `last` holds the latest results."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class DriftMonitor:
         """Check the production version and submit a training if it drifted.
 
         Returns:
-            The result, or None if no version serves.
+            The result, or None if no version is in production.
         """
         version = self._registry.table(model).production
         if not version:
@@ -148,11 +148,11 @@ class DriftMonitor:
         for check in CHECKS:
             if check in drift.scores:
                 metrics.DRIFT_SCORE.labels(model, check).set(drift.scores[check])
-            else:  # an older result with data says nothing about today
+            else:  # Without data, remove the score of an earlier check.
                 metrics.DRIFT_SCORE.remove(model, check)
 
     async def _act(self, model: str, manifest: Manifest, drift: Drift) -> str:
-        """Submit a training, unless one is queued, the last was too recent or the budget is spent."""
+        """Submit a training, unless one is queued, the last was too recent, or the budget is used up."""
         if refusal := self._refusal_reason(model) or await self._missing_hours(manifest):
             log.info("drift_not_acted_on", model=model, reason=refusal)
             return refusal
@@ -162,9 +162,9 @@ class DriftMonitor:
         return f"submitted job {job.job_id}"
 
     async def _missing_hours(self, manifest: Manifest) -> str:
-        """Return why the source's hours do not allow a training of the hourly model; empty where they do.
+        """Return why the hourly model cannot be trained on the source's hours; empty if it can.
 
-        A free plan gives 90 days of hours: a training from them would fail each time.
+        A free plan gives 90 days of hours, from which every training would fail.
         """
         if manifest.model not in HOURLY_MODELS:
             return ""
@@ -182,7 +182,7 @@ class DriftMonitor:
         if any(not job.state.ended for job in recent):
             return "a training of the model waits or runs already"
         submitted = [job.submitted_at for job in recent if job.requested_by == REQUESTED_BY]
-        # A job that a wrong clock dated into the future must not stop trainings until then.
+        # The absolute age: a job with a time in the future, from a wrong clock, must not block trainings.
         ages = [abs(self._clock.now() - at) for at in submitted]
         if ages and min(ages) < self._policy.cooldown_seconds:
             return "the cooldown since the last drift training has not passed"

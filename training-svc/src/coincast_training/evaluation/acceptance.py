@@ -1,4 +1,4 @@
-"""Acceptance criteria: each measured figure beside its bound (must) and its target (aim)."""
+"""Acceptance criteria: measured figures with their bounds (must) and targets (aim)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TERCILE_POINTS = {"1": 3.0, "7": 4.0}
 
 
 def goals(summary: Summary) -> list[dict[str, Any]]:
-    """Return one entry for each figure: name, value, must, aim, holds, reaches_aim.
+    """Return one entry for each figure: name, value, must, aim, below, holds, reaches_aim.
 
     The value is None if it was not measured; must is None if the figure is only shown.
     """
@@ -24,7 +24,7 @@ def goals(summary: Summary) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class AcceptanceSummary:
-    """Counts over the figures with a bound: measured, missed (by name), not measured."""
+    """Figures with a bound: number measured, names of those that miss it, number not measured."""
 
     judged: int
     missed: tuple[str, ...]
@@ -32,12 +32,12 @@ class AcceptanceSummary:
 
     @property
     def held(self) -> int:
-        """Return how many measured figures meet their bound."""
+        """Return the number of measured figures that meet their bound."""
         return self.judged - len(self.missed)
 
     @property
     def remark(self) -> str:
-        """Return the remark that goes with the count of figures that hold."""
+        """Return a remark about figures that were not measured; empty if there are none."""
         return f"; {self.unmeasured} were not measured" if self.unmeasured else ""
 
 
@@ -52,10 +52,18 @@ def summarise_acceptance(entries: Sequence[Mapping[str, Any]]) -> AcceptanceSumm
 def acceptance_entry(
     name: str, value: float | None, must: float | None, aim: float | None, *, below: bool = False
 ) -> dict[str, Any]:
-    """Return one figure beside its bounds; it holds if it is at least (below: at most) `must`."""
+    """Return the entry of one figure.
+
+    Args:
+        name: Name of the figure.
+        value: The measured value; None if it was not measured.
+        must: Bound; None if the figure is only shown.
+        aim: Target; None without one.
+        below: Whether the value must be at most the bounds, and not at least.
+    """
 
     def meets(bound: float | None) -> bool | None:
-        if value is None or bound is None or value != value:  # noqa: PLR0124 - NaN is unlike itself
+        if value is None or bound is None or value != value:  # noqa: PLR0124 - NaN differs from itself
             return None
         return value <= bound if below else value >= bound
 
@@ -71,7 +79,7 @@ def acceptance_entry(
 
 
 def _get(tree: Any, path: str) -> Any:
-    """Return the value at a path of keys like `models/7/lstm`, or None if a key is missing."""
+    """Return the value at a path of keys such as `models/7/lstm`, or None if a key is missing."""
     for step in path.split("/"):
         if not isinstance(tree, Mapping) or step not in tree:
             return None
@@ -103,7 +111,7 @@ def _point(s: Summary) -> Iterator[dict[str, Any]]:
         found = [
             _get(s, f"against/{h}/{model}/random_walk/point/diebold_mariano") for h in _get(s, "models") or {}
         ]
-        known = [x for x in found if x is not None and x == x]  # noqa: PLR0124 - NaN is unlike itself
+        known = [x for x in found if x is not None and x == x]  # noqa: PLR0124 - NaN differs from itself
         best = max(known, default=None)
         yield acceptance_entry(
             f"MAPE of {model}, best Diebold-Mariano against the random walk", best, None, 2.0
@@ -164,7 +172,7 @@ def _volatility(s: Summary) -> Iterator[dict[str, Any]]:
 
 
 def _direction(s: Summary) -> Iterator[dict[str, Any]]:
-    """Yield figures that are shown without a bound: no model is expected to predict a price's direction."""
+    """Yield figures without a bound, since no model is expected to predict the direction of a price."""
     for h, models in (_get(s, "models") or {}).items():
         for name, found in models.items():
             direction = found.get("price_direction")

@@ -40,7 +40,7 @@ def all_figures(found: Mapping[str, Any], slices: Slices) -> dict[str, go.Figure
 
 
 def fan(slices: Slices, horizon: int) -> go.Figure:
-    """Return intervals on the day they were made for, with the actual price.
+    """Return the intervals by target day, with the actual price.
 
     The coin is bitcoin, else the first one; the span is the last year.
     """
@@ -83,7 +83,7 @@ def calibration(found: Mapping[str, Any]) -> go.Figure:
 
 
 def skill(found: Mapping[str, Any]) -> go.Figure:
-    """Return the CRPS skill with its bootstrap interval."""
+    """Return the CRPS skill against normal GARCH(1,1) by horizon, with its bootstrap interval."""
     figure = go.Figure()
     for name in SHOWN:
         entries = {
@@ -103,7 +103,7 @@ def skill(found: Mapping[str, Any]) -> go.Figure:
 
 
 def coverage(found: Mapping[str, Any]) -> go.Figure:
-    """Return the coverage on calm, usual and wild days with two standard errors."""
+    """Return the coverage of the 80 % interval on calm, usual and wild days, with two standard errors."""
     figure = go.Figure()
     for name in ("ml_ensemble", "garch_t_fhs", "technical"):
         x, y, error = [], [], []
@@ -121,7 +121,7 @@ def coverage(found: Mapping[str, Any]) -> go.Figure:
 
 
 def equity_curves(slices: Slices) -> go.Figure:
-    """Return the growth of one unit."""
+    """Return the growth of one unit of money in each strategy."""
     figure = go.Figure()
     for name, daily in curves(slices).items():
         growth = np.cumprod(1 + daily.returns)

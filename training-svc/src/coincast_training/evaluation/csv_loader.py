@@ -17,14 +17,14 @@ from coincast_training.evaluation.options import MIN_HISTORY_DAYS, BadOptionErro
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Candles of a folder, and the warnings of reading them."""
+    """The candles of a folder, and the warnings that reading its files gave."""
 
     panel: Panel
     notes: tuple[str, ...]
 
 
 def read_folder(path: Path) -> Folder:
-    """Read every candle file of a folder; a file that cannot be used is named and stops no other.
+    """Read all candle files of a folder; the notes name the files that cannot be used.
 
     Raises:
         BadOptionError: The folder cannot be read, or no coin has enough days.
@@ -48,7 +48,7 @@ def _add(found: DailyFile, panel: dict[str, Candles], notes: list[str]) -> None:
     notes += found.named_rows()
     candles = _candles(found, notes)
     if len(candles) <= MIN_HISTORY_DAYS:
-        notes.append(f"{found.coin}: left out, it has {len(candles)} days and {MIN_HISTORY_DAYS} are needed")
+        notes.append(f"{found.coin}: left out: {len(candles)} days; more than {MIN_HISTORY_DAYS} are needed")
     else:
         panel[found.coin] = candles
 
@@ -62,7 +62,7 @@ def _candles(found: DailyFile, notes: list[str]) -> Candles:
 
     columns = {name: column(name) for name in ("open", "high", "low", "volume")}
     if absent := [name for name, values in columns.items() if values is None]:
-        notes.append(f"{found.coin}: no {', '.join(absent)}; what is computed from them is absent too")
+        notes.append(f"{found.coin}: no {', '.join(absent)}; features of these columns are missing too")
     candles = Candles.of(
         found.coin,
         np.array([candle.day for candle in found.candles], dtype="datetime64[D]"),
@@ -71,5 +71,5 @@ def _candles(found: DailyFile, notes: list[str]) -> Candles:
     )
     filled = candles.on_every_day() if len(candles) else candles
     if gaps := len(filled) - len(candles):
-        notes.append(f"{found.coin}: {gaps} absent days repeat the close before them")
+        notes.append(f"{found.coin}: {gaps} missing days repeat the previous close")
     return filled

@@ -1,4 +1,4 @@
-"""Tables of the model card: `python -m coincast_training.evaluation.model_card reports/evaluation.json`."""
+"""Print the tables of the model card: `python -m coincast_training.evaluation.model_card evaluation.json`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VIEWS = (*(f"mean_lightgbm_seed{n}" for n in range(1, 5)), "reversal")
 
 
 def card(found: Found) -> str:
-    """Return the Markdown tables of an evaluation.json; rows that were not measured are left out."""
+    """Return the Markdown tables of an evaluation.json; rows without a measured value are left out."""
     models = [m for m in PRODUCT_MODELS if m in next(iter(found["models"].values()))]
     tables = [_goals(found), *(_model(found, m) for m in models)]
     tables += [_years(found, m) for m in models if m == "ml_ensemble"]

@@ -1,4 +1,4 @@
-"""Options of an evaluation, validated against the candles."""
+"""Options of an evaluation, and their validation against the candles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from coincast_training.trainers.config import default_folder, read_config
 Day: TypeAlias = "np.datetime64[Any]"
 HORIZONS = (1, 7, 14, 30)
 PRODUCT_MODELS = ("lightgbm", "lstm", "ml_ensemble", "technical")
-# Further values of MODELS: models of other libraries, and the study of direction over several seeds.
+# Further values of the option MODELS: models of other libraries, and the study of direction over several
+# seeds.
 STUDIES = ("peers", "direction")
 DEFAULT_FROM = np.datetime64("2022-01-01", "D")
 REFIT_DAYS = 60
@@ -31,7 +32,7 @@ class BadOptionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
-    """Options of the command line, not yet validated against the data; empty means all, or the default."""
+    """Options of the command line, not yet validated; an empty value means all, or the default."""
 
     data: Path
     out: Path = Path("reports")
@@ -47,12 +48,15 @@ class EvaluationOptions:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """The walk: forecasts are made at the close of every day from `first` to `last`, both included.
+    """The plan of a walk forward: a forecast at the close of every day from `first` to `last`, both included.
 
-    cuts are the days on which models are refitted, the first of them `first`; a fit on a cut sees what was
-    known at that day's close. recipes are the parameters of each product model, as a training takes them;
-    reference holds the reference coins, which serving always has, beside those that are walked; hours
-    are hourly candles of the same coins, for models that read them.
+    A cut is a day on which a model is refitted; the first cut is `first`. The fit of a cut uses the candles
+    up to the close of that day.
+
+    Attributes:
+        recipes: Training parameters of each product model.
+        reference: Candles of reference coins that are not forecast. Serving always has these coins.
+        hours: Hourly candles of the forecast coins, for models that read them.
     """
 
     first: Day
@@ -72,14 +76,18 @@ class EvaluationPlan:
         return days
 
     def days_of(self, cut: Day, every_days: int = 0) -> list[Day]:
-        """Return the days that the fit of a cut forecasts."""
+        """Return the days on which the fit of a cut makes forecasts."""
         step = np.timedelta64(every_days or self.refit_days, "D")
         end: Day = min(cut + step, self.last + np.timedelta64(1, "D"))
         return list(np.arange(cut, end))
 
 
 def plan_of(options: EvaluationOptions, panel: Panel) -> tuple[Panel, EvaluationPlan]:
-    """Return the requested coins and the walk over them. Raises BadOptionError if an option does not fit."""
+    """Return the candles of the requested coins, and the plan of the walk over them.
+
+    Raises:
+        BadOptionError: An option is wrong or does not fit the candles.
+    """
     coins = _chosen("COINS", options.coins, tuple(panel))
     models = _chosen("MODELS", options.models, (*PRODUCT_MODELS, *STUDIES))
     kept = {coin: panel[coin] for coin in coins}
@@ -89,7 +97,7 @@ def plan_of(options: EvaluationOptions, panel: Panel) -> tuple[Panel, Evaluation
     earliest = begin + np.timedelta64(2 * MIN_HISTORY_DAYS, "D")
     if first < earliest:
         raise BadOptionError(
-            f"FROM {first} leaves too little to learn from: the candles begin on {begin}; "
+            f"FROM {first} leaves too little history to train on: the candles begin on {begin}; "
             f"use {earliest} or later."
         )
     if last - np.timedelta64(1, "D") < first:
@@ -124,7 +132,7 @@ def _recipe(folder: Path, model: str) -> dict[str, Any]:
 
 
 def _default_first(begin: Day, end: Day) -> Day:
-    """Return 2022-01-01 if half a year lies before it and two months after it, else start the last 40 %."""
+    """Return 2022-01-01 if 180 days precede it and 60 days follow, else the day after 60 % of the history."""
     if begin + np.timedelta64(180, "D") <= DEFAULT_FROM <= end - np.timedelta64(60, "D"):
         return DEFAULT_FROM
     days = int((end - begin) / np.timedelta64(1, "D"))
@@ -136,7 +144,7 @@ def _chosen(name: str, wanted: Sequence[str], known: tuple[str, ...]) -> tuple[s
     if not wanted:
         return known
     if unknown := [w for w in wanted if w not in known]:
-        raise BadOptionError(f"{name}: {', '.join(unknown)} not found; there is {', '.join(known)}.")
+        raise BadOptionError(f"{name}: {', '.join(unknown)} not found; available: {', '.join(known)}.")
     return tuple(dict.fromkeys(wanted))
 
 

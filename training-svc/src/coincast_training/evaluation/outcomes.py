@@ -1,4 +1,4 @@
-"""Outcome of each forecast, and what was known on the day it was made."""
+"""Outcome of each forecast, and the state of the coin on the day of the forecast."""
 
 from __future__ import annotations
 
@@ -23,9 +23,14 @@ VOLATILITY_DAYS = 30
 class Outcomes:
     """Outcomes of n forecasts, (n,) each.
 
-    They are: the actual price and its log return; the realised variance over the horizon (from ranges, else
-    squared returns); the trailing log volatility per day; the causal volatility tercile (0 calm to 2 wild, -1
-    unknown); the log return of the origin's day; the mean absolute one-day step before the origin.
+    Attributes:
+        actual: Price at the end of the horizon.
+        log_return: Log return from the origin to `actual`.
+        realised: Realised variance over the horizon, from daily ranges or else squared returns.
+        trailing: Trailing log volatility per day at the origin.
+        tercile: Causal volatility tercile at the origin, from 0 (calm) to 2 (wild); -1 if unknown.
+        last_return: Log return of the day of the origin.
+        mean_step: Mean absolute one-day price change up to the origin.
     """
 
     actual: Floats
@@ -38,7 +43,7 @@ class Outcomes:
 
 
 def outcomes_of(rows: Rows, panel: Panel) -> Outcomes:
-    """Return outcomes in the rows' order; NaN where the horizon has not ended."""
+    """Return the outcomes in the order of the rows; NaN if the horizon has not ended."""
     n = len(rows)
     out = Outcomes(
         actual=np.full(n, np.nan),
@@ -71,9 +76,9 @@ def outcomes_of(rows: Rows, panel: Panel) -> Outcomes:
 
 
 def causal_terciles(candles: Candles) -> NDArray[np.int64]:
-    """Return the tercile (n,) of the 30-day volatility within the coin's last two years up to each day.
+    """Return the tercile (n,) of each day's 30-day volatility within the two years up to that day.
 
-    -1 where it is unknown.
+    It is causal: no later day counts. It is -1 with fewer than TERCILE_MIN_DAYS known days.
     """
     level = k.rolling_mean(daily_variance(candles), VOLATILITY_DAYS)
     padded = np.concatenate([np.full(TERCILE_DAYS - 1, np.nan), level])

@@ -18,7 +18,7 @@ PROBABILITIES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 
 
 def write_predictions(rows: Rows, actual: np.ndarray, path: Path) -> None:
-    """Write one row for each forecast; quantiles as prices, null for a model with only a point."""
+    """Write one Parquet row for each forecast; quantiles are prices, null for a model with only a point."""
     order = np.lexsort((rows.origin, rows.coin, rows.horizon, rows.model))
     rows, actual = rows.take(order), actual[order]
     prices = rows.last_price[:, None] * np.exp(quantiles_at(rows.quantiles, np.array(PROBABILITIES)))
@@ -37,7 +37,7 @@ def write_predictions(rows: Rows, actual: np.ndarray, path: Path) -> None:
 
 
 def write_json(plain: dict[str, Any], path: Path) -> None:
-    """Write readable JSON; NaN becomes null."""
+    """Write indented JSON; NaN and infinity become null, floats are rounded to six decimals."""
     path.write_text(json.dumps(_clean(plain), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 

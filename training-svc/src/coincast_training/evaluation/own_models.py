@@ -1,4 +1,4 @@
-"""Walk the product's own models forward: its trainers, its `prepare`, its `predict`."""
+"""Walk the models of the product forward, with the same fit, `prepare` and `predict` as in production."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from coincast_training.trainers.params import merged
 from coincast_training.trainers.progress import Progress
 from coincast_training.trainers.registry import find_fit
 
-# Days between refits of each model in the walk. A fit of the lstm takes minutes.
+# Days between refits of each model in the walk. The lstm is refitted least often, since a fit takes minutes.
 REFIT_DAYS = {"ml_ensemble": 60, "lightgbm": 120, "lstm": 240, "technical": 60}
-# Suffix of the name under which the forecasts of a model that was given the hours of the day stand.
+# Forecasts of a model that also reads the hours of the day are named after the model plus this suffix.
 WITH_HOURS = "_hours"
-# As many days as `prepare` and the models look back; passing no more saves copying.
+# Number of days that `prepare` and the models look back; more would only be copied.
 TAIL_DAYS = 1200
 ONE_DAY = np.timedelta64(1, "D")
 
@@ -41,19 +41,27 @@ def walk_model(
     *,
     every_days: int = 0,
 ) -> Rows:
-    """Return forecasts of one model at every day of the plan.
+    """Return the forecasts of one model on every day of the plan.
 
-    The model is refitted at a fixed interval of days (default: REFIT_DAYS). Where the plan has hours and the
-    model reads them, its forecasts with them follow under its name and WITH_HOURS.
+    If the plan has hourly candles and the model reads them, the result also has the forecasts with hours,
+    named after the model plus WITH_HOURS.
+
+    Args:
+        model: Name of the model.
+        panel: Candles of the coins to forecast.
+        plan: Days, horizons, seed and recipes.
+        progress: Called with the finished fraction and a text.
+        params: Parameters that replace those of the recipe.
+        every_days: Days between refits; 0 takes REFIT_DAYS of the model.
 
     Raises:
-        ValueError: It could not be fitted on any day.
+        ValueError: The model could not be fitted on any day.
     """
     settings = {**settings_of(model, plan), **(params or {})}
     every = every_days or REFIT_DAYS.get(model, plan.refit_days)
     cuts = plan.cuts(every)
     market = Market.of({**plan.reference, **panel})
-    # Coins that a training leaves out are forecast here, and not learnt from either.
+    # Coins that a training leaves out, since their history is odd, are forecast but not used to fit.
     sound, _ = without_odd_coins(panel)
     store: dict[tuple[Any, ...], Any] = {}
     parts: list[Rows] = []
@@ -89,16 +97,17 @@ def walk_model(
 
 
 def reference_of(panel: Panel, sound: Panel, plan: EvaluationPlan) -> Panel:
-    """Return the coins that make the market beside those that are learnt from."""
+    """Return the reference coins that count in the market features but are not trained on."""
     odd = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel and coin not in sound}
     return {**plan.reference, **odd}
 
 
 def settings_of(model: str, plan: EvaluationPlan) -> dict[str, Any]:
-    """Return the model's recipe.
+    """Return the recipe of a model, adapted to the walk.
 
-    The ensemble's anchors are independent: if only anchors are requested, the others need no fit. Its network
-    is the walk's newest, up to 240 days old, where the product fits one on the last day.
+    The anchors of the ensemble are fitted independently: if all requested horizons are anchors, only these
+    are fitted. The ensemble takes the latest network of the walk, which is up to 240 days old; the product
+    fits a network on the last day.
     """
     recipe = dict(plan.recipes.get(model, {}))
     if model != "ml_ensemble":
@@ -111,13 +120,13 @@ def settings_of(model: str, plan: EvaluationPlan) -> dict[str, Any]:
 
 
 def known_by(panel: Panel, day: np.datetime64) -> Panel:
-    """Return the panel as it was known at a day's close; coins that did not exist yet are absent."""
+    """Return the panel up to the close of a day, without coins that have no candle by then."""
     cut = {coin: candles.until(day) for coin, candles in panel.items()}
     return {coin: candles for coin, candles in cut.items() if len(candles)}
 
 
 def prepared_on(panel: Panel, market: Market, day: np.datetime64, model: ForecastModel) -> list[ModelInput]:
-    """Return every coin that traded on the day and has the history that all models require."""
+    """Return the model inputs of coins with a candle on `day` and MIN_HISTORY_DAYS of history."""
     coins = []
     for candles in panel.values():
         stop = int(np.searchsorted(candles.dates, day, side="right"))
@@ -137,7 +146,7 @@ def _fit(
     params: Mapping[str, Any],
     hours: HourlyPanel,
 ) -> ForecastModel | None:
-    """Return the model fitted on a panel; None if the panel is too short for it."""
+    """Return the model fitted on a panel; None if the panel is too short for the model."""
     if model == "technical":
         return TechnicalModel()
     fit: Callable[..., Any] = find_fit(model)

@@ -1,4 +1,4 @@
-"""Parts of an evaluation that can be walked independently, so that two cores share them."""
+"""Split an evaluation into parts that run independently, so that several cores share the work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from coincast_training.trainers.progress import Progress
 from coincast_training.trainers.registry import unavailable_reason
 
 Walk = Callable[[Panel, EvaluationPlan, Progress], Rows]
-# Seconds of each on ten coins and 1,340 days, one thread; only the ratios matter, for the time left.
+# Seconds of each part on ten coins and 1,340 days with one thread. Only the ratios matter: they order the
+# parts and estimate the time left.
 COST = {
     "lstm": 600.0,
     "statsforecast": 400.0,
@@ -34,7 +35,7 @@ COST = {
 
 
 def parts_of(plan: EvaluationPlan) -> tuple[dict[str, Walk], list[str]]:
-    """Return every part of a plan, the longest first, and why a requested model is left out."""
+    """Return the parts of a plan, the slowest first, and the reasons why requested models are left out."""
     walks: dict[str, Walk] = {
         "simple": walk_simple,
         "har": walk_har,

@@ -22,7 +22,10 @@ td:first-child,th:first-child{text-align:left}.bad{color:#b3261e;font-weight:600
 
 
 def write_html(found: Mapping[str, Any], slices: Mapping[tuple[str, int], Slice], path: Path) -> None:
-    """Write the tables of the goals and of every model, then the charts; plotly's script is included."""
+    """Write the tables of the acceptance criteria and of every model, then the charts.
+
+    The page includes the script of plotly, so that it opens without a network.
+    """
     plots = charts.all_figures(found, slices)
     about = found["about"]
     body = [
@@ -30,7 +33,7 @@ def write_html(found: Mapping[str, Any], slices: Mapping[tuple[str, int], Slice]
         f"<p>{len(about['coins'])} coins, origins {about['first_origin']} to {about['last_origin']}, "
         f"seed {about['seed']}. {escape(about['protocol'])}</p>",
         *(f"<p>Note: {escape(note)}</p>" for note in about["notes"]),
-        "<h2>Figures to reach</h2>",
+        "<h2>Acceptance criteria</h2>",
         _goals(found["goals"]),
         *(_models(h, models) for h, models in found["models"].items()),
         _strategies(found["strategies"]),

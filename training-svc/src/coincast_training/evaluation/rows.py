@@ -1,4 +1,4 @@
-"""Table of forecasts: one row for each coin, origin, horizon and model."""
+"""A table of forecasts: one row for each coin, origin, horizon and model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,21 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """n forecasts.
+    """n forecasts; all columns are (n,), except `quantiles`.
 
-    quantiles (n, Q) are log returns at PROBABILITIES, NaN for a model with only a point. point is a price.
-    variance is the forecast of the log return's realised variance over the horizon, volatility_rise the
-    probability that realised volatility ends above the trailing one, price_rise that of a rise of the price;
-    each is NaN if a model does not forecast it.
+    A value that a model does not forecast is NaN.
+
+    Attributes:
+        coin: Coin of the forecast.
+        origin: Day of the last known close.
+        horizon: Days ahead.
+        model: Name of the model.
+        last_price: Close of the origin.
+        point: Point forecast, a price.
+        quantiles: Log returns at PROBABILITIES, (n, Q).
+        variance: Forecast of the realised variance of the log return over the horizon.
+        volatility_rise: Probability that the realised volatility is above the trailing one.
+        price_rise: Probability that the price rises.
     """
 
     coin: NDArray[np.str_]
@@ -39,19 +48,23 @@ class Rows:
         return len(self.coin)
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
-        """Return some of the rows."""
+        """Return the chosen rows."""
         return type(self)(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
 
 def join_rows(parts: Sequence[Rows]) -> Rows:
-    """Concatenate rows. Raises ValueError if there are none."""
+    """Concatenate rows.
+
+    Raises:
+        ValueError: There are no parts.
+    """
     if not parts:
         raise ValueError("no forecasts were made")
     return Rows(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Rows)))
 
 
 def rows_of_forecasts(model: str, made: Forecasts) -> Rows:
-    """Return the rows of a product model's forecasts; coins that failed are left out."""
+    """Turn the forecasts of a product model into rows; leave out coins without a usable forecast."""
     good = np.flatnonzero(made.usable())
     made = made.coins(list(good))
     n, h = len(made), len(made.horizons)
@@ -87,7 +100,10 @@ def point_rows(
     variance: Floats | None = None,
     volatility_rise: Floats | None = None,
 ) -> Rows:
-    """Return rows of one coin at one horizon, (n,) each, of a baseline or reference model."""
+    """Build the rows of one coin at one horizon, of a baseline or a reference model.
+
+    Arrays are (n,), `quantiles` is (n, Q); an absent one becomes NaN. See `Rows` for their meaning.
+    """
     n, absent = len(origin), np.full(len(origin), np.nan)
     table = np.full((n, len(PROBABILITIES)), np.nan) if quantiles is None else quantiles
     return Rows(

@@ -1,4 +1,4 @@
-"""Run one evaluation from the folder to the reports, with its console output."""
+"""Run an evaluation, from the folder of candles to the reports, and print its progress."""
 
 from __future__ import annotations
 
@@ -27,12 +27,16 @@ from coincast_training.pipeline.odd_coins import without_odd_coins
 
 LIBRARIES = ("numpy", "lightgbm", "arch", "scoringrules", "statsforecast", "mlforecast", "scikit-learn")
 LINE_SECONDS = 20.0
-# In a log file each goal must be one line of the table.
+# Width of a log file, so that each criterion stays on one line of the table.
 LOG_WIDTH = 150
 
 
 def evaluate(options: EvaluationOptions, console: Console | None = None) -> dict[str, Any]:
-    """Run the evaluation and return the content of evaluation.json. Raises BadOptionError."""
+    """Run the evaluation, write its reports and return the content of evaluation.json.
+
+    Raises:
+        BadOptionError: An option is wrong or does not fit the candles.
+    """
     console = console or Console()
     if not console.is_terminal:
         console.width = max(console.width, LOG_WIDTH)
@@ -41,12 +45,12 @@ def evaluate(options: EvaluationOptions, console: Console | None = None) -> dict
     panel, plan = plan_of(options, folder.panel)
     console.print(
         f"{len(panel)} coins, forecasts from {plan.first} to {plan.last}, horizons {plan.horizons}, "
-        f"{', '.join(plan.models)}; refitted every {plan.refit_days} days on what was known by then"
+        f"{', '.join(plan.models)}; refitted every {plan.refit_days} days on the data up to then"
     )
     with ProgressLine(console) as line:
         rows, notes, seconds = walk_all(panel, plan, options.jobs, line.report)
     odd = without_odd_coins(panel)[1]
-    notes += [f"{coin} is forecast and not learnt from: {why}" for coin, why in odd.items()]
+    notes += [f"{coin} is forecast but not used for training: {why}" for coin, why in odd.items()]
     outcomes = outcomes_of(rows, panel)
     slices = slices_of(rows, outcomes)
     summary = summarise(slices, plan.horizons)
@@ -76,10 +80,11 @@ def _about(
         "refit_days": plan.refit_days,
         "seed": plan.seed,
         "protocol": (
-            "Forecasts at every close; expanding fit on targets that had ended by the cut; compared on "
-            "shared coins and days; peers on every 8th day; CRPS of the log return over 100 equal levels; "
-            "Diebold-Mariano on date means with HAC; intervals by bootstrap over blocks of dates; volatility "
-            "terciles by what was known that day. Days between refits: "
+            "Forecasts are made at every close. A refit uses all targets that had ended by then. "
+            "Models are compared on shared coins and days; reference models forecast on every 8th day. CRPS "
+            "is that of the log return over 100 equal levels. Diebold-Mariano tests use date means with HAC "
+            "errors, intervals use a bootstrap over blocks of dates. Volatility terciles use only data up to "
+            "the day of the forecast. Days between refits: "
             + ", ".join(f"{m} {d}" for m, d in REFIT_DAYS.items())
             + "."
         ),
@@ -100,12 +105,12 @@ def _version(library: str) -> str:
 
 
 def print_acceptance(console: Console, found: dict[str, Any]) -> None:
-    """Print the notes and the table of acceptance figures with the measured values."""
+    """Print the notes and the table of the acceptance criteria with the measured values."""
     for note in found["about"]["notes"]:
         console.print(f"note: {note}")
-    table = Table(title="Figures to reach")
-    for column in ("figure", "value", "bound", "target", ""):
-        table.add_column(column, justify="left" if column in ("figure", "") else "right")
+    table = Table(title="Acceptance criteria")
+    for column in ("criterion", "value", "bound", "target", ""):
+        table.add_column(column, justify="left" if column in ("criterion", "") else "right")
     for goal in found["goals"]:
         if goal["value"] is not None:
             sign = "<=" if goal["below"] else ">="
@@ -120,7 +125,7 @@ def print_acceptance(console: Console, found: dict[str, Any]) -> None:
 
 
 class ProgressLine:
-    """Progress bar with the time left on a terminal; an occasional line elsewhere."""
+    """A progress bar with the time left on a terminal; else a line at most every LINE_SECONDS."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -134,7 +139,7 @@ class ProgressLine:
         self._bar = Progress(
             *columns, TextColumn("{task.description}"), console=console, disable=not console.is_terminal
         )
-        self._task = self._bar.add_task("starts", total=1.0)
+        self._task = self._bar.add_task("starting", total=1.0)
 
     def __enter__(self) -> ProgressLine:
         self._bar.start()

@@ -1,9 +1,10 @@
-"""Evaluate the starter on inputs as thin as a free plan's, against models that have more or learnt there.
+"""Evaluate the starter on thin inputs, those of a free plan, against two other models.
 
 A free plan gives 365 daily closes with volume, and hourly points over the last 90 days, from which high and
-low follow. The starter is trained once, before the test days, and its level is corrected on the thin inputs
-as the product does it. It is compared with a model trained on the thin inputs, and with the full one: trained
-on everything known and given all of it.
+low are computed. The starter is trained once on the full history before the test days, and its level is
+corrected on the thin inputs, as in the product. It is compared with a model that is trained on the thin
+inputs and forecasts from them, and with the full model, which is trained on the full history and forecasts
+from it.
 """
 
 from __future__ import annotations
@@ -39,16 +40,27 @@ from coincast_training.trainers.registry import find_fit
 
 CLOSE_DAYS, RANGE_DAYS = 365, 90
 MIN_DAYS = 120
-# Origins after which the level is measured again: a month, at the usual distance between them.
+# Number of origins between two measurements of the level: a month at the default distance of 8 days.
 LEVEL_ORIGINS = 4
 DAY = np.timedelta64(1, "D")
-# What is compared, in the order of the table.
+# Names of the compared models, in the order of the table.
 CORRECTED, STARTER, THIN, FULL = "starter", "starter_uncorrected", "thin", "full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThinOptions:
-    """Options of the comparison: test days, days between forecasts and between retrainings."""
+    """Options of the comparison.
+
+    Attributes:
+        first: First test day.
+        last: Last test day.
+        models: Models to compare.
+        horizons: Days ahead.
+        refit_days: Days between retrainings of the thin and the full model.
+        every_days: Days between forecasts.
+        hours: Hourly candles, for models that read them.
+        recipes: Recipe of each starter; None takes the built-in ones.
+    """
 
     first: np.datetime64
     last: np.datetime64
@@ -60,14 +72,14 @@ class ThinOptions:
     recipes: Mapping[str, Mapping[str, Any]] | None = None
 
     def recipe(self, model: str) -> dict[str, Any]:
-        """Return the recipe that the starter of a model is built with."""
+        """Return the recipe of the starter of a model."""
         if self.recipes is not None:
             return dict(self.recipes[model])
         return merged(read_config(default_folder(), model), RECIPES[model])
 
 
 def thin(candles: Candles, day: np.datetime64) -> Candles:
-    """Reduce a history to what a free plan shows on a day.
+    """Reduce a history to the columns and days that a free plan gives on a day.
 
     Returns:
         The last 365 closes and volumes up to `day`; high and low of the last 90 days only, no open.
@@ -83,13 +95,16 @@ def thin(candles: Candles, day: np.datetime64) -> Candles:
 
 
 def thin_panel(panel: Panel, day: np.datetime64) -> dict[str, Candles]:
-    """Reduce every coin that has enough days on a day."""
+    """Apply `thin` to every coin; leave out coins with fewer than MIN_DAYS days."""
     seen = {coin_id: thin(candles, day) for coin_id, candles in panel.items() if len(candles.until(day))}
     return {coin_id: candles for coin_id, candles in seen.items() if len(candles) >= MIN_DAYS}
 
 
 def thin_hours(hours: HourlyPanel) -> HourlyPanel:
-    """Reduce hours to closes. The measures of a day read its last 89 days alone: older hours may stay."""
+    """Reduce hourly candles to closes.
+
+    Older hours are kept: the features of a day read only its last 89 days.
+    """
     return {coin_id: candles.closes_only() for coin_id, candles in hours.items()}
 
 
@@ -99,12 +114,12 @@ def evaluate_thin(panel: Panel, options: ThinOptions, progress: Progress) -> dic
     Args:
         panel: Full daily histories by coin.
         options: Test days, models and hours.
-        progress: Called with the progress.
+        progress: Called with the finished fraction and a text.
 
     Returns:
-        By model and horizon: the number of forecasts; the CRPS skill of the corrected starter against the
-        thin and the full model in percent, each with its 95 % bootstrap interval; and the coverage of each
-        one's 80 % interval.
+        For each model and horizon: the number of forecasts; the CRPS skill in percent of the corrected
+        starter against the thin and the full model, each with its 95 % bootstrap interval; and the coverage
+        of the 80 % interval of each of the compared models.
     """
     found: dict[str, Any] = {
         "inputs": {"close_days": CLOSE_DAYS, "range_days": RANGE_DAYS, "hours": sorted(options.hours)},
@@ -121,19 +136,19 @@ def evaluate_thin(panel: Panel, options: ThinOptions, progress: Progress) -> dic
 
 
 def _walk(model: str, panel: Panel, options: ThinOptions, progress: Progress) -> dict[str, WalkForward]:
-    """Forecast the same coins on the same days by each side, from the inputs that it has."""
+    """Forecast the same coins on the same days with each compared model, from the inputs of that model."""
     store: dict[Any, Any] = {}
     hours = options.hours if model in READ_HOURS else {}
     whole_rows, thin_rows = HoursByDay.of(hours), HoursByDay.of(thin_hours(hours))
     known = options.first - DAY
-    progress(0.0, f"trains the {model} starter up to {known}")
+    progress(0.0, f"training the {model} starter up to {known}")
     starter = _fit(model, cut(panel, None, known), options, hours=hours_until(hours, known), store=store)
     level: dict[int, float] = {}
-    sides: dict[str, list[WalkForward]] = {CORRECTED: [], STARTER: [], THIN: [], FULL: []}
+    walks: dict[str, list[WalkForward]] = {CORRECTED: [], STARTER: [], THIN: [], FULL: []}
     starts = _days(options.first, options.last, options.refit_days)
     done = 0
     for turn, start in enumerate(starts):
-        progress((turn + 1) / (len(starts) + 1), f"trains {model} on the history up to {start - DAY}")
+        progress((turn + 1) / (len(starts) + 1), f"training {model} on the history up to {start - DAY}")
         fresh = _fit(model, thin_panel(panel, start - DAY), options)
         full = _fit(
             model,
@@ -154,7 +169,7 @@ def _walk(model: str, panel: Panel, options: ThinOptions, progress: Progress) ->
             whole = {c: k for c, k in cut(panel, None, origin).items() if c in seen}
             for name, side in models.items():
                 given, table = (whole, whole_rows) if name == FULL else (seen, thin_rows)
-                sides[name].append(
+                walks[name].append(
                     _forecast(
                         side,
                         given=given,
@@ -164,13 +179,13 @@ def _walk(model: str, panel: Panel, options: ThinOptions, progress: Progress) ->
                         horizons=options.horizons,
                     )
                 )
-    every = {name: joined(parts) for name, parts in sides.items()}
+    every = {name: joined(parts) for name, parts in walks.items()}
     good = np.all([np.isfinite(part.log_return_quantiles).all(axis=1) for part in every.values()], axis=0)
     return {name: rows(part, good) for name, part in every.items()}
 
 
 def _days(first: np.datetime64, last: np.datetime64, every: int) -> list[np.datetime64]:
-    """Return every so many days from the first up to the last."""
+    """Return the days from `first` to `last`, `every` days apart."""
     count = int((last - first).astype(np.int64)) // every + 1
     return [first + each * every * DAY for each in range(count)]
 
@@ -191,7 +206,7 @@ def _fit(
     hours: HourlyPanel | None = None,
     store: dict[Any, Any] | None = None,
 ) -> ForecastModel:
-    """Fit a model; `store` shares the folds of the ensemble between fits on growing cuts of one panel."""
+    """Fit a model; `store` shares folds of the ensemble between fits on longer cuts of a panel."""
     extra: dict[str, Any] = {"hours": hours} if hours else {}
     if store is not None and model in READ_HOURS:
         extra["store"] = store
@@ -211,18 +226,18 @@ def _forecast(
     hours: HoursByDay,
     horizons: Sequence[int],
 ) -> WalkForward:
-    """Forecast every coin that traded on the origin from `given`; outcomes come from the whole panel."""
+    """Forecast the coins of `given` that have a candle on the origin, with outcomes of the whole `panel`."""
     market = market_of(_reference(given))
     made = []
     for coin_id, candles in sorted(given.items()):
         if candles.dates[-1] == origin:
             prepared = prepare(candles, market, model.spec, hours.row(coin_id, origin))
-            made.append(_scored(model.predict([prepared], horizons), panel[coin_id], horizons))
+            made.append(_with_outcomes(model.predict([prepared], horizons), panel[coin_id], horizons))
     return joined(made)
 
 
-def _scored(forecasts: Any, candles: Candles, horizons: Sequence[int]) -> WalkForward:
-    """Turn the forecasts of one coin into rows with outcomes; horizons without an outcome are left out."""
+def _with_outcomes(forecasts: Any, candles: Candles, horizons: Sequence[int]) -> WalkForward:
+    """Turn the forecasts of one coin into rows with outcomes; leave out horizons without an outcome."""
     origin = np.datetime64(forecasts.as_of[0], "D")
     ahead = int(np.searchsorted(candles.dates, origin)) + np.asarray(horizons)
     known = ahead < len(candles)
@@ -239,10 +254,10 @@ def _scored(forecasts: Any, candles: Candles, horizons: Sequence[int]) -> WalkFo
     )
 
 
-def _compare(sides: Mapping[str, WalkForward]) -> dict[str, Any]:
+def _compare(walks: Mapping[str, WalkForward]) -> dict[str, Any]:
     found = {}
-    for horizon in np.unique(sides[CORRECTED].horizons):
-        at = {name: rows(side, side.horizons == horizon) for name, side in sides.items()}
+    for horizon in np.unique(walks[CORRECTED].horizons):
+        at = {name: rows(side, side.horizons == horizon) for name, side in walks.items()}
         loss = losses.crps(at[CORRECTED])
         one: dict[str, Any] = {"forecasts": len(at[CORRECTED])}
         for name in (THIN, FULL):
@@ -256,7 +271,7 @@ def _compare(sides: Mapping[str, WalkForward]) -> dict[str, Any]:
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """Render the comparison as the model card's Markdown table."""
+    """Render the comparison as the Markdown table of the model card."""
     horizons = list(next(iter(found["models"].values())))
     lines = [
         f"| thin inputs | {' | '.join(f'{h} d' for h in horizons)} |",

@@ -1,4 +1,4 @@
-"""Walk every part in worker processes and report the progress."""
+"""Run the parts of an evaluation in worker processes and report the progress."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _news: Any = None
 
 
 class Listener(Protocol):
-    """Callback for the overall fraction and the current stage."""
+    """A callback for the finished fraction of all parts and the current stage."""
 
     def __call__(self, fraction: float, stage: str) -> None:
         """Report progress; called in the process that started the evaluation."""
@@ -33,29 +33,39 @@ class Listener(Protocol):
 def walk_all(
     panel: Panel, plan: EvaluationPlan, jobs: int, listener: Listener
 ) -> tuple[Rows, list[str], dict[str, float]]:
-    """Return all rows, notes on parts that failed or were left out, and the seconds each part took.
+    """Run all parts of a plan.
 
-    A part that fails loses only its own rows, with a note.
+    A part that fails loses only its own rows.
+
+    Args:
+        panel: Candles of the coins to forecast.
+        plan: Days, horizons and models.
+        jobs: Number of worker processes.
+        listener: Called with the progress.
+
+    Returns:
+        All rows, the notes on parts that failed or were left out, and the seconds of each part.
 
     Raises:
-        ValueError: No part could be walked.
+        ValueError: Every part failed.
     """
     walks, notes = parts_of(plan)
     done = dict.fromkeys(walks, 0.0)
     rows: list[Rows] = []
     seconds: dict[str, float] = {}
     context = multiprocessing.get_context("spawn")
-    # Inherited by the workers: that of a manager would need a process of its own, seconds to start.
+    # The workers inherit this queue. The queue of a manager would need another process, which takes seconds
+    # to start.
     news = context.Queue()
     with _pool(jobs, context, news, "peers" not in plan.models) as pool:
         waiting = {pool.submit(_walk, name, panel, plan): name for name in walks}
         while waiting:
-            _tell(news, done, listener)
+            _report_progress(news, done, listener)
             for future in [f for f in waiting if f.done()]:
                 name = waiting.pop(future)
                 done[name] = 1.0
                 _collect(future, name, rows, notes, seconds)
-    listener(1.0, "all parts walked")
+    listener(1.0, "all parts finished")
     return join_rows(rows), notes, seconds
 
 
@@ -66,11 +76,11 @@ def _pool(jobs: int, context: Any, news: Any, lightgbm_alone: bool) -> ProcessPo
 
 
 def _prepare_worker(news: Any, lightgbm_alone: bool) -> None:
-    """Limit a worker to one thread, since two workers with two threads each slow each other down.
+    """Limit a worker to one thread: two workers with two threads each would slow each other down.
 
     Args:
-        news: Queue for the worker's reports of progress.
-        lightgbm_alone: Whether no part uses LightGBM's scikit-learn wrappers, as mlforecast does.
+        news: Queue for the progress reports of the worker.
+        lightgbm_alone: Whether no part uses the scikit-learn wrappers of LightGBM; mlforecast uses them.
     """
     global _news  # noqa: PLW0603 - set once in each worker: a queue can only be inherited
     _news = news
@@ -93,12 +103,12 @@ def _walk(name: str, panel: Panel, plan: EvaluationPlan) -> tuple[Rows, float]:
             _news.put((name, fraction, stage))
 
     walks, _ = parts_of(plan)
-    with threadpool_limits(limits=1):  # libraries loaded before `_one_thread` set its variables
+    with threadpool_limits(limits=1):  # for libraries loaded before `_prepare_worker` set the variables
         return walks[name](panel, plan, progress), time.monotonic() - began
 
 
-def _tell(news: Any, done: dict[str, float], listener: Listener) -> None:
-    """Report the stages that workers sent since the last tick."""
+def _report_progress(news: Any, done: dict[str, float], listener: Listener) -> None:
+    """Wait up to TICK_SECONDS for a progress report of a worker, and pass it to the listener."""
     try:
         name, fraction, stage = news.get(timeout=TICK_SECONDS)
     except queue.Empty:

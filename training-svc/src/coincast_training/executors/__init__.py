@@ -1,4 +1,4 @@
-"""Executors of work that splits into parts: in this process, in local processes or on a Dask cluster."""
+"""Executors that run independent parts of work: in this process, in local processes or on a Dask cluster."""
 
 from __future__ import annotations
 

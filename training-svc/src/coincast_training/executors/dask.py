@@ -17,7 +17,7 @@ _DISTRIBUTED: Any = distributed  # the library has no type annotations
 
 
 class DaskExecutor:
-    """A client of an existing cluster."""
+    """An executor that sends parts to an existing Dask cluster."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -35,7 +35,7 @@ class DaskExecutor:
         *,
         on_done: Callable[[int], None] | None = None,
     ) -> list[Result]:
-        """Map over the cluster; see Executor. The shared value is sent to each worker once.
+        """Run the parts on the cluster; see Executor.
 
         Raises:
             Unavailable: Workers died repeatedly.
@@ -50,14 +50,18 @@ class DaskExecutor:
                     on_done(count)
             return list(self._client.gather(futures))
         except KilledWorker as error:
-            raise Unavailable(f"Dask workers died again and again: {error}") from error
+            raise Unavailable(f"Dask workers died repeatedly: {error}") from error
         finally:
             self._client.cancel([*futures, held])
 
 
 @contextmanager
 def open_dask(address: str) -> Iterator[DaskExecutor]:
-    """Yield a client that is closed with the block. Raises `Unavailable` if no scheduler answers."""
+    """Yield an executor on the cluster, and close its connection at the end of the block.
+
+    Raises:
+        Unavailable: No scheduler answers.
+    """
     try:
         client = _DISTRIBUTED.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError) as error:

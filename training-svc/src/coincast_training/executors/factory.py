@@ -1,4 +1,4 @@
-"""Open the executor that an address names."""
+"""Open executors by their address."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from coincast_training.executors.inline import InlineExecutor
 
 @contextmanager
 def open_executor(address: str | Executor) -> Iterator[Executor]:
-    """Yield the executor that an address names: `inline`, `processes`, `processes:4` or `dask:tcp://host:8786`.
+    """Yield the executor of an address: `inline`, `processes`, `processes:4` or `dask:tcp://host:8786`.
 
-    An executor that is open already is yielded as it is and stays open, so that several runs can share it.
+    If `address` is an open executor, it is yielded and stays open, so that several runs can share it.
 
     Raises:
-        InvalidInput: The address names no executor, or Dask is not installed.
+        InvalidInput: The address is wrong, or Dask is not installed.
     """
     if not isinstance(address, str):
         yield address
@@ -45,7 +45,11 @@ def open_executor(address: str | Executor) -> Iterator[Executor]:
 
 
 def parts_of(address: str) -> tuple[str, str]:
-    """Split an executor's address into kind and rest. Raises `InvalidInput` if the kind is unknown."""
+    """Split the address of an executor into its kind and the rest.
+
+    Raises:
+        InvalidInput: The kind or the number of workers is wrong.
+    """
     kind, _, rest = address.partition(":")
     if kind == "processes" and rest and not (rest.isdecimal() and 1 <= int(rest) <= 256):
         raise InvalidInput(f"processes:N takes 1 to 256 workers; it is {rest!r}.", field="executor")

@@ -8,7 +8,7 @@ from coincast_training.executors.base import Item, Result, Shared, run_part
 
 
 class InlineExecutor:
-    """Run one part after another in this process."""
+    """An executor without workers."""
 
     width = 1
 
@@ -20,7 +20,7 @@ class InlineExecutor:
         *,
         on_done: Callable[[int], None] | None = None,
     ) -> list[Result]:
-        """Map in this process; see Executor."""
+        """Run the parts in this process; see Executor."""
         results: list[Result] = []
         for item in items:
             results.append(run_part(work, shared, item))

@@ -1,4 +1,4 @@
-"""Run parts in local processes by loky; the parts of a killed worker are repeated."""
+"""Run parts in local processes of loky; the parts of a killed worker are repeated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 class ProcessExecutor:
-    """A pool of spawned processes, recreated after a worker died."""
+    """An executor with a pool of spawned processes, which is recreated after a worker dies."""
 
     def __init__(self, workers: int) -> None:
         self.width = workers
@@ -33,7 +33,7 @@ class ProcessExecutor:
         *,
         on_done: Callable[[int], None] | None = None,
     ) -> list[Result]:
-        """Map over the pool; see Executor.
+        """Run the parts in the pool; see Executor.
 
         Raises:
             Unavailable: Workers died repeatedly.
@@ -46,14 +46,14 @@ class ProcessExecutor:
             if attempt > 1:
                 log.warning("worker_died", attempt=attempt, parts_left=len(missing))
                 self._renew()
-            self._round(work, shared, {place: items[place] for place in missing}, done, on_done)
+            self._try_missing(work, shared, {place: items[place] for place in missing}, done, on_done)
         if len(done) < len(items):
             raise Unavailable(
                 f"Worker processes died {ROUNDS} times; {len(items) - len(done)} parts are not done."
             )
         return [done[place] for place in range(len(items))]
 
-    def _round(
+    def _try_missing(
         self,
         work: Callable[[Shared, Item], Result],
         shared: Shared,
@@ -61,7 +61,7 @@ class ProcessExecutor:
         done: dict[int, Result],
         on_done: Callable[[int], None] | None,
     ) -> None:
-        """Make one attempt at the missing parts; stop where the pool breaks."""
+        """Try the missing parts once and store their results in `done`; stop early if a worker dies."""
         try:
             places: dict[Future[Any], int] = {
                 self._pool.submit(run_part, work, shared, item): place for place, item in items.items()
@@ -90,7 +90,7 @@ def _new_pool(workers: int) -> Any:
 
 @contextmanager
 def open_processes(workers: int) -> Iterator[ProcessExecutor]:
-    """Yield a pool that is closed with the block."""
+    """Yield a pool of processes, and stop them at the end of the block."""
     executor = ProcessExecutor(workers)
     try:
         yield executor

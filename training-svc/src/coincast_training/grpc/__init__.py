@@ -1,1 +1,1 @@
-"""gRPC servicers of the training service and their mapping to protocol buffers."""
+"""gRPC servicers of the training service, and their mapping to protocol buffers."""

@@ -1,4 +1,4 @@
-"""gRPC servicer of the live record and the forecast log."""
+"""gRPC servicer of the measured accuracy and the forecast log."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MAX_LOG_IDS = 250
 
 
 class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
-    """Serve the accuracy of served forecasts, beside that of the evaluation."""
+    """Serve the accuracy of past forecasts, the accuracy in the evaluation, and the forecast log."""
 
     def __init__(
         self,
@@ -92,7 +92,10 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
         return [record for record in table.records if not model or record.served_by == model]
 
     def _tests(self, rivals: list[Rival], model: str, coin_id: str) -> list[VariantTest]:
-        """Return the tests of the versions beside production in the requested days, each from its start."""
+        """Return the tests of production against each other version of the requested days.
+
+        Each test covers all scores since it began, not only the requested days.
+        """
         if not rivals:
             return []
         scores = frame_of(self._store.every_score(COLUMNS), model=model, coin_id=coin_id)
@@ -114,7 +117,7 @@ class AccuracyServicer(training_pb2_grpc.AccuracyServiceServicer):
             try:
                 record = self._registry.versions.get(model, version).record
             except CoincastError:
-                continue  # the registry reports the damage; accuracy is served without it
+                continue  # the registry reports the damage; the rest of the answer is still useful
             found.append(pb.EvaluatedRecord(model=model, version=version, record=record_to_pb(record)))
         return found
 
@@ -123,11 +126,11 @@ def log_query(request: pb.StreamForecastLogRequest) -> LogQuery:
     """Validate a request for the forecast log.
 
     Raises:
-        InvalidInput: A field is out of range, or no forecast of the log can match it.
+        InvalidInput: A field is out of range or contradicts another.
     """
     if len(request.ids) > MAX_LOG_IDS:
         raise InvalidInput(
-            f"ids may name at most {MAX_LOG_IDS} coins; there are {len(request.ids)}.", field="ids"
+            f"ids may have at most {MAX_LOG_IDS} coins; it has {len(request.ids)}.", field="ids"
         )
     for coin_id in request.ids:
         if not COIN_ID.fullmatch(coin_id):

@@ -1,4 +1,4 @@
-"""gRPC servicer of the jobs."""
+"""gRPC servicer of training jobs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_LINES, DEFAULT_LINES = 10_000, 1000
 
 
 class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
-    """Serve jobs over gRPC."""
+    """Serve training jobs over gRPC."""
 
     def __init__(self, jobs: JobService, status: StatusService) -> None:
         self._jobs, self._status = jobs, status
@@ -60,7 +60,11 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
 
 def within(value: int, most: int, default: int, field: str) -> int:
-    """Return the value, or the default if it is 0. Raises `InvalidInput` above the maximum."""
+    """Return the value, or the default if it is 0.
+
+    Raises:
+        InvalidInput: The value is above `most`.
+    """
     if value > most:
         raise InvalidInput(f"{field} must be 1 to {most}, or 0 for {default}; it is {value}.", field=field)
     return value or default

@@ -1,6 +1,6 @@
 """Map protobuf messages to domain types and back.
 
-Fields of the same name are copied; the differences are written out below.
+Fields of the same name are copied; each function below gives only the fields that differ.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FROM_STATES = {number: state for state, number in STATES.items()}
 
 
 def timestamp(seconds: float | None) -> Timestamp | None:
-    """Return UNIX seconds as a Timestamp; None stays absent."""
+    """Convert UNIX seconds to a Timestamp; None stays None."""
     if seconds is None:
         return None
     whole = int(seconds // 1)
@@ -44,17 +44,21 @@ def timestamp(seconds: float | None) -> Timestamp | None:
 
 
 def seconds_of(stamp: Timestamp) -> float:
-    """Return a Timestamp as UNIX seconds."""
+    """Convert a Timestamp to UNIX seconds."""
     return stamp.seconds + stamp.nanos / 1e9
 
 
 def to_pb(kind: type[M], value: object, **over: Any) -> M:
-    """Return the message whose fields carry the value's attributes of the same names.
+    """Convert a value to a message, by copying attributes to the fields of the same name.
 
-    `over` gives the other fields. None stays absent.
+    Args:
+        kind: Type of the message.
+        value: Source of the fields.
+        over: Fields that differ from the attributes of `value`. A field with None stays absent.
 
     Raises:
-        AttributeError: A field has no source, so that no field is forgotten silently.
+        AttributeError: A field is neither in `value` nor in `over`. The error ensures that no field is
+            forgotten.
     """
     message: Any = kind
     return kind(**{field.name: _out(field, value, over) for field in message.DESCRIPTOR.fields})
@@ -66,13 +70,13 @@ def _out(field: Any, value: object, over: dict[str, Any]) -> Any:
 
 
 def from_pb(kind: type[V], message: Message, **over: Any) -> V:
-    """Return the dataclass with the message's fields of the same names; `over` gives the others."""
+    """Convert a message to a dataclass by copying fields of the same name; `over` gives the others."""
     make: Any = kind
-    return make(**dict(_in(kind, message)) | over)  # type: ignore[no-any-return]  # made by the class itself
+    return make(**dict(_in(kind, message)) | over)  # type: ignore[no-any-return]  # `kind` creates a V
 
 
 def _in(kind: Any, message: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the dataclass attributes that the message has, leaving absent ones to their defaults."""
+    """Yield the attributes of the dataclass from the message; an absent field keeps the default."""
     for attribute in fields(kind):
         field = message.DESCRIPTOR.fields_by_name.get(attribute.name)
         if field is None or (field.has_presence and not message.HasField(field.name)):
@@ -105,20 +109,20 @@ def job_to_pb(job: Job) -> pb.Job:
 
 
 def job_from_pb(job: pb.Job) -> Job:
-    """Convert a job that another process sent."""
+    """Convert a job from the message of another process."""
     return from_pb(Job, job, spec=spec_from_pb(job.spec), state=FROM_STATES[job.state])
 
 
 def drift_to_pb(checked: DriftCheck) -> pb.DriftStatus:
-    """Convert the latest drift check of a model and its consequence."""
-    done = [f"Acted: {checked.action}."] if checked.drift.drifted else []
+    """Convert the latest drift check of a model, and the action that followed."""
+    done = [f"Action: {checked.action}."] if checked.drift.drifted else []
     found = checked.drift
     return to_pb(pb.DriftStatus, checked, drifted=found.drifted, reasons=[*found.reasons, *done])
 
 
 def horizon_to_pb(horizon: HorizonRecord) -> forecast_pb2.HorizonRecord:
     """Convert the record of one horizon; values that were not measured stay absent."""
-    # Records written before these fields existed lack them.
+    # Old records do not have these fields.
     added = {
         "horizon_hours": getattr(horizon, "horizon_hours", 0),
         "coverage_80_standard_error": getattr(horizon, "coverage_80_standard_error", None),
@@ -130,7 +134,7 @@ def horizon_to_pb(horizon: HorizonRecord) -> forecast_pb2.HorizonRecord:
 
 
 def record_to_pb(record: Record) -> forecast_pb2.Record:
-    """Convert a version's record."""
+    """Convert the record of a version."""
     return to_pb(
         forecast_pb2.Record,
         record,
@@ -142,7 +146,7 @@ def record_to_pb(record: Record) -> forecast_pb2.Record:
 
 
 def version_to_pb(version: Version, table: Aliases) -> pb.ModelVersion:
-    """Convert a version, with the aliases that name it."""
+    """Convert a version, with its aliases in the table."""
     aliases = aliases_of(table, version.version)
     return to_pb(pb.ModelVersion, version, aliases=aliases, record=record_to_pb(version.record))
 
@@ -176,7 +180,7 @@ def paired_test_to_pb(test: PairedTest) -> pb.PairedTest:
 
 
 def audit_to_pb(entry: AuditEntry) -> pb.AuditEntry:
-    """Convert one line of the audit log."""
+    """Convert one entry of the audit log."""
     return to_pb(pb.AuditEntry, entry)
 
 
@@ -191,7 +195,7 @@ def live_risk_to_pb(record: LiveRiskRecord) -> forecast_pb2.LiveRiskRecord:
 
 
 def variant_test_to_pb(test: VariantTest) -> pb.VariantTest:
-    """Convert one sequential test."""
+    """Convert one sequential test of two versions."""
     found = test.result
     return to_pb(pb.VariantTest, test, pairs=found.pairs, e_value=found.e_value, better=found.better)
 
@@ -200,7 +204,7 @@ LOGGED_LEVELS_PERCENT = (50.0, 80.0, 95.0)
 
 
 def logged_forecast_to_pb(row: Mapping[str, Any]) -> pb.LoggedForecast:
-    """Convert a row of the forecast log; outcome and score stay absent while the day has not closed."""
+    """Convert a row of the forecast log; outcome and score stay absent until the horizon has closed."""
     probabilities, prices = row["probabilities"], row["price_quantiles"]
 
     def price_at(probability: float) -> float:

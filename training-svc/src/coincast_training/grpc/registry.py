@@ -20,7 +20,7 @@ MAX_KEEP = 1000
 
 
 class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
-    """Serve the registry over gRPC. Files and locks block, so each call runs in a thread."""
+    """Serve the registry over gRPC. Its files and locks block, so each call runs in a thread."""
 
     def __init__(self, registry: Registry, *, keep_versions: int) -> None:
         self._registry, self._keep_versions = registry, keep_versions
@@ -117,7 +117,7 @@ class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
 
 
 def _model(name: str) -> str:
-    """Validate a model's name, since it becomes part of a path."""
+    """Validate the name of a model, since it becomes part of a path."""
     if name not in TRAINED_MODELS:
         raise InvalidInput(
             f"model must be one of {', '.join(TRAINED_MODELS)}; it is {name!r}.", field="model"

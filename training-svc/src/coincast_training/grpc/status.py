@@ -35,7 +35,7 @@ class StatusService:
 
     async def status(self) -> pb.GetStatusResponse:
         """Return the status of the service."""
-        size, free = await asyncio.to_thread(disk_bytes, self._artifacts_dir)
+        size, free = await asyncio.to_thread(disk_usage_of, self._artifacts_dir)
         succeeded = [
             job.finished_at for job in self._jobs.recent(limit=500) if job.state is JobState.SUCCEEDED
         ]
@@ -55,8 +55,8 @@ class StatusService:
         )
 
 
-def disk_bytes(folder: Path) -> tuple[int, int]:
-    """Return the bytes that the folder takes and the bytes free on its disk."""
+def disk_usage_of(folder: Path) -> tuple[int, int]:
+    """Return the size of the files in a folder, and the free space on its disk, in bytes."""
     if not folder.exists():
         return 0, 0
     sizes = (path.stat().st_size for path in folder.rglob("*") if path.is_file())

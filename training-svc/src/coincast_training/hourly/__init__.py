@@ -1,1 +1,1 @@
-"""Hourly model of the next 48 hours: its data, training and walk-forward evaluation."""
+"""The hourly model of the next 48 hours: its data, training and walk-forward evaluation."""

@@ -1,8 +1,9 @@
-"""What hours add to the daily ensemble at the close: its forecasts with them against those without.
+"""Measure what hourly features add to the daily ensemble at the close: forecasts with hours against without.
 
-Both come from one fit. Each is scored on the real return and on returns whose hours have their signs
-redrawn: the size of every hour's return stays, its sign is drawn, one for all coins. That asks the same
-question, since hours are to tell sizes and not signs, with about half the noise at one day.
+Both forecasts are of the same fitted model. They are scored on real returns, and on returns with random
+signs: each hourly return keeps its size and gets a random sign, the same for all coins. Hourly features tell
+something about sizes and nothing about signs, so that random signs test the same effect. At one day the noise
+of this test is about half as large.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ from coincast_training.evaluation.rows import Rows
 from coincast_training.hourly.scores import crps
 
 DRAWS = 24
-# Bounds (must, aim) at one day: with signs redrawn, on real returns, and QLIKE on summed hourly ranges.
+# Bounds (must, aim) at one day: CRPS skill with random signs and on real returns, and QLIKE gain on summed
+# hourly ranges, all in percent.
 REDRAWN, REAL, QLIKE = (0.10, 0.25), (0.0, 0.15), (2.0, 5.0)
 LEAST_DM = 3.0
 
 
 def hours_ahead(panel: HourlyPanel, rows: Rows, days: int) -> tuple[Floats, Floats]:
-    """Return the hourly returns (n, 24 x days) after each row's close, and their variance (n,).
+    """Return the hourly returns (n, 24 x days) after the close of each row, and their variance (n,).
 
-    Missing hours count as no move; NaN where the days have not ended.
+    A missing hour counts as a return of 0. Both are NaN if the days have not ended.
     """
     hours = HOURS_A_DAY * days
     moves, variance = np.full((len(rows), hours), np.nan), np.full(len(rows), np.nan)
@@ -49,23 +51,23 @@ def hours_ahead(panel: HourlyPanel, rows: Rows, days: int) -> tuple[Floats, Floa
 
 
 def signs(origins: NDArray[np.datetime64], hours: int, draws: int, seed: int) -> NDArray[np.int8]:
-    """Return signs (n, draws, hours) of the hours after each origin; coins share the sign of an hour."""
+    """Return random signs (n, draws, hours) of the hours after each origin, the same for all coins."""
     days = origins.astype("datetime64[D]").astype(np.int64)
     first = int(days.min())
     count = (int(days.max()) - first) * HOURS_A_DAY + hours
-    drawn = np.random.default_rng(seed).choice(np.array([-1, 1], dtype=np.int8), size=(draws, count))
+    random_signs = np.random.default_rng(seed).choice(np.array([-1, 1], dtype=np.int8), size=(draws, count))
     at = ((days - first) * HOURS_A_DAY)[:, None] + np.arange(hours)
-    return np.asarray(drawn[:, at].swapaxes(0, 1))
+    return np.asarray(random_signs[:, at].swapaxes(0, 1))
 
 
 def compare_at_close(made: Rows, panel: HourlyPanel, *, seed: int, draws: int = DRAWS) -> dict[int, Any]:
-    """Return what hours add, by horizon in days; empty where the model never read any.
+    """Compare forecasts with and without hours, by horizon in days; empty if the model never read hours.
 
     Args:
-        made: Forecasts of the ensemble, those with hours under its name and WITH_HOURS.
+        made: Forecasts of the ensemble; those with hours have its name plus WITH_HOURS.
         panel: Hourly candles of the coins, with the hours after the origins.
-        seed: Seed of the signs.
-        draws: How often the signs are drawn.
+        seed: Seed of the random signs.
+        draws: Number of random signs for each hour.
     """
     out = {}
     named = np.char.endswith(made.model, WITH_HOURS)
@@ -80,7 +82,7 @@ def compare_at_close(made: Rows, panel: HourlyPanel, *, seed: int, draws: int = 
 
 
 def _paired(one: Rows, other: Rows) -> tuple[Rows, Rows]:
-    """Return the rows of both with the same coin and day, in the same order."""
+    """Return the rows of both tables with the same coin and day, in the same order."""
 
     def keys(rows: Rows) -> NDArray[np.str_]:
         return np.char.add(np.char.add(rows.coin, " "), rows.origin.astype(str))
@@ -98,11 +100,12 @@ def _scores(
     sizes = [rows.quantiles[:, len(PROBABILITIES) // 2 :].astype(np.float64) for rows in pair]
     real = [crps(moves.sum(axis=1), one, s) for s in sizes]
     redrawn = [np.zeros(len(moves)), np.zeros(len(moves))]
-    drawn = signs(origins, moves.shape[1], draws, seed)
+    random_signs = signs(origins, moves.shape[1], draws, seed)
     for k in range(draws):
-        returns = (drawn[:, k] * np.abs(moves)).sum(axis=1)
+        returns = (random_signs[:, k] * np.abs(moves)).sum(axis=1)
         redrawn = [loss + crps(returns, one, s) / draws for loss, s in zip(redrawn, sizes, strict=True)]
-    # The forecasts are of the variance of daily ranges: each is judged at its own right level.
+    # The models forecast the variance of daily ranges, whose level differs from that of hourly ranges. Each
+    # is therefore scaled to the right mean level before the comparison.
     shares = [variance / rows.variance for rows in pair]
     qlike = [s / s.mean() - np.log(s / s.mean()) - 1 for s in shares]
     changed = (sizes[0] != sizes[1]).any(axis=1)
@@ -128,7 +131,7 @@ def _skill(loss: Floats, baseline: Floats, dates: NDArray[np.datetime64], days: 
 
 
 def goals_at_close(found: dict[int, Any]) -> list[dict[str, Any]]:
-    """Return one entry a figure to reach; None where it was not measured."""
+    """Return the acceptance criteria; the value is None if it was not measured."""
     day = found.get(1, {})
     text = "at the close, 1 d, ml_ensemble with hours over the same without"
 
@@ -136,7 +139,7 @@ def goals_at_close(found: dict[int, Any]) -> list[dict[str, Any]]:
         return day[name][key] if day else None
 
     return [
-        acceptance_entry(f"{text}, CRPS skill %, signs redrawn", value("redrawn"), *REDRAWN),
+        acceptance_entry(f"{text}, CRPS skill %, random signs", value("redrawn"), *REDRAWN),
         acceptance_entry(
             f"{text}, its Diebold-Mariano statistic", value("redrawn", "diebold_mariano"), LEAST_DM, None
         ),

@@ -1,7 +1,7 @@
 """Baselines of hourly forecasts: a 7-day Gaussian, and GARCH(1,1)-t with filtered historical simulation.
 
-The GARCH is fitted by arch on the trailing year of hourly returns and refitted every 90 days; residuals are
-mirrored, as for the daily baseline, so that it carries no drift.
+`arch` fits the GARCH on the trailing year of hourly returns, every 90 days. Each residual gets a random sign,
+as in the daily baseline, so that the simulation has no drift.
 """
 
 from __future__ import annotations
@@ -27,22 +27,23 @@ GAUSSIAN_SIZES = np.asarray(ndtri((1 + LEVELS) / 2))
 
 
 def gaussian_log_scales(step_returns: Floats) -> Floats:
-    """Return the log standard deviation (K, n, A) of the last week's hourly returns, scaled by root time."""
+    """Return the log standard deviation (K, n, A) of the last 168 returns, scaled by the root of time."""
     variance = np.stack([trailing_mean(r**2, GAUSSIAN_HOURS) for r in step_returns])
     log_hour = 0.5 * np.log(np.maximum(variance, 1e-16))
     return np.asarray(log_hour[..., None] + 0.5 * np.log(np.array(ANCHORS)))
 
 
 def garch_sizes(step_returns: Floats, origins: NDArray[np.int64], seed: int) -> Floats:
-    """Return sizes (m, A, L) of the |return| at LEVELS from each origin row by GARCH-t FHS.
+    """Return the quantiles (m, A, L) of the absolute return at LEVELS from each origin, by GARCH-t FHS.
 
     Args:
-        step_returns: Hourly log returns of one coin, (n,); missing hours count as no move.
-        origins: Rows after whose hour a forecast is made, rising, (m,).
+        step_returns: Hourly log returns of one coin, (n,); a missing hour counts as a return of 0.
+        origins: Rows of the forecasts, increasing, (m,). A forecast is made at the close of the hour of its
+            row.
         seed: Seed of the simulation.
 
     Returns:
-        NaN where fewer than MIN_RETURNS were known.
+        The quantiles; NaN with fewer than MIN_RETURNS returns before the fit.
     """
     returns = 100 * np.nan_to_num(step_returns)
     first = int(np.argmax(np.isfinite(step_returns)))
@@ -65,14 +66,14 @@ def garch_sizes(step_returns: Floats, origins: NDArray[np.int64], seed: int) -> 
 
 
 def _simulate(fitted: Parameters, residuals: Floats, tomorrow: Floats, rng: np.random.Generator) -> Floats:
-    """Return sizes (m, A, L) from paths of mirrored residuals that start at the variances (m,)."""
-    drawn = residuals[rng.integers(len(residuals), size=(max(ANCHORS), PATHS))]
-    drawn *= rng.choice([-1.0, 1.0], size=drawn.shape)
+    """Simulate paths from variances `tomorrow` (m,), with random signs; return sizes (m, A, L)."""
+    sampled = residuals[rng.integers(len(residuals), size=(max(ANCHORS), PATHS))]
+    sampled *= rng.choice([-1.0, 1.0], size=sampled.shape)
     variance = np.repeat(tomorrow[:, None], PATHS, axis=1)
     path = np.zeros_like(variance)
     out = np.empty((len(tomorrow), len(ANCHORS), len(LEVELS)))
     for step in range(max(ANCHORS)):
-        shock = np.sqrt(variance) * drawn[step]
+        shock = np.sqrt(variance) * sampled[step]
         path += shock
         variance = fitted.omega + fitted.alpha * shock**2 + fitted.beta * variance
         if step + 1 in ANCHORS:

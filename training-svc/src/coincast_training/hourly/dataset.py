@@ -1,7 +1,7 @@
 """The hourly training table: design rows, outcomes and regimes of all coins on one grid of hours.
 
-Every row sees only what was known when its hour closed. The profile of the week is renewed every
-RENEWAL_DAYS from the hours before the renewal, and the rows after it are computed with that profile.
+Every row uses only data up to the close of its hour. The profile of the week is estimated again every
+RENEWAL_DAYS from the hours before, and the rows after the renewal use the new profile.
 """
 
 from __future__ import annotations
@@ -35,17 +35,29 @@ from coincast_modelkit.hourly.regimes import hourly_regimes
 from coincast_modelkit.hourly.targets import log_volatility_ahead, returns_ahead
 from coincast_modelkit.hourly.volatility import hourly_returns, hourly_variance
 
-# The first profile is estimated from this many weeks; their rows are used for training only.
+# The first profile is estimated from this many weeks. The rows of these weeks use a profile that includes
+# later hours, and are only used for training.
 FIRST_PROFILE_WEEKS = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HourlyTable:
-    """K coins on n hours with A anchor horizons and T terms; NaN where a coin has nothing.
+    """K coins on n hours, with A anchor horizons and T terms; NaN for hours without a candle.
 
-    An origin is the close of its hour: row i is known at starts[i] + 1 h. log_profile (K, n, A) is half the
-    log of the profile over the coming hours; returns (K, n, A) and targets (K, n, A) are outcomes, targets
-    the deseasonalised log volatility that the line is fitted on. step_returns (K, n) are single hours.
+    The origin of row i is the close of its hour, starts[i] + 1 h.
+
+    Attributes:
+        coins: The coins, (K,).
+        starts: Start of each hour, (n,).
+        rows: Terms of the regression, (K, n, T).
+        log_profile: Half the log of the mean profile over the hours of each horizon, (K, n, A).
+        regimes: Volatility regime of each origin, (K, n).
+        returns: Log returns over each horizon, (K, n, A).
+        targets: Deseasonalised log volatility over each horizon, (K, n, A); the regression is fitted on it.
+        step_returns: Log return of each hour, (K, n).
+        log_close: Log of the close of each hour, (K, n).
+        panel_profile: Latest profile of the week of all coins together.
+        profiles: Latest profile of the week of each coin.
     """
 
     coins: tuple[str, ...]
@@ -62,12 +74,12 @@ class HourlyTable:
 
     @property
     def closes_at(self) -> Hours:
-        """Return when each hour closed, (n,)."""
+        """Return the time of the close of each hour, (n,)."""
         return np.asarray(self.starts + HOUR)
 
     @property
     def origin_hours(self) -> NDArray[np.int64]:
-        """Return the UTC hour at which each row closed, (n,)."""
+        """Return the UTC hour of the close of each row, (n,)."""
         return np.asarray(self.closes_at.astype(np.int64) % HOURS_A_DAY)
 
     def position(self, moment: np.datetime64) -> int:
@@ -80,15 +92,15 @@ def build_table(panel: HourlyPanel, *, closes_only: bool = False) -> HourlyTable
 
     Args:
         panel: Hourly candles of each coin.
-        closes_only: Read the rows from closes alone, as of a source without high and low; outcomes stay those
-            of the ranges where there are any.
+        closes_only: Compute the terms only from closes, as for a source without high and low. The outcomes
+            still use the ranges, if there are any.
 
     Raises:
-        ValueError: The panel holds no hours.
+        ValueError: The panel has no hours.
     """
     coins = tuple(coin for coin in panel if len(panel[coin]))
     if not coins:
-        raise ValueError("there are no hourly candles to learn from")
+        raise ValueError("there are no hourly candles to train on")
     first = min(panel[c].first for c in coins)
     count = int((max(panel[c].closes_at for c in coins) - first).astype(np.int64))
     starts = first + np.arange(count).astype("timedelta64[h]")
@@ -109,7 +121,7 @@ def build_table(panel: HourlyPanel, *, closes_only: bool = False) -> HourlyTable
     log_profile = np.full((len(coins), count, len(ANCHORS)), np.nan)
     renewals = _renewals(starts)
     for begin, stop in zip(renewals, [*renewals[1:], count], strict=True):
-        # The first stretch uses a profile of its own first weeks; it is used for training only.
+        # The first part uses a profile of its own weeks; its rows are only used for training.
         until = begin if begin else min(FIRST_PROFILE_WEEKS * HOURS_A_WEEK, count)
         profiles = _profiles(starts[:until], outcome[:, :until])[1]
         _fill_rows(
@@ -143,7 +155,7 @@ def build_table(panel: HourlyPanel, *, closes_only: bool = False) -> HourlyTable
 
 
 def _renewals(starts: Hours) -> list[int]:
-    """Return the rows at which the profile is renewed: every RENEWAL_DAYS since the epoch."""
+    """Return the rows at which the profile is renewed: 0, then every RENEWAL_DAYS since the epoch."""
     step = RENEWAL_DAYS * HOURS_A_DAY
     since = starts.astype(np.int64)
     first = FIRST_PROFILE_WEEKS * HOURS_A_WEEK
@@ -166,7 +178,10 @@ def _fill_rows(
     leader: int | None,
     out: tuple[Floats, Floats],
 ) -> None:
-    """Compute the rows and the profiles ahead of one stretch of hours with its vintage of the profiles."""
+    """Compute the terms and the log profiles of the hours `part`, with the profiles of the last renewal.
+
+    They are written into the two arrays of `out`.
+    """
     rows, log_profile = out
     seen = slice(max(0, part.start - MEMORY_HOURS), part.stop)
     new = slice(part.start - seen.start, part.stop - seen.start)

@@ -1,10 +1,10 @@
 """Walk-forward evaluation of the hourly model: `coincast-training evaluate --interval 1h`.
 
-Origins are every six hours, horizons 1 to 48 hours. The model is refitted every 60 days on outcomes that
-were known by then, against a 7-day Gaussian, GARCH-t with filtered historical simulation (bitcoin and
-ethereum), and the standing 1-day forecast that the daily ensemble made at the last close. That ensemble is
-also compared with itself given the hours of the day. Intervals are by bootstrap over blocks of dates,
-Diebold-Mariano on date means with HAC.
+Origins are every six hours, horizons 1 to 48 hours. The model is refitted every 60 days on the outcomes known
+by then. It is compared with a 7-day Gaussian, with GARCH-t with filtered historical simulation (bitcoin and
+ethereum), and with the standing forecast: the 1-day forecast of the daily ensemble at the last close. The
+ensemble is also compared with and without the hours of the day. Intervals use a bootstrap over blocks of
+dates, Diebold-Mariano tests use date means with HAC errors.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from coincast_training.hourly.walk import Walk, scored_rows, walk_forward
 from coincast_training.trainers.config import default_folder, read_config
 
 ORIGIN_STEP_HOURS = 6
-# A coin that lacks more of the hours of the walk than this is left out: its days would be incomplete.
+# A coin with a smaller share of the hours of the walk is left out: its days would be incomplete.
 MIN_KNOWN_SHARE = 0.97
 MIN_DAYS_BEFORE = 365
 # Bounds (must) and targets (aim), by horizon in hours.
@@ -59,7 +59,18 @@ STANDING_HORIZON = ANCHORS.index(24)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """Forecasts at one horizon: m rows of coin, table row and CRPS of the model and of each baseline."""
+    """Scores of m forecasts at one horizon in hours, (m,) each.
+
+    Attributes:
+        horizon: Hours ahead.
+        coin: Position of the coin in the table.
+        row: Row of the origin in the table.
+        closes_at: Time of the origin.
+        returns: Log return over the horizon.
+        scale: Forecast scale of the return.
+        size_80: Half width of the 80 % interval in units of `scale`.
+        losses: CRPS of the model and of each baseline, by name; NaN without a forecast.
+    """
 
     horizon: int
     coin: NDArray[np.int64]
@@ -82,7 +93,7 @@ class Scored:
 
 
 def evaluate_hourly(options: EvaluationOptions, console: Console | None = None) -> dict[str, Any]:
-    """Run the evaluation and return what evaluation_hourly.json holds.
+    """Run the evaluation, write its reports and return the content of evaluation_hourly.json.
 
     Raises:
         BadOptionError: An option does not fit the data.
@@ -99,9 +110,9 @@ def evaluate_hourly(options: EvaluationOptions, console: Console | None = None) 
         line.report(0.02, "hourly table")
         table = build_table(panel)
         begin, stop = table.position(first), table.position(last)
-        line.report(0.2, "walk of the hourly line")
+        line.report(0.2, "walk of the hourly regression")
         walk = walk_forward(table, begin, stop)
-        line.report(0.35, "GARCH by the hour")
+        line.report(0.35, "hourly GARCH")
         garch = _garch(table, begin, stop, options.seed)
         line.report(0.5, "daily ensemble at every close")
         daily = {coin: candles.daily() for coin, candles in panel.items()}
@@ -137,9 +148,13 @@ def evaluate_hourly(options: EvaluationOptions, console: Console | None = None) 
 def _choose(
     options: EvaluationOptions, panel: HourlyPanel
 ) -> tuple[HourlyPanel, np.datetime64, np.datetime64, list[str]]:
-    """Return the coins with full hours, and the first and last origin (exclusive)."""
+    """Return the coins with enough hours, first and last origin (exclusive), and notes on other coins.
+
+    Raises:
+        BadOptionError: An option does not fit the data, or no coin has enough hours.
+    """
     if unknown := [c for c in options.coins if c not in panel]:
-        raise BadOptionError(f"COINS: {', '.join(unknown)} not found; there is {', '.join(panel)}.")
+        raise BadOptionError(f"COINS: {', '.join(unknown)} not found; available: {', '.join(panel)}.")
     chosen = {c: panel[c] for c in (options.coins or panel)}
     end = max(c.closes_at for c in chosen.values())
     begin = min(c.first for c in chosen.values())
@@ -158,12 +173,12 @@ def _choose(
         possible = int((last - max(first, candles.first)).astype(np.int64))
         if possible <= 0 or inside.sum() < MIN_KNOWN_SHARE * possible:
             notes.append(
-                f"{coin}: left out, it has {int(inside.sum())} of {max(possible, 0)} hours of the walk"
+                f"{coin}: left out; it has {int(inside.sum())} of the {max(possible, 0)} hours of the walk"
             )
         else:
             kept[coin] = candles
     if not kept:
-        raise BadOptionError("no coin has full hours between FROM and TO; choose other days.")
+        raise BadOptionError("no coin has enough hours between FROM and TO; choose other days.")
     return kept, first, last, notes
 
 
@@ -178,14 +193,14 @@ def _moment(name: str, text: str) -> np.datetime64 | None:
 
 
 def _wants_daily(options: EvaluationOptions) -> bool:
-    """Return whether the daily ensemble is walked: MODELS=intraday leaves it out, which saves minutes."""
+    """Return whether the daily ensemble is walked too; MODELS=intraday leaves it out, which saves minutes."""
     return not options.models or "ml_ensemble" in options.models
 
 
 def _garch(
     table: HourlyTable, begin: int, stop: int, seed: int
 ) -> dict[int, tuple[NDArray[np.int64], Floats]]:
-    """Return origins and sizes (m, A, L) of the GARCH baseline by position of the coin."""
+    """Return origins (m,) and sizes (m, A, L) of the GARCH baseline, by position of the coin."""
     origins = np.arange(begin, stop)
     origins = origins[table.origin_hours[origins] % ORIGIN_STEP_HOURS == 0]
     return {
@@ -205,7 +220,10 @@ def daily_plan(
     last: np.datetime64,
     options: EvaluationOptions,
 ) -> EvaluationPlan:
-    """Return the plan of the daily ensemble from the close before the first origin, at one day by default."""
+    """Return the plan of the daily ensemble, from the close before the first origin on.
+
+    Its horizons are one day and those of the options.
+    """
     recipe = read_config(options.config_dir or default_folder(), "ml_ensemble")
     one = np.timedelta64(1, "D")
     end = min(last.astype("datetime64[D]") - one, max(c.dates[-1] for c in panel.values()))
@@ -227,13 +245,13 @@ def _walk_daily(
     last: np.datetime64,
     options: EvaluationOptions,
 ) -> Rows:
-    """Return the daily ensemble's forecasts at every close, without and with the hours of the day."""
+    """Return the forecasts of the daily ensemble at every close, without and with the hours of the day."""
     plan = daily_plan(daily, hours, first, last, options)
     return walk_model("ml_ensemble", daily, plan, lambda _fraction, _stage: None)
 
 
 def _standing(made: Rows) -> dict[tuple[str, int], Floats]:
-    """Return sizes (L,) of the ensemble's 1-day forecast without hours by coin and day (since 1970)."""
+    """Return sizes (L,) of the 1-day forecast of the ensemble without hours, by coin and day since 1970."""
     made = made.take((made.model == "ml_ensemble") & (made.horizon == 1))
     upper = made.quantiles[:, len(PROBABILITIES) // 2 :].astype(np.float64)
     days = made.origin.astype("datetime64[D]").astype(np.int64)
@@ -248,7 +266,15 @@ def _score(
     garch: Mapping[int, tuple[NDArray[np.int64], Floats]],
     standing: Mapping[tuple[str, int], Floats],
 ) -> Scored:
-    """Return the losses of the model and its baselines at one anchor."""
+    """Score the model and its baselines at one anchor.
+
+    Args:
+        table: The hours.
+        walk: Forecasts of the model.
+        anchor: Position in ANCHORS.
+        garch: Origins and sizes of the GARCH baseline, see `_garch`.
+        standing: Sizes of the standing forecasts, see `_standing`.
+    """
     gaussian = gaussian_log_scales(table.step_returns)[:, :, anchor]
     coins, rows, scales, sizes = [], [], [], []
     for fold in walk.folds:
@@ -273,7 +299,7 @@ def _score(
         known = np.isfinite(found).all(axis=1)
         losses["garch_t_fhs"][own[known]] = crps(returns[own[known]], np.ones(int(known.sum())), found[known])
     closes = table.closes_at[row]
-    # The close before an origin is midnight of its day: the daily candle of the day before.
+    # The last close before an origin is at midnight of its day, the end of the previous day's candle.
     day = closes.astype("datetime64[D]").astype(np.int64) - 1
     held = (
         [standing.get((table.coins[c], int(d))) for c, d in zip(coin, day, strict=True)] if standing else []
@@ -296,7 +322,7 @@ def _score(
 
 
 def coverage_by_hour(table: HourlyTable, walk: Walk) -> dict[int, dict[int, float]]:
-    """Return the coverage of the 80 % interval in percent by horizon and UTC hour of the origin."""
+    """Return the coverage of the 80 % interval in percent, by horizon and UTC hour of the origin."""
     hours = table.origin_hours
     out: dict[int, dict[int, float]] = {}
     for j, h in enumerate(ANCHORS):
@@ -311,7 +337,7 @@ def coverage_by_hour(table: HourlyTable, walk: Walk) -> dict[int, dict[int, floa
 
 
 def _skills(scored: Scored) -> dict[str, Any]:
-    """Return the skill of the model over each baseline on the rows that both have."""
+    """Return the skill of the model over each baseline, on the rows with both."""
     own = scored.losses["intraday"]
     days = max(1, round(scored.horizon / HOURS_A_DAY))
     out: dict[str, Any] = {"forecasts": len(own), "coverage_80": 100 * float(np.mean(_inside(scored)))}
@@ -338,7 +364,7 @@ def _inside(scored: Scored) -> NDArray[np.bool_]:
 
 
 def _standing_by_hour(scored: Scored) -> dict[int, dict[str, Any]]:
-    """Return the skill of the 24-hour forecast over the standing one by UTC hour of the origin."""
+    """Return the skill of the 24-hour forecast over the standing one, by UTC hour of the origin."""
     out = {}
     for hour in range(0, HOURS_A_DAY, ORIGIN_STEP_HOURS):
         known = (scored.hour == hour) & np.isfinite(scored.losses["standing"])
@@ -353,7 +379,7 @@ def _standing_by_hour(scored: Scored) -> dict[int, dict[str, Any]]:
 
 
 def hourly_goals(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return one entry a figure to reach, as `acceptance.goals` does; None where it was not measured."""
+    """Return the acceptance criteria as `acceptance.goals` does; the value is None if it was not measured."""
     entries = []
     for name, text, bounds in (
         ("gaussian_7d", "a 7-day Gaussian", OVER_GAUSSIAN),
@@ -364,12 +390,12 @@ def hourly_goals(found: Mapping[str, Any]) -> list[dict[str, Any]]:
             entries.append(acceptance_entry(f"intraday, CRPS skill % over {text}, {h} h", value, must, aim))
     for hour, (must, aim) in OVER_STANDING.items():
         value = found["standing_by_hour"].get(hour, {}).get("skill_percent")
-        text = f"24-hour forecast at {hour} UTC over the one of the last close, CRPS skill %"
+        text = f"24-hour forecast at {hour} UTC over the forecast at the last close, CRPS skill %"
         entries.append(acceptance_entry(text, value, must, aim))
     for h, by_hour in found["coverage_80_by_hour"].items():
         if h <= HOURS_A_DAY and by_hour:
             off = max(abs(v - 80.0) for v in by_hour.values())
-            text = f"80 % coverage off by, worst hour of origin, {h} h"
+            text = f"deviation of the 80 % coverage, worst hour of origin, {h} h"
             entries.append(acceptance_entry(text, off, *COVERAGE_OFF, below=True))
     return [*entries, *goals_at_close(found.get("at_close", {}))]
 
@@ -425,7 +451,7 @@ def hourly_tables(found: Mapping[str, Any]) -> str:
 
 
 def _table_at_close(found: Mapping[int, Any]) -> list[str]:
-    """Return the table of what hours add to the daily ensemble at the close."""
+    """Return the table that compares the daily ensemble at the close with and without hours."""
     if not found:
         return []
 
@@ -434,7 +460,7 @@ def _table_at_close(found: Mapping[int, Any]) -> list[str]:
         return f"{part['skill_percent']:.2f} [{low:.2f}, {high:.2f}], {part['diebold_mariano']:.1f}"
 
     titles = {
-        "redrawn": "CRPS, signs redrawn",
+        "redrawn": "CRPS, random signs",
         "real": "CRPS, real returns",
         "qlike": "QLIKE on hourly ranges",
     }
@@ -448,7 +474,7 @@ def _table_at_close(found: Mapping[int, Any]) -> list[str]:
         lines.append(f"| {title} | " + " | ".join(cell(part[name]) for part in found.values()) + " |")
     years = [part["redrawn"]["by_year_percent"] for part in found.values()]
     lines.append(
-        f"| signs redrawn in {' / '.join(years[0])} | "
+        f"| random signs in {' / '.join(years[0])} | "
         + " | ".join(" / ".join(f"{v:.2f}" for v in by_year.values()) for by_year in years)
         + " |"
     )
@@ -457,7 +483,7 @@ def _table_at_close(found: Mapping[int, Any]) -> list[str]:
 
 
 def _write_predictions(table: HourlyTable, scored: list[Scored], path: Path) -> None:
-    """Write one row a forecast, so that every figure can be computed again."""
+    """Write one row for each forecast, from which all scores can be computed again."""
     names = np.array(table.coins, dtype=object)
     columns: dict[str, Any] = {
         "coin": pa.array(np.concatenate([names[s.coin] for s in scored])),

@@ -18,29 +18,29 @@ from coincast_training.evaluation.options import BadOptionError
 
 TIME_NAMES = ("date_time", "time", "timestamp")
 PRICES = ("open", "high", "low", "close")
-# Whichever is there is money; a Parquet file with `volume` alone counts coins.
+# These columns are volumes in money. A Parquet file with only `volume` has a volume in coins.
 MONEY_VOLUMES = ("quote_volume", "volume_usd", "total_volume")
-# Prices of one hour may disagree by a rounding of the last digit, as for days.
+# Prices of one hour may contradict each other by a rounding of the last digit, as those of a day.
 SLACK = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class HourlyFolder:
-    """Hourly candles of a folder, and the warnings of reading them."""
+    """Hourly candles of a folder, and the warnings that reading its files gave."""
 
     panel: HourlyPanel
     notes: tuple[str, ...]
 
 
 def read_hourly_folder(path: Path) -> HourlyFolder:
-    """Read every candle file of a folder by the contract of `coincast_modelkit.candle_files`.
+    """Read all candle files of a folder, in the formats of `coincast_modelkit.candle_files`.
 
-    A Parquet file has `date_time` (UTC start of the hour), `close` and, where known, `open`, `high`, `low`
-    and `volume` in coins, or `quote_volume` or `volume_usd` in money. Rejected rows are named with their
-    line, and a file that cannot be used stops no other.
+    A Parquet file has `date_time` (UTC start of the hour) and `close`. It may also have `open`, `high` and
+    `low`, and either `volume` in coins, or `quote_volume` or `volume_usd` in money. The notes name each
+    rejected row by its line, and each file that cannot be used; the other files are still read.
 
     Raises:
-        BadOptionError: The folder cannot be read or no file in it has hours; the message names the fix.
+        BadOptionError: The folder cannot be read, or no file in it has hours; the message names the fix.
     """
     last_day = (datetime.now(UTC) - timedelta(days=1)).date()
     try:
@@ -63,9 +63,9 @@ def read_hourly_folder(path: Path) -> HourlyFolder:
         elif len(candles):
             panel[coin] = candles
             if missing := int((~candles.known).sum()):
-                notes.append(f"{coin}: {missing} of {len(candles)} hours are missing, fill-ins included")
+                notes.append(f"{coin}: {missing} of {len(candles)} hours are missing or filled")
     if not panel:
-        raise BadOptionError(f"DATA={path} holds no file of hourly candles: {'; '.join(notes[:3])}.")
+        raise BadOptionError(f"DATA={path} has no file of hourly candles: {'; '.join(notes[:3])}.")
     return HourlyFolder(panel, tuple(notes))
 
 

@@ -1,4 +1,7 @@
-"""CRPS of symmetric distributions given by sizes at LEVELS, and coverage of their 80 % interval."""
+"""CRPS and coverage of symmetric distributions, which are given by their sizes at LEVELS.
+
+The size at a level is the quantile of the absolute return, in units of the scale.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _CHUNK = 4096
 
 
 def _upper_weights() -> tuple[np.ndarray, Floats]:
-    """Return the left neighbour of each upper CRPS level among the stored ones, and the right one's share."""
+    """Return the left neighbours in LEVELS of the upper CRPS levels, and the weights of the right ones."""
     known, wanted = ndtri((1 + LEVELS) / 2), ndtri(_UPPER)
     left = np.clip(np.searchsorted(known, wanted, side="right") - 1, 0, len(known) - 2)
     return left, (wanted - known[left]) / (known[left + 1] - known[left])
@@ -26,7 +29,7 @@ _AT_80 = int(np.argmin(np.abs(LEVELS - 0.8)))
 
 
 def crps(returns: Floats, scale: Floats, sizes: Floats) -> Floats:
-    """Return the CRPS of returns (n,) under scale (n,) times the sizes (L,) or (n, L) at LEVELS, (n,)."""
+    """Return the CRPS (n,) of returns (n,), for a scale (n,) and sizes (L,) or (n, L) at LEVELS."""
     out = np.empty(len(returns))
     for start in range(0, len(returns), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -39,5 +42,5 @@ def crps(returns: Floats, scale: Floats, sizes: Floats) -> Floats:
 
 
 def inside_80(returns: Floats, scale: Floats, sizes: Floats) -> np.ndarray:
-    """Return whether returns (n,) fall in the 80 % interval, (n,)."""
+    """Return whether returns (n,) are within the 80 % interval, (n,)."""
     return np.asarray(np.abs(returns) <= scale * sizes[..., _AT_80])

@@ -58,12 +58,12 @@ GOLDEN_COINS = 3
 
 @dataclass(frozen=True, slots=True)
 class FolderHistory:
-    """A source over a folder of Parquet files, one per coin."""
+    """A source of hourly candles that reads a folder of Parquet files, one for each coin."""
 
     folder: Path
 
     async def fetch_hourly(self, ids: Sequence[str], days: int) -> HourlyHistory:
-        """Read the coins' files; see HourlyHistorySource."""
+        """Read the files of the coins; see HourlyHistorySource."""
         panel = await asyncio.to_thread(lambda: read_hourly_folder(self.folder).panel)
         chosen = {c: panel[c].tail(days * HOURS_A_DAY) if days else panel[c] for c in ids if c in panel}
         missing = {c: f"{self.folder} has no {c}.parquet" for c in ids if c not in panel}
@@ -72,7 +72,7 @@ class FolderHistory:
 
 @dataclass(frozen=True, slots=True)
 class FittedIntraday:
-    """The hourly model fitted on all hours, and the walk-forward record of the same recipe."""
+    """The hourly model fitted on all hours, with its walk-forward forecasts and their record."""
 
     model: IntradayModel
     walk_forward: WalkForward
@@ -81,25 +81,25 @@ class FittedIntraday:
 
 
 def fit_intraday(panel: HourlyPanel, *, measured_at: float, progress: Progress) -> FittedIntraday:
-    """Fit the lines of ranges and of closes on every hour of the panel.
+    """Fit the hourly model, one regression on ranges and one on closes, on every hour of the panel.
 
     Args:
         panel: Hourly candles of each coin.
-        measured_at: UNIX seconds, for the record.
-        progress: Called with the completed share and the stage.
+        measured_at: Time of the record, in UNIX seconds.
+        progress: Called with the finished fraction and the stage.
 
     Raises:
-        ValueError: The history is too short; MIN_DAYS of hours are needed.
+        ValueError: No coin has MIN_DAYS of hours, or too few hours have an outcome.
     """
     if max((len(c) for c in panel.values()), default=0) < MIN_DAYS * HOURS_A_DAY:
         raise ValueError(f"no coin has {MIN_DAYS} days of hourly candles")
-    progress(0.0, "builds the hourly table")
+    progress(0.0, "building the hourly table")
     table = build_table(panel)
-    progress(0.2, "walks the line of ranges forward")
+    progress(0.2, "walking the regression on ranges forward")
     ranges, walk = calibrate_now(table)
-    progress(0.5, "walks the line of closes forward")
+    progress(0.5, "walking the regression on closes forward")
     closes, _ = calibrate_now(build_table(panel, closes_only=True))
-    progress(0.9, "measures the walk-forward forecasts")
+    progress(0.9, "measuring the walk-forward forecasts")
     model = IntradayModel(
         {RANGES: ranges, CLOSES: closes}, panel_profile=table.panel_profile, profiles=table.profiles
     )
@@ -112,7 +112,10 @@ def fit_intraday(panel: HourlyPanel, *, measured_at: float, progress: Progress) 
 
 
 def measure_hours(table: HourlyTable, walk: Walk, *, measured_at: float) -> Record:
-    """Return the walk's record at every anchor, against the 7-day Gaussian, over origins of every hour."""
+    """Return the record of the walk at every anchor, against the 7-day Gaussian.
+
+    Coverage counts all origins; the CRPS uses every sixth hour.
+    """
     gaussian = gaussian_log_scales(table.step_returns)
     horizons, days = [], []
     for j, h in enumerate(ANCHORS):
@@ -120,7 +123,7 @@ def measure_hours(table: HourlyTable, walk: Walk, *, measured_at: float) -> Reco
         coin, row, scale, sizes = (np.concatenate(p) for p in zip(*parts, strict=True))
         known = np.isfinite(gaussian[coin, row, j])
         coin, row, scale, sizes = coin[known], row[known], scale[known], sizes[known]
-        # Every sixth hour gives the same result in a sixth of the time.
+        # The CRPS of every sixth hour is nearly the same, and takes a sixth of the time.
         some = table.origin_hours[row] % 6 == 0
         returns = table.returns[coin, row, j]
         own = crps(returns[some], scale[some], sizes[some])
@@ -160,9 +163,10 @@ def _coverage(returns: Floats, scale: Floats, sizes: Floats, level: float) -> fl
 
 
 def midnight_forecasts(table: HourlyTable, walk: Walk) -> WalkForward:
-    """Return the walk's forecasts made at midnight, with horizons in hours, so that versions can be compared.
+    """Return the forecasts that the walk made at midnight, with horizons in hours.
 
-    Versions are compared by coin, day and horizon, so one origin a day is kept.
+    They serve to compare versions. Versions are compared by coin, day and horizon, so one origin a day is
+    kept.
     """
     parts = []
     for j, h in enumerate(ANCHORS):
@@ -199,11 +203,11 @@ def write_intraday(
     """Write a fitted model as the next version and return its name.
 
     Args:
-        registry: Where versions are.
+        registry: Registry that gets the version.
         fitted: The model and its record.
-        panel: What it learnt from.
-        source: Where the candles came from.
-        created_at: UNIX seconds.
+        panel: Candles that the model was fitted on.
+        source: Name of the source of the candles.
+        created_at: Time of the version, in UNIX seconds.
         golden_coins: Inputs of the golden forecasts; by default the coins with the longest histories.
         notes: Added to the manifest's metrics.
         with_forecasts: Whether the walk-forward forecasts are written as well.
@@ -237,7 +241,7 @@ def write_intraday(
 
 @dataclass(frozen=True, slots=True)
 class IntradayPipeline:
-    """Runs a training of the hourly model, as `Pipeline` does for the daily ones."""
+    """Run trainings of the hourly model, as `Pipeline` does for the daily models."""
 
     history: HourlyHistorySource
     registry: Registry
@@ -248,13 +252,15 @@ class IntradayPipeline:
         """Train, write a version, and promote it if requested and allowed.
 
         Raises:
-            CoincastError: The history is too short, the disk cannot be written, or the spec asks for
-                something that the hourly model does not have.
+            CoincastError: The history is too short, the disk cannot be written, or the spec has an option
+                that the hourly model does not support.
         """
         if spec.from_version or spec.tune_trials:
             wrong = "from_version" if spec.from_version else "tune_trials"
-            raise InvalidInput(f"{wrong} must be left out for {MODEL}: it has nothing to tune.", field=wrong)
-        progress(0.0, f"fetches the hours of {len(spec.ids)} coins")
+            raise InvalidInput(
+                f"{wrong} must be left out for {MODEL}, which has no parameters to tune.", field=wrong
+            )
+        progress(0.0, f"fetching the hours of {len(spec.ids)} coins")
         history = await self.history.fetch_hourly(spec.ids, spec.days)
         if not history.panel:
             reasons = "; ".join(f"{c}: {why}" for c, why in list(history.problems.items())[:5])
@@ -294,11 +300,11 @@ class IntradayPipeline:
 
     def _promote(self, spec: TrainingSpec, version: str, requested_by: str) -> tuple[str, bool]:
         if not spec.promote_if_better:
-            return "Production was not moved: the job did not ask for it.", False
+            return "Production was not changed: the job did not request a promotion.", False
         try:
             moved = self.registry.promote_if_better(MODEL, version, requested_by=requested_by)
         except (Conflict, NotReady) as error:
-            return f"Production was not moved: {error.message}", False
+            return f"Production was not changed: {error.message}", False
         except CoincastError as error:
-            return f"Production could not be moved: {error.message}", False
-        return f"Production is {version} now. {moved.verdict}", True
+            return f"Production could not be changed: {error.message}", False
+        return f"Production is now {version}. {moved.verdict}", True

@@ -1,7 +1,8 @@
-"""Fit the hourly line and its residual sizes on what was known by a moment, and walk that forward.
+"""Fit the hourly regression and the sizes of its residuals on the hours up to a cut, and walk forward.
 
-The walk expands: sums of products grow with the hours that have an outcome by each cut, so all refits
-together cost one pass. The same `Fitter` gives the served model, with the newest hour as the cut.
+Each refit uses all hours with an outcome by its cut. The sums of products are only extended by the new hours,
+so that all refits together take one pass over the data. The served model is the fit with the latest hour as
+cut.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from coincast_modelkit.models.distributions import MAX_RESIDUAL
 from coincast_training.hourly.dataset import HourlyTable
 
 REFIT_DAYS = 60
-# Sizes are estimated from residuals of the last year; with this many of its own, a regime gets half the
-# weight.
+# Sizes are estimated from residuals of the last MEMORY_DAYS. With PRIOR_ROWS residuals of its own, a regime
+# has half the weight in its sizes; all regimes together have the other half.
 MEMORY_DAYS = 365
 PRIOR_ROWS = 4000.0
-# With this many residuals, an hour of origin gets half the weight of its width.
+# With this many residuals, an hour of origin has half the weight in its width; the other half is 1.
 HOUR_PRIOR_ROWS = 500.0
 MIN_RESIDUALS = 200
-# The first line of a walk is fitted after this many days.
+# The first regression of a walk is fitted after this many days.
 FIRST_FIT_DAYS = 180
-# A training needs a first line, and one refit's forecasts to estimate the sizes from.
+# A training needs a first regression, and the forecasts of one refit to estimate the sizes from.
 MIN_DAYS = FIRST_FIT_DAYS + REFIT_DAYS
 
 Rows = NDArray[np.int64]
@@ -49,14 +50,14 @@ class Fold:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Walk:
-    """Log scales (K, n, A) of every hour's forecast, out of sample, and the folds that made them."""
+    """Out-of-sample log scales (K, n, A) of the forecasts of every hour, and the folds that made them."""
 
     log_scales: Floats
     folds: tuple[Fold, ...]
 
 
 def scored_rows(table: HourlyTable, walk: Walk, fold: Fold, anchor: int) -> tuple[Rows, Rows, Floats, Floats]:
-    """Return coins, rows, scales (m,) and sizes (m, L) of a fold's forecasts whose outcome is known."""
+    """Return coins, rows, scales (m,) and sizes (m, L) of the forecasts of a fold with a known outcome."""
     part = slice(fold.cut, fold.stop)
     good = np.isfinite(table.returns[:, part, anchor]) & np.isfinite(walk.log_scales[:, part, anchor])
     coin, row = np.nonzero(good)
@@ -67,7 +68,7 @@ def scored_rows(table: HourlyTable, walk: Walk, fold: Fold, anchor: int) -> tupl
 
 
 class Fitter:
-    """Fit lines on growing cuts of a table. Cuts must not decrease."""
+    """Fit regressions on longer and longer parts of a table; cuts must not decrease."""
 
     def __init__(self, table: HourlyTable) -> None:
         self._table = table
@@ -75,7 +76,7 @@ class Fitter:
         self._read = [0] * len(ANCHORS)
 
     def line(self, cut: int) -> HourlyLine:
-        """Return the line on every hour whose outcome was known when the hour before `cut` closed.
+        """Fit the regression on all hours whose outcome is known at the close of the hour before `cut`.
 
         Raises:
             ValueError: Too few hours have an outcome.
@@ -93,7 +94,7 @@ class Fitter:
 
 
 def log_scales(table: HourlyTable, line: HourlyLine, hours: slice) -> Floats:
-    """Return the log standard scale (K, m, A) of the return over each anchor, before sizes."""
+    """Return the log scale (K, m, A) of the return over each anchor; sizes multiply it."""
     return np.asarray(
         line.predict(table.rows[:, hours]) + table.log_profile[:, hours] + 0.5 * np.log(np.array(ANCHORS))
     )
@@ -102,14 +103,16 @@ def log_scales(table: HourlyTable, line: HourlyLine, hours: slice) -> Floats:
 def calibrate(
     table: HourlyTable, line: HourlyLine, scales: Floats, cut: int, *, memory_days: int = MEMORY_DAYS
 ) -> HourlyCalibration:
-    """Return the line with the sizes of what was left by the forecasts whose outcome was known by `cut`.
+    """Return the regression with the sizes of the residuals of earlier forecasts.
+
+    Forecasts count if their outcome is known by `cut`.
 
     Args:
         table: The hours.
-        line: The line that serves from `cut` on.
-        scales: Log scales (K, n, A) as they were forecast, out of sample.
+        line: The regression that is used from `cut` on.
+        scales: Log scales (K, n, A) of the forecasts, out of sample.
         cut: The first row that is not known yet.
-        memory_days: How far back residuals count.
+        memory_days: Days before `cut` whose residuals count.
 
     Raises:
         ValueError: An anchor has fewer than MIN_RESIDUALS.
@@ -133,7 +136,10 @@ def calibrate(
 
 
 def _hour_widths(found: Floats, hours: NDArray[np.int64]) -> Floats:
-    """Return the mean |residual| by UTC hour of the origin over that of all, (24,), shrunk towards 1."""
+    """Return the mean absolute residual by UTC hour of the origin, relative to the overall mean, (24,).
+
+    It is shrunk towards 1.
+    """
     count = np.bincount(hours, minlength=HOURS_A_DAY)
     total = np.bincount(hours, weights=found, minlength=HOURS_A_DAY)
     mean = max(float(found.mean()), 1e-12)
@@ -141,10 +147,10 @@ def _hour_widths(found: Floats, hours: NDArray[np.int64]) -> Floats:
 
 
 def walk_forward(table: HourlyTable, first: int, last: int, refit_days: int = REFIT_DAYS) -> Walk:
-    """Walk over the rows first to last (exclusive), refitting every refit_days from the start of the table.
+    """Walk over the rows `first` to `last` (exclusive), with a refit every `refit_days`.
 
-    Sizes come from the walk's own earlier forecasts, so the walk begins as early as the data allow and only
-    its folds from `first` on are returned.
+    Sizes are estimated from earlier forecasts of the walk. It therefore begins as early as the data allow;
+    only the folds from `first` on are returned.
     """
     scales = np.full(table.returns.shape, np.nan)
     folds = []
@@ -165,10 +171,10 @@ def walk_forward(table: HourlyTable, first: int, last: int, refit_days: int = RE
 
 
 def calibrate_now(table: HourlyTable, refit_days: int = REFIT_DAYS) -> tuple[HourlyCalibration, Walk]:
-    """Return what serving uses, fitted on every hour, and the walk whose residuals gave its sizes.
+    """Fit the model on every hour for serving; return it and the walk whose residuals gave its sizes.
 
     Raises:
-        ValueError: There are too few hours for a line or for sizes out of sample.
+        ValueError: There are too few hours for a regression or for sizes out of sample.
     """
     last = len(table.starts)
     walk = walk_forward(table, FIRST_FIT_DAYS * HOURS_A_DAY, last, refit_days)
@@ -177,7 +183,7 @@ def calibrate_now(table: HourlyTable, refit_days: int = REFIT_DAYS) -> tuple[Hou
 
 
 def _cuts(table: HourlyTable, first: int, last: int, refit_days: int) -> Iterator[tuple[int, int]]:
-    """Yield rows to refit at and until when each fit is used; one cut falls on `first`."""
+    """Yield the row of each refit and the row up to which its fit is used; one refit is at `first`."""
     step = refit_days * HOURS_A_DAY
     start = first % step
     while start < FIRST_FIT_DAYS * HOURS_A_DAY and start + step <= first:

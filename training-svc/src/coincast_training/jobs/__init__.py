@@ -1,1 +1,1 @@
-"""Training jobs: a persistent queue, one running job per model, each in its own process."""
+"""Training jobs: a persistent queue; each job runs in its own process, at most one for each model."""

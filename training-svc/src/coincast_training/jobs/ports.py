@@ -10,10 +10,10 @@ from coincast_training.domain import Job, Outcome
 
 
 class JobStore(Protocol):
-    """Store jobs and their logs. Raises `Unavailable` if the store cannot be reached."""
+    """Store jobs and their logs; every method raises `Unavailable` if the store cannot be reached."""
 
     async def save(self, job: Job) -> None:
-        """Save the job's newest state."""
+        """Save the current state of a job."""
         ...
 
     async def load_all(self) -> list[Job]:
@@ -21,15 +21,15 @@ class JobStore(Protocol):
         ...
 
     async def append_log(self, job_id: str, lines: Sequence[str]) -> None:
-        """Append lines to the job's log."""
+        """Append lines to the log of a job."""
         ...
 
     async def read_log(self, job_id: str, tail: int) -> list[str]:
-        """Return the last `tail` lines of the job's log."""
+        """Return the last `tail` lines of the log of a job."""
         ...
 
     async def claim(self, idempotency_key: str, job_id: str) -> str:
-        """Return the job that first claimed the key: `job_id` itself if the key is new."""
+        """Claim an idempotency key for a job; return the id of the job that claimed it first."""
         ...
 
 
@@ -50,14 +50,14 @@ class LogEvent:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A running job has written its version."""
+    """The event of a running job that has written its version."""
 
     outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A running job failed, and why."""
+    """The event of a running job that has failed, with the reason."""
 
     message: str
 
@@ -66,8 +66,8 @@ Event = ProgressEvent | LogEvent | Finished | Failed
 
 
 class Runner(Protocol):
-    """Run one job. Closing the iterator ends the job's process."""
+    """Run one job; closing the iterator ends the process of the job."""
 
     def run(self, job: Job) -> AsyncGenerator[Event, None]:
-        """Yield the job's events until its process has ended."""
+        """Yield the events of a job until its process has ended."""
         ...

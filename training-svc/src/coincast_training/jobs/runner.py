@@ -1,4 +1,4 @@
-"""Run a job in a process of its own, so that the event loop stays free and a cancel ends it at once."""
+"""Run a job in another process: the event loop stays free, and cancelling ends the job immediately."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ MODULE = "coincast_training.jobs.worker_main"
 
 
 class ProcessRunner:
-    """Exchange JSON lines with a child process.
+    """Run jobs in child processes, which exchange JSON lines with this one.
 
-    The job and the settings go in, events come out; the child's stderr becomes the job's log.
+    The child reads the job and the settings from stdin and writes events to stdout. Its stderr becomes the
+    log of the job.
     """
 
     def __init__(self, settings: dict[str, Any], *, module: str = MODULE) -> None:
@@ -50,18 +51,21 @@ class ProcessRunner:
                 yield event
             await process.wait()
             if process.returncode:
-                yield Failed(_last_words(process.returncode))
+                yield Failed(_describe_exit(process.returncode))
         finally:
             await _end(process)
             readers.cancel()
             await asyncio.gather(readers, return_exceptions=True)
 
     async def _send(self, process: asyncio.subprocess.Process, job: Job) -> None:
-        """Send the job as one line. The pipe stays open: its end tells the child that this process died."""
+        """Send the job as one line.
+
+        The pipe stays open: if it closes, the child knows that this process died.
+        """
         assert process.stdin is not None  # noqa: S101 - opened as a pipe above
         line = json.dumps({"job": job_to_dict(job), "settings": self._settings})
-        # A child that has exited explains itself by its exit code and its log; uvloop raises RuntimeError for
-        # it.
+        # If the child has already exited, its exit code and its log say why. uvloop raises RuntimeError in
+        # this case.
         with suppress(ConnectionError, RuntimeError):
             process.stdin.write(line.encode() + b"\n")
             await process.stdin.drain()
@@ -87,7 +91,7 @@ async def _read(stream: asyncio.StreamReader, events: asyncio.Queue[Event | None
 
 
 def parse(line: str) -> Event:
-    """Parse one line of the child's stdout; anything but an event counts as a log line."""
+    """Parse one line of the stdout of the child; a line that is not an event becomes a line of the log."""
     try:
         match json.loads(line):
             case {"event": "progress", "fraction": fraction, "stage": stage}:
@@ -101,7 +105,7 @@ def parse(line: str) -> Event:
     return LogEvent(line)
 
 
-def _last_words(returncode: int) -> str:
+def _describe_exit(returncode: int) -> str:
     if returncode < 0:
         return f"The job's process was ended by {signal.Signals(-returncode).name}; see its log."
     return f"The job's process ended with code {returncode}; see its log."

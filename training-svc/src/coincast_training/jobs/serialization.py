@@ -10,26 +10,26 @@ from coincast_training.domain import Job, JobState, TrainingSpec
 
 
 def spec_to_dict(spec: TrainingSpec) -> dict[str, Any]:
-    """Return a spec as plain values."""
+    """Convert a spec to values for JSON."""
     return asdict(spec) | {"ids": list(spec.ids)}
 
 
 def spec_from_dict(values: dict[str, Any]) -> TrainingSpec:
-    """Return the spec that `spec_to_dict` wrote."""
+    """Convert the output of `spec_to_dict` back to a spec."""
     return TrainingSpec(**(values | {"ids": tuple(values["ids"])}))
 
 
 def job_to_dict(job: Job) -> dict[str, Any]:
-    """Return a job as plain values."""
+    """Convert a job to values for JSON."""
     return asdict(job) | {"spec": spec_to_dict(job.spec), "state": job.state.value}
 
 
 def job_to_json(job: Job) -> str:
-    """Return a job as one line of JSON."""
+    """Convert a job to one line of JSON."""
     return json.dumps(job_to_dict(job))
 
 
 def job_from_json(text: str | bytes) -> Job:
-    """Return the job that `job_to_json` wrote."""
+    """Convert the output of `job_to_json` back to a job."""
     values = json.loads(text)
     return Job(**(values | {"spec": spec_from_dict(values["spec"]), "state": JobState(values["state"])}))

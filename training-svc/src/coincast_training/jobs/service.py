@@ -24,7 +24,10 @@ WATCHERS_SECONDS = 60.0
 
 
 class JobService:
-    """Own the jobs. One instance writes; the store outlives it."""
+    """Accept, queue and run jobs, and store their state.
+
+    Only one instance may write to a store. The store keeps the jobs when the instance ends.
+    """
 
     def __init__(
         self,
@@ -53,11 +56,14 @@ class JobService:
         self._loaded = False
 
     async def start(self) -> None:
-        """Resume the jobs of an earlier process: requeue what was running, or mark it failed."""
+        """Load the stored jobs.
+
+        A job that was running is queued again, or marked as interrupted after many attempts.
+        """
         for job in await self._store.load_all():
             self._jobs[job.job_id] = job
             if job.state is JobState.RUNNING:
-                await self._put(self._after_restart(job))
+                await self._store_and_update(self._after_restart(job))
         self._loaded = True
         self._start_waiting()
 
@@ -65,16 +71,18 @@ class JobService:
         if job.cancel_requested:
             return replace(job, state=JobState.CANCELLED, finished_at=self._clock.now())
         if job.attempt + 1 < self._max_attempts:
-            return replace(job, state=JobState.QUEUED, attempt=job.attempt + 1, stage="waits after a restart")
+            return replace(
+                job, state=JobState.QUEUED, attempt=job.attempt + 1, stage="waiting after a restart"
+            )
         return replace(
             job,
             state=JobState.INTERRUPTED,
             finished_at=self._clock.now(),
-            error=f"The worker ended in the middle of this job {job.attempt + 1} times; it was given up.",
+            error=f"The service stopped during this job {job.attempt + 1} times; it is not started again.",
         )
 
     async def stop(self) -> None:
-        """Stop the running children; their jobs stay RUNNING in the store and resume at the next start."""
+        """Stop the running processes; their jobs stay RUNNING in the store, and `start` queues them again."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -83,13 +91,13 @@ class JobService:
     async def submit(
         self, spec: TrainingSpec, *, requested_by: str, idempotency_key: str = "", reason: str = ""
     ) -> Job:
-        """Queue a job; the same key again returns the first job.
+        """Queue a job; a repeated idempotency key returns the first job.
 
         Args:
-            spec: What to train.
+            spec: Model, coins and options of the training.
             requested_by: Name of the requester, for the audit log.
-            idempotency_key: At most 200 characters; the same key with another spec is refused.
-            reason: The first line of the job's log.
+            idempotency_key: Key of at most 200 characters; it may not be used again with another spec.
+            reason: First line of the log of the job.
 
         Raises:
             InvalidInput: The spec is wrong, or the key belongs to a job with another spec.
@@ -104,7 +112,7 @@ class JobService:
             raise InvalidInput("idempotency_key may have at most 200 characters.", field="idempotency_key")
         if not self._loaded:
             raise Unavailable(
-                "The job queue is not loaded yet: Redis, which keeps it, has not answered since the start.",
+                "The job queue is not loaded yet: Redis, which stores it, has not answered since the start.",
                 retry_after_seconds=5,
             )
         async with self._submitting:
@@ -114,7 +122,7 @@ class JobService:
                 state=JobState.QUEUED,
                 submitted_at=self._clock.now(),
                 requested_by=requested_by or "unknown",
-                stage="waits in the queue",
+                stage="waiting in the queue",
             )
             if idempotency_key:
                 first = await self._store.claim(idempotency_key, job.job_id)
@@ -122,7 +130,7 @@ class JobService:
                     return _same_request(self._jobs[first], spec)
                 job = replace(job, job_id=first)
             self._check_room()
-            await self._put(job)
+            await self._store_and_update(job)
             if reason:
                 await self._log(job.job_id, reason)
         self._start_waiting()
@@ -132,16 +140,20 @@ class JobService:
         queued = self.count(JobState.QUEUED)
         if queued >= self._max_queued:
             raise Exhausted(
-                f"{queued} jobs wait already, which is all the queue holds; try again when some are done.",
+                f"The queue is full with {queued} waiting jobs; try again when some are done.",
                 retry_after_seconds=60,
             )
 
     def count(self, state: JobState) -> int:
-        """Return how many jobs are in this state."""
+        """Return the number of jobs in this state."""
         return sum(job.state is state for job in self._jobs.values())
 
     def get(self, job_id: str) -> Job:
-        """Return the job's current state. Raises `NotFound`."""
+        """Return the current state of a job.
+
+        Raises:
+            NotFound: There is no such job.
+        """
         try:
             return self._jobs[job_id]
         except KeyError:
@@ -150,29 +162,29 @@ class JobService:
             ) from None
 
     def recent(self, *, model: str = "", limit: int = 50) -> list[Job]:
-        """Return the newest jobs, newest first."""
+        """Return the newest jobs, the newest first, of one model or of all."""
         jobs = [job for job in self._jobs.values() if model in ("", job.spec.model)]
         return sorted(jobs, key=lambda job: job.submitted_at, reverse=True)[:limit]
 
     async def logs(self, job_id: str, tail: int) -> list[str]:
-        """Return the last `tail` lines that the job logged."""
+        """Return the last `tail` lines of the log of a job."""
         self.get(job_id)
         return await self._store.read_log(job_id, tail)
 
     async def cancel(self, job_id: str) -> Job:
-        """Remove a job from the queue, or end its process. An ended job stays as it is."""
+        """Remove a job from the queue, or end its process; an ended job does not change."""
         job = self.get(job_id)
         if job.state.ended:
             return job
         if (task := self._tasks.get(job_id)) is not None:
-            await self._put(replace(job, cancel_requested=True))
+            await self._store_and_update(replace(job, cancel_requested=True))
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             return self.get(job_id)
-        return await self._end(job, JobState.CANCELLED, stage="cancelled while it waited")
+        return await self._end(job, JobState.CANCELLED, stage="cancelled while waiting")
 
     async def watch(self, job_id: str) -> AsyncIterator[tuple[Job, list[str]]]:
-        """Yield the job now and at each change, with the lines logged since, until it ends."""
+        """Yield the job now and at each change, with the new lines of its log, until it ends."""
         seen, sent = self.get(job_id), len(self._lines[job_id])
         yield seen, []
         while not seen.state.ended:
@@ -184,11 +196,11 @@ class JobService:
             sent += len(lines)
             yield seen, lines
 
-    async def _put(self, job: Job) -> None:
+    async def _store_and_update(self, job: Job) -> None:
         await self._store.save(job)
-        await self._show(job)
+        await self._update(job)
 
-    async def _show(self, job: Job) -> None:
+    async def _update(self, job: Job) -> None:
         self._jobs[job.job_id] = job
         async with self._changed:
             self._changed.notify_all()
@@ -202,17 +214,17 @@ class JobService:
             **changes,  # type: ignore[arg-type] # fields by name
         )
         try:
-            await self._put(ended)
+            await self._store_and_update(ended)
         except CoincastError as error:
             log.warning("job_state_not_stored", job_id=job.job_id, state=state, error=str(error))
-            await self._show(ended)
+            await self._update(ended)
         asyncio.get_running_loop().call_later(WATCHERS_SECONDS, self._lines.pop, job.job_id, None)
         if self._on_ended is not None:
             self._on_ended(ended)
         return ended
 
     def _start_waiting(self) -> None:
-        """Start waiting jobs, oldest first: one for each model and no more in all than the limit."""
+        """Start waiting jobs, the oldest first: at most one for each model, and `max_running` in total."""
         running = {self._jobs[job_id].spec.model for job_id in self._tasks}
         waiting = sorted(
             (job for job in self._jobs.values() if job.state is JobState.QUEUED),
@@ -236,26 +248,26 @@ class JobService:
     async def _run_guarded(self, job_id: str) -> None:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                await self._follow(job_id)
+                await self._run_events(job_id)
         except TimeoutError:
-            limit = f"It ran longer than the {self._timeout_seconds:.0f} s that a job may take."
+            limit = f"The job ran longer than the limit of {self._timeout_seconds:.0f} s."
             await self._end(self._jobs[job_id], JobState.FAILED, error=limit)
         except asyncio.CancelledError:
             if self._jobs[job_id].cancel_requested:
                 await asyncio.shield(self._end(self._jobs[job_id], JobState.CANCELLED, stage="cancelled"))
             raise
-        except Exception as error:  # a job must never stop the service
+        except Exception as error:  # a failed job must not stop the service
             log.exception("job_broke", job_id=job_id)
-            await self._end(self._jobs[job_id], JobState.FAILED, error=f"The runner broke: {error}")
+            await self._end(self._jobs[job_id], JobState.FAILED, error=f"The runner failed: {error}")
 
-    async def _follow(self, job_id: str) -> None:
+    async def _run_events(self, job_id: str) -> None:
         job = replace(
-            self._jobs[job_id], state=JobState.RUNNING, started_at=self._clock.now(), stage="starts"
+            self._jobs[job_id], state=JobState.RUNNING, started_at=self._clock.now(), stage="starting"
         )
-        await self._put(job)
+        await self._store_and_update(job)
         async with aclosing(self._runner.run(job)) as events:
             async for event in events:
-                await self._take(job_id, event)
+                await self._handle_event(job_id, event)
         if not self._jobs[job_id].state.ended:
             await self._end(
                 self._jobs[job_id],
@@ -263,13 +275,13 @@ class JobService:
                 error="The job's process ended without reporting a result; see its log.",
             )
 
-    async def _take(self, job_id: str, event: Event) -> None:
+    async def _handle_event(self, job_id: str, event: Event) -> None:
         job = self._jobs[job_id]
         match event:
             case ProgressEvent(fraction, stage):
                 fraction = max(job.progress, min(fraction, 1.0))
                 remaining = remaining_seconds(job, fraction, self._clock.now())
-                await self._show(replace(job, progress=fraction, stage=stage, remaining_seconds=remaining))
+                await self._update(replace(job, progress=fraction, stage=stage, remaining_seconds=remaining))
             case LogEvent(line):
                 await self._log(job_id, line)
             case Finished(outcome):
@@ -295,10 +307,10 @@ class JobService:
 
 
 def _same_request(job: Job, spec: TrainingSpec) -> Job:
-    """Return the job of an idempotency key, if it is of the same spec.
+    """Return the job of an idempotency key, if it has the same spec.
 
     Raises:
-        InvalidInput: The key was sent with another spec before; a new job under it would hide one of the two.
+        InvalidInput: The job has another spec. With one key for two jobs, one of them could not be found.
     """
     if job.spec != spec:
         raise InvalidInput(

@@ -1,4 +1,4 @@
-"""Validate job specs: every refusal names the field and the fix."""
+"""Validate job specs; every error message names the field and the fix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VERSION = re.compile(r"v\d{6}")
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """Bounds of one job."""
+    """Limits of the values of a job."""
 
     max_coins: int = 250
     min_days: int = 90
@@ -23,10 +23,14 @@ class JobLimits:
 
 
 def validate_spec(spec: TrainingSpec, limits: JobLimits) -> TrainingSpec:
-    """Return the spec in canonical form: ids in lower case, sorted and unique. Raises `InvalidInput`."""
+    """Return the spec with ids in lower case and without duplicates.
+
+    Raises:
+        InvalidInput: A field is wrong.
+    """
     _check_model(spec.model)
     if spec.from_version:
-        return _checked_lineage(spec)
+        return _check_lineage(spec)
     ids = tuple(dict.fromkeys(coin_id.strip().lower() for coin_id in spec.ids))
     _check_ids(ids, limits)
     if spec.days and not limits.min_days <= spec.days <= limits.max_days:
@@ -41,14 +45,14 @@ def validate_spec(spec: TrainingSpec, limits: JobLimits) -> TrainingSpec:
     return replace(spec, ids=ids)
 
 
-def _checked_lineage(spec: TrainingSpec) -> TrainingSpec:
+def _check_lineage(spec: TrainingSpec) -> TrainingSpec:
     if not VERSION.fullmatch(spec.from_version):
         raise InvalidInput(
             f"from_version must look like v000001; it is {spec.from_version!r}.", field="from_version"
         )
     if spec.tune_trials:
         raise InvalidInput(
-            "tune_trials must be 0 with from_version: a lineage repeats the parameters of its version.",
+            "tune_trials must be 0 with from_version, since the parameters of that version are repeated.",
             field="tune_trials",
         )
     return replace(spec, ids=tuple(spec.ids))
@@ -63,11 +67,9 @@ def _check_model(model: str) -> None:
 
 def _check_ids(ids: tuple[str, ...], limits: JobLimits) -> None:
     if not ids:
-        raise InvalidInput("ids must name at least one coin, for example bitcoin.", field="ids")
+        raise InvalidInput("ids must have at least one coin, for example bitcoin.", field="ids")
     if len(ids) > limits.max_coins:
-        raise InvalidInput(
-            f"ids may name at most {limits.max_coins} coins; there are {len(ids)}.", field="ids"
-        )
+        raise InvalidInput(f"ids may have at most {limits.max_coins} coins; it has {len(ids)}.", field="ids")
     for coin_id in ids:
         if not COIN_ID.fullmatch(coin_id):
             raise InvalidInput(

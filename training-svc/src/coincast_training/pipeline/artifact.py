@@ -1,4 +1,4 @@
-"""Write a fitted model as a version on disk, with the lineage that reproduces it."""
+"""Write a fitted model as a version on disk, with the lineage from which it can be trained again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,19 @@ def write_version(
     created_at: float,
     tuning: Mapping[str, Any] | None = None,
 ) -> str:
-    """Write model, walk-forward forecasts, golden forecasts and manifest as the next version."""
+    """Write model, walk-forward forecasts, golden forecasts, scenarios and manifest; return the version.
+
+    Args:
+        registry: Registry that gets the version.
+        spec: The training request.
+        fitted: The fitted model, its walk-forward forecasts and its notes.
+        data: Candles that the model was fitted on.
+        record: Accuracy of the walk-forward forecasts.
+        seed: Seed of the fit.
+        parent: Lineage of the version whose training was repeated, if any.
+        created_at: Time of the version, in UNIX seconds.
+        tuning: Results of the tuning, if any.
+    """
     scenarios = scenario_library(fitted.walk_forward, data.panel)
     golden = golden_bytes(fitted.model, golden_coins(data, fitted))
     features = fitted.model.spec
@@ -97,7 +109,7 @@ def write_version(
 
 
 def golden_coins(data: TrainingData, fitted: FittedModel) -> list[ModelInput]:
-    """Return a few coins on their last day, prepared as serving prepares them."""
+    """Return the inputs of the golden forecasts: a few coins on their last day, prepared as in serving."""
     panel, market = data.panel, market_of(data.reference)
     chosen = sorted(panel, key=lambda coin_id: (-len(panel[coin_id]), coin_id))[:GOLDEN_COINS]
     markets = {source: market_of_hours(reference_hours(data), source) for source in (RANGES, CLOSES)}
@@ -108,12 +120,12 @@ def golden_coins(data: TrainingData, fitted: FittedModel) -> list[ModelInput]:
 
 
 def reference_hours(data: TrainingData) -> HourlyPanel:
-    """Return the hours of the reference coins."""
+    """Return the hourly candles of the reference coins."""
     return {coin_id: hours for coin_id, hours in data.hours.items() if coin_id in REFERENCE_COINS}
 
 
 def _newest_hours(data: TrainingData, coin_id: str, markets: Mapping[str, MarketMeasures]) -> DayRow | None:
-    """Return the row of a coin's last day as serving has it; None without hours."""
+    """Return the hourly features of a coin's last day, as in serving; None without hours."""
     hours = data.hours.get(coin_id)
     if hours is None or not len(hours):
         return None
@@ -122,7 +134,7 @@ def _newest_hours(data: TrainingData, coin_id: str, markets: Mapping[str, Market
 
 
 def reference_window(data: TrainingData) -> dict[str, Any]:
-    """Return the span of the reference coins of the market features, for the lineage."""
+    """Describe the reference coins of the market features and their days, for the lineage."""
     if not data.reference:
         return {}
     window = data_window(data.reference)
@@ -135,7 +147,7 @@ def reference_window(data: TrainingData) -> dict[str, Any]:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that affect the numbers."""
+    """Return the installed versions of the libraries that affect the results."""
     found = {}
     for name in LIBRARIES:
         try:

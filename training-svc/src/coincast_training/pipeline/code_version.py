@@ -1,4 +1,4 @@
-"""Version of the training code: a digest over the sources that affect the numbers."""
+"""Version of the training code: a digest of the sources that affect the results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coincast_training import __version__
 
 @cache
 def code_version() -> str:
-    """Return the release and a SHA-256 over the Python sources of training and modelkit."""
+    """Return the release and a SHA-256 digest of the Python sources of training and modelkit."""
     digest = hashlib.sha256()
     for package in (coincast_modelkit, coincast_training):
         folder = Path(str(package.__file__)).parent

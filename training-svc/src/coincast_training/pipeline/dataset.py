@@ -1,4 +1,4 @@
-"""Select the data of a run: check that there is enough, or restore the days of an earlier run."""
+"""Select the data of a run: check that there are enough days, or restore the days of an earlier run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ from coincast_training.ports import History
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Candles to learn from, reference coins for market features, and the source of both.
+    """The data of a training.
 
-    `left_out` holds the reason for each coin that must not be learnt from, and `shortened` for each coin of
-    which only a part of the days may be; `hours` are hourly candles of both up to the last day, for models
-    that read them.
+    Attributes:
+        panel: Candles of the coins to train on.
+        reference: Candles of the reference coins, for market features.
+        source: Name of the source of the candles.
+        left_out: Reason for each coin that is not trained on.
+        shortened: Reason for each coin of which only a part of the days is trained on.
+        hours: Hourly candles of all these coins up to the last day, for models that read them.
     """
 
     panel: Panel
@@ -38,13 +42,13 @@ class TrainingData:
 def training_data_of(
     history: History, ids: tuple[str, ...], min_days: int, *, keep_odd: bool = False
 ) -> TrainingData:
-    """Return the coins with enough history, and the reference.
+    """Select the coins with enough history, and the reference coins.
 
     Args:
-        history: What was fetched.
-        ids: The coins to learn from.
+        history: The fetched histories.
+        ids: The coins to train on.
         min_days: A coin with fewer days is left out.
-        keep_odd: Keep coins whose history is not that of a traded price, to repeat an earlier run.
+        keep_odd: Keep coins with an odd history, to repeat an earlier run that had them.
 
     Raises:
         NotReady: No coin has enough history; the message says why.
@@ -72,7 +76,11 @@ def _unusable_reason(history: History, coin_id: str, min_days: int) -> str:
 
 
 def same_data(data: TrainingData, parent: Lineage) -> TrainingData:
-    """Return the parent's data again, bit for bit. Raises `NotReady` if the history has changed since."""
+    """Restrict the data to the days that the parent was trained on.
+
+    Raises:
+        NotReady: The candles of these days have changed since.
+    """
     panel, reference = _same(data.panel, parent.panel, parent.version), data.reference
     if parent.reference is not None:
         reference = _same(reference, parent.reference, parent.version)
@@ -80,10 +88,10 @@ def same_data(data: TrainingData, parent: Lineage) -> TrainingData:
 
 
 def same_hours(hours: HourlyPanel, parent: Lineage) -> HourlyPanel:
-    """Return the hours that the parent learnt from, bit for bit; none where it had none.
+    """Restrict the hours to those that the parent was trained on; empty if it had none.
 
     Raises:
-        NotReady: The hours have changed since.
+        NotReady: These hours have changed since.
     """
     if parent.hours is None:
         return {}
@@ -98,8 +106,9 @@ def same_hours(hours: HourlyPanel, parent: Lineage) -> HourlyPanel:
     found = hourly_data_window(kept).sha256 if kept else "nothing"
     if found != parent.hours.sha256:
         raise NotReady(
-            f"The hourly history is not what {parent.version} learnt from (data hash {found[:12]}, then "
-            f"{parent.hours.sha256[:12]}), so its files cannot be repeated; train a new version.",
+            f"The hourly history differs from the one that {parent.version} was trained on (data hash "
+            f"{found[:12]}, then {parent.hours.sha256[:12]}), so its training cannot be repeated; "
+            "train a new version.",
             field="from_version",
         )
     return kept
@@ -111,8 +120,8 @@ def _same(panel: Panel, learnt: TrainedDays, version: str) -> Panel:
     if found != learnt.sha256:
         firsts, lasts = zip(*learnt.spans.values(), strict=True)
         raise NotReady(
-            f"The history of {min(firsts)} to {max(lasts)} is not what {version} learnt from "
-            f"(data hash {found[:12]}, then {learnt.sha256[:12]}), so its files cannot be repeated; "
+            f"The history of {min(firsts)} to {max(lasts)} differs from the one that {version} was trained "
+            f"on (data hash {found[:12]}, then {learnt.sha256[:12]}), so its training cannot be repeated; "
             "train a new version.",
             field="from_version",
         )
@@ -120,7 +129,7 @@ def _same(panel: Panel, learnt: TrainedDays, version: str) -> Panel:
 
 
 def same_days(panel: Panel, spans: Spans) -> Panel:
-    """Return the panel cut to each coin's days of an earlier run; coins without days are left out."""
+    """Cut each coin of a panel to its days in `spans`; leave out coins without days."""
     cut = {}
     for coin_id, (first, last) in spans.items():
         if coin_id not in panel:

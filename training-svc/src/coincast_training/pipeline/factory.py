@@ -1,4 +1,4 @@
-"""Build a training pipeline from the settings, for a job's process and for the command line."""
+"""Build a training pipeline from the settings, for the process of a job and for the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def open_registry(settings: Settings) -> Registry:
-    """Return the registry over the artifact folder."""
+    """Return the registry of the artifact folder."""
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
     return Registry(
         settings.artifacts_dir,
@@ -42,7 +42,7 @@ def open_registry(settings: Settings) -> Registry:
 
 @asynccontextmanager
 async def open_pipeline(settings: Settings, *, announce: Announce | None = None) -> AsyncIterator[Pipeline]:
-    """Open a daily pipeline over the available market data; see `open_market`."""
+    """Open the pipeline of daily models, with the market data of `open_market`."""
     async with open_market(settings, announce=announce) as market:
         settings = market.settings
         yield Pipeline(
@@ -67,19 +67,19 @@ async def open_run(
     hourly_folder: Path | None = None,
     announce: Announce | None = None,
 ) -> AsyncIterator[Pipeline | IntradayPipeline]:
-    """Open the pipeline of a model: the daily ones, or that of the hourly model.
+    """Open the pipeline of a model, daily or hourly.
 
     Args:
-        settings: Of the service.
+        settings: Settings of the service.
         model: The model to train.
-        hourly_folder: A folder of hourly Parquet files to read in place of market-data.
-        announce: Called with the sentence that says where histories come from.
+        hourly_folder: A folder of hourly Parquet files, read instead of market-data.
+        announce: Called with a description of the source of the histories.
     """
     if model not in HOURLY_MODELS:
         async with open_pipeline(settings, announce=announce) as pipeline:
             yield pipeline
         return
-    from coincast_training.hourly.trainer import FolderHistory, IntradayPipeline  # noqa: PLC0415 - brings scipy
+    from coincast_training.hourly.trainer import FolderHistory, IntradayPipeline  # noqa: PLC0415 - imports scipy, which is slow
 
     async with AsyncExitStack() as stack:
         history: HourlyHistorySource
@@ -97,7 +97,11 @@ async def open_run(
 
 
 def recipe(settings: Settings, model: str) -> dict[str, Any]:
-    """Return a model's recipe. Raises `InvalidInput` that names the file and the field."""
+    """Return the recipe of a model.
+
+    Raises:
+        InvalidInput: The file of the recipe is wrong; the message names the file and the field.
+    """
     try:
         return read_config(settings.config_dir or default_folder(), model)
     except ValueError as error:

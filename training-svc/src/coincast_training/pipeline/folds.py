@@ -1,6 +1,6 @@
-"""One fold of a walk-forward: fit on what was known, forecast the days after.
+"""One fold of a walk-forward: fit on the days before the fold, and forecast its days.
 
-Pure, so that it may run in any process.
+The functions have no side effects, so that a fold can run in any process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ CHUNK = 256
 
 @dataclass(frozen=True, slots=True)
 class FoldTask:
-    """Days to fit on and to forecast; `in_sample_days` of the training days are forecast as well."""
+    """A fold to run: model, parameters, days and horizons.
+
+    The last `in_sample_days` of the training days are forecast as well.
+    """
 
     model: str
     params: Mapping[str, Any]
@@ -39,7 +42,7 @@ class FoldTask:
 
 @dataclass(frozen=True, slots=True)
 class FoldResult:
-    """Forecasts of the test days and of the last training days, and the time they took."""
+    """Forecasts of the test days and of the last training days, and the duration of fit and prediction."""
 
     out_of_sample: WalkForward
     in_sample: WalkForward
@@ -48,7 +51,7 @@ class FoldResult:
 
 
 def run_fold(data: TrainingData, task: FoldTask) -> FoldResult:
-    """Fit on closes before the first test origin, and forecast."""
+    """Fit on the closes before the first test day, and forecast the test days and the last training days."""
     fold, day = task.fold, np.timedelta64(1, "D")
     known = cut(data.panel, fold.train_from, fold.test_from - day)
     started = perf_counter()
@@ -72,7 +75,7 @@ def run_fold(data: TrainingData, task: FoldTask) -> FoldResult:
 
 
 def cut(panel: Panel, first: np.datetime64 | None, last: np.datetime64) -> Panel:
-    """Return the panel from `first` to `last`, both included; coins without a day in it are left out."""
+    """Cut the panel to the days `first` to `last`, both included; leave out coins without a day."""
     out = {}
     for coin_id, candles in panel.items():
         kept = candles.until(last)
@@ -90,7 +93,7 @@ def forecast_days(
     last: np.datetime64,
     horizons: Sequence[int],
 ) -> WalkForward:
-    """Forecast every coin on every origin of a span, with the outcomes; future days are left out."""
+    """Forecast every coin on every day from `first` to `last`; leave out unknown outcomes."""
     market = market_of(data.reference)
     parts = []
     for coin_id in sorted(data.panel):
@@ -104,7 +107,10 @@ def forecast_days(
 def prepared_on(
     candles: Candles, market: Market, spec: FeatureSpec, first: np.datetime64, last: np.datetime64
 ) -> list[ModelInput]:
-    """Return what `prepare` gives on each day of a span, computing the features once."""
+    """Return the inputs of each day from `first` to `last`.
+
+    They equal those of `prepare`, but the features of all days are computed at once, which is faster.
+    """
     stop = int(np.searchsorted(candles.dates, last, side="right"))
     start = int(np.searchsorted(candles.dates, first))
     if start >= stop:
@@ -130,9 +136,9 @@ def _forecast(
     forecasts = model.predict(prepared, horizons)
     rows = np.searchsorted(candles.dates, np.array(forecasts.as_of, dtype="datetime64[D]"))
     ahead = rows[:, None] + np.array(horizons)[None, :]
-    come = ahead < len(candles)
+    ended = ahead < len(candles)
     actual = np.log(candles.close[np.minimum(ahead, len(candles) - 1)] / candles.close[rows][:, None])
-    usable = come & np.isfinite(forecasts.log_return_quantiles).all(axis=2)
+    usable = ended & np.isfinite(forecasts.log_return_quantiles).all(axis=2)
     coin, horizon = np.nonzero(usable)
     return WalkForward(
         coin_ids=np.full(len(coin), candles.coin_id),
@@ -146,7 +152,7 @@ def _forecast(
 
 
 def joined(parts: Sequence[WalkForward]) -> WalkForward:
-    """Join several records; they share their probabilities."""
+    """Concatenate walk-forward forecasts, which must have the same probabilities."""
     parts = [part for part in parts if len(part)] or list(parts[:1])
     if not parts:
         return empty()
@@ -162,7 +168,7 @@ def joined(parts: Sequence[WalkForward]) -> WalkForward:
 
 
 def empty() -> WalkForward:
-    """Return a record without rows."""
+    """Return walk-forward forecasts without rows."""
     none = np.empty(0)
     return WalkForward(
         coin_ids=np.empty(0, dtype=np.str_),
@@ -176,4 +182,4 @@ def empty() -> WalkForward:
 
 
 def _silent(fraction: float, stage: str) -> None:
-    """Ignore the progress: a fold may run on another machine."""
+    """Ignore the progress, since a fold may run on another machine."""

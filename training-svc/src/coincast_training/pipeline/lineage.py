@@ -1,4 +1,4 @@
-"""Lineage of a version: what is needed to train it again, bit for bit."""
+"""Lineage of a version: all inputs that are needed to train exactly the same version again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Spans = Mapping[str, tuple[str, str]]
 
 
 def spans_of(panel: Panel) -> dict[str, tuple[str, str]]:
-    """Return each coin's first and last day (ISO dates), since coins differ in age and one may be late."""
+    """Return the first and the last day of each coin (ISO dates); coins can differ in both."""
     return {
         coin_id: (str(candles.dates[0]), str(candles.dates[-1]))
         for coin_id, candles in sorted(panel.items())
@@ -25,7 +25,7 @@ def spans_of(panel: Panel) -> dict[str, tuple[str, str]]:
 
 
 def hours_of(panel: HourlyPanel) -> dict[str, Any]:
-    """Return each coin's first hour and last close (ISO, UTC) and the hash of all, for the lineage."""
+    """Return the hash of hourly candles, and the first hour and last close (ISO, UTC) of each coin."""
     return {
         "sha256": hourly_data_window(panel).sha256,
         "spans": {coin_id: [str(c.first), str(c.closes_at)] for coin_id, c in sorted(panel.items())},
@@ -34,7 +34,7 @@ def hours_of(panel: HourlyPanel) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class TrainedDays:
-    """Candles that a version learnt from: their hash, and each coin's days."""
+    """The candles that a version was trained on: their hash, and the first and last day of each coin."""
 
     sha256: str
     spans: Spans
@@ -42,7 +42,7 @@ class TrainedDays:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Inputs of a version's training. `reference` and `hours` are None if it used none."""
+    """Inputs of the training of a version; `reference` and `hours` are None if it did not use them."""
 
     version: str
     coins: tuple[str, ...]
@@ -54,7 +54,12 @@ class Lineage:
 
     @classmethod
     def of(cls, registry: Registry, model: str, version_name: str) -> Self:
-        """Return the lineage of a version. Raises `NotFound` or `NotReady`."""
+        """Read the lineage of a version from its manifest.
+
+        Raises:
+            NotFound: There is no such version.
+            NotReady: The version is damaged.
+        """
         manifest, _ = registry.versions.manifest(model, version_name)
         taken = manifest.metrics.get("reference", {})
         return cls(
@@ -76,7 +81,7 @@ def _hours(taken: Mapping[str, Any]) -> TrainedDays | None:
 
 
 def _spans(manifest: Manifest, kept: Mapping[str, Any], coins: list[str] | tuple[str, ...]) -> Spans:
-    """Return the stored spans; an older manifest has the span of the whole panel, taken for each coin."""
+    """Return the days of each coin; an old manifest only has those of the whole panel, used for each coin."""
     whole = (manifest.data.from_date, manifest.data.to_date)
     spans = kept.get("spans", {})
     return {coin_id: tuple(spans.get(coin_id, whole)) for coin_id in coins}

@@ -1,4 +1,4 @@
-"""Lock that allows one training of a model at a time, across processes."""
+"""A lock between processes, which allows only one training of a model at a time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from coincast_chassis.errors import Conflict
 
 @contextmanager
 def model_lock(root: Path, model: str) -> Iterator[None]:
-    """Hold the lock of a model; it is released if the process dies.
+    """Hold the lock of a model during the block; the system releases it if the process dies.
 
     Raises:
-        Conflict: Another process trains the model.
+        Conflict: Another process is training the model.
     """
     folder = root / model
     folder.mkdir(parents=True, exist_ok=True)
@@ -26,5 +26,5 @@ def model_lock(root: Path, model: str) -> Iterator[None]:
             yield
     except Timeout as error:
         raise Conflict(
-            f"Another process trains {model} on this folder now; wait until it is done."
+            f"Another process is training {model} in this folder; wait until it has finished."
         ) from error

@@ -1,4 +1,4 @@
-"""Losses of walk-forward forecasts, one for each row, and of their random-walk baselines."""
+"""Losses of walk-forward forecasts and of their random-walk baselines, one for each row."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ TRAILING_DAYS = 60
 
 
 def crps(forecast: WalkForward) -> Floats:
-    """Return the CRPS in log return, (N,).
+    """Return the CRPS of the log return, (N,).
 
-    It is twice the pinball loss over the quantiles, weighted by the probability that each represents.
+    It is twice the sum of the pinball losses of the quantiles, weighted by the probability of each quantile.
     """
     return quantile_crps(forecast.log_return_quantiles, forecast.probabilities, forecast.actual_log_returns)
 
@@ -23,7 +23,7 @@ def crps(forecast: WalkForward) -> Floats:
 def quantile_crps(quantiles: Floats, probabilities: Floats, actual: Floats) -> Floats:
     """Return the CRPS of distributions given by quantiles (N, Q) at probabilities (Q,).
 
-    It is the integral of the quantile score.
+    It is the integral of the quantile score over the probabilities.
     """
     edges = np.concatenate([[0.0], (probabilities[1:] + probabilities[:-1]) / 2, [1.0]])
     error = actual[:, None] - quantiles
@@ -32,7 +32,7 @@ def quantile_crps(quantiles: Floats, probabilities: Floats, actual: Floats) -> F
 
 
 def quantile_at(forecast: WalkForward, probability: float) -> Floats:
-    """Return the quantile at a probability, (N,), interpolated linearly between the stored ones."""
+    """Return the quantile at a probability, (N,), by linear interpolation between the stored ones."""
     p = forecast.probabilities
     right = int(np.clip(np.searchsorted(p, probability), 1, len(p) - 1))
     share = (probability - p[right - 1]) / (p[right] - p[right - 1])
@@ -41,13 +41,13 @@ def quantile_at(forecast: WalkForward, probability: float) -> Floats:
 
 
 def absolute_error(forecast: WalkForward) -> Floats:
-    """Return the absolute error of the median price, in the currency, (N,)."""
+    """Return the absolute error of the median price, in currency, (N,)."""
     point = np.exp(quantile_at(forecast, 0.5))
     return np.asarray(forecast.last_prices * np.abs(np.exp(forecast.actual_log_returns) - point))
 
 
 def random_walk_error(forecast: WalkForward) -> Floats:
-    """Return the absolute error of the last price on the same days, (N,)."""
+    """Return the absolute error of a forecast of no change, in currency, (N,)."""
     return np.asarray(forecast.last_prices * np.abs(np.expm1(forecast.actual_log_returns)))
 
 
@@ -59,7 +59,7 @@ def actual_prices(forecast: WalkForward) -> Floats:
 def trailing_volatility(forecast: WalkForward, panel: Panel) -> Floats:
     """Return the standard deviation of the last 60 daily log returns at each origin, (N,).
 
-    NaN where there are fewer.
+    It is NaN with fewer returns.
     """
     out = np.full(len(forecast), np.nan)
     for coin_id in np.unique(forecast.coin_ids):
@@ -76,8 +76,8 @@ def trailing_volatility(forecast: WalkForward, panel: Panel) -> Floats:
 
 
 def gaussian_crps(sigma: Floats, actual: Floats) -> Floats:
-    """Return the CRPS of a Gaussian centred on no change (Gneiting and Raftery 2007, equation 5), (N,)."""
-    from scipy.special import ndtr  # noqa: PLC0415 - slow to import, and only measuring needs it
+    """Return the CRPS of a Gaussian with mean 0 (Gneiting and Raftery 2007, equation 5), (N,)."""
+    from scipy.special import ndtr  # noqa: PLC0415 - slow to import, only used here
 
     z = actual / sigma
     return np.asarray(

@@ -1,4 +1,4 @@
-"""Record of a version: accuracy of its walk-forward forecasts by horizon, beside the random walks."""
+"""Compute the record of a version: accuracy of its walk-forward forecasts, compared with random walks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coincast_training.trainers.base import WalkForward
 
 Floats = NDArray[np.float64]
 MIN_SIGMA = 1e-6
-# Fewer periods give no standard error worth quoting.
+# With fewer periods the standard error is not reliable and is left out.
 MIN_PERIODS = 5
 
 
@@ -32,7 +32,7 @@ def rows(forecast: WalkForward, chosen: NDArray[np.bool_]) -> WalkForward:
 
 
 def measure(forecast: WalkForward, panel: Panel, *, measured_at: float) -> Record:
-    """Return the record over every horizon; rows with missing values are left out."""
+    """Return the record of all horizons; leave out rows with missing values."""
     whole = np.isfinite(forecast.log_return_quantiles).all(axis=1) & np.isfinite(forecast.actual_log_returns)
     forecast = rows(forecast, whole)
     horizons = [
@@ -72,27 +72,30 @@ def _measure_horizon(forecast: WalkForward, panel: Panel, horizon: int) -> Horiz
 
 
 def coverage_percent(forecast: WalkForward, level_percent: float) -> float | None:
-    """Return the share of outcomes inside the central interval, in percent."""
+    """Return the share of outcomes inside the central interval, in percent; None without rows."""
     return _mean(100.0 * is_inside(forecast, level_percent))
 
 
 def is_inside(forecast: WalkForward, level_percent: float) -> NDArray[np.bool_]:
-    """Return whether each outcome lies inside the central interval."""
+    """Return whether each outcome is inside the central interval, (N,)."""
     tail = (1 - level_percent / 100) / 2
     lower, upper = losses.quantile_at(forecast, tail), losses.quantile_at(forecast, 1 - tail)
     return np.asarray((forecast.actual_log_returns >= lower) & (forecast.actual_log_returns <= upper))
 
 
 def coverage_error(inside: NDArray[np.bool_], periods: NDArray[np.int64]) -> tuple[float | None, int | None]:
-    """Return the standard error of a coverage in points, and how many periods it rests on.
+    """Return the standard error of a coverage, in percentage points, and the number of periods.
 
-    Coins move together and targets of one period overlap, so what counts is the number of periods of the
-    horizon's length. Targets reach into the next period, which Newey and West's estimate with one lag allows
-    for.
+    Coins move together, and targets within one period overlap. The number of independent observations is
+    therefore the number of periods, each as long as the horizon. Targets reach into the next period, so that
+    the estimate of Newey and West has one lag.
 
     Args:
-        inside: Whether each outcome lies in its interval (n,).
-        periods: The period that each forecast was made in (n,).
+        inside: Whether each outcome is inside its interval, (n,).
+        periods: Number of the period of each origin, (n,).
+
+    Returns:
+        The error is None with fewer than MIN_PERIODS periods; both are None without forecasts.
     """
     if not len(inside):
         return None, None
@@ -108,7 +111,7 @@ def coverage_error(inside: NDArray[np.bool_], periods: NDArray[np.int64]) -> tup
 
 
 def _mean_steps(forecast: WalkForward, panel: Panel) -> Floats:
-    """Return the mean absolute one-day step of each row's coin before the test; NaN where there is none.
+    """Return the mean absolute one-day price change of each row's coin before the test, NaN if unknown.
 
     It is the denominator of the mean absolute scaled error (Hyndman and Koehler 2006).
     """
@@ -123,7 +126,7 @@ def _mean_steps(forecast: WalkForward, panel: Panel) -> Floats:
 
 
 def _mean_over_steps(error: Floats, steps: Floats) -> float | None:
-    """Return the mean of the errors, each over its step."""
+    """Return the mean of the errors, each divided by its step; None without a known step."""
     known = np.isfinite(steps) & (steps > 0)
     return _mean(error[known] / steps[known])
 
@@ -136,7 +139,7 @@ def _crps_skill(forecast: WalkForward, panel: Panel, horizon: int) -> float | No
 
 
 def _skill(loss: Floats, baseline: Floats) -> float | None:
-    """Return 100 * (1 - mean loss / mean loss of the baseline)."""
+    """Return 100 * (1 - mean loss / mean loss of the baseline); None if it is undefined."""
     if len(loss) == 0 or (scale := float(baseline.mean())) <= 0:
         return None
     return float(100 * (1 - loss.mean() / scale))

@@ -1,7 +1,7 @@
-"""Leave coins out of a training panel whose history does not look like that of a traded price.
+"""Leave coins with an odd history out of the training: prices that are wrong, frozen or fixed.
 
-Trainers pool the moments of all coins, so one redenomination, false spike or frozen price would widen every
-coin's forecasts. Such a coin still gets forecasts of its own from the trained model.
+Trainers pool the moments of all coins. One redenomination, false spike or frozen price would therefore widen
+the forecasts of every coin. The trained model still forecasts a coin that is left out.
 """
 
 from __future__ import annotations
@@ -14,32 +14,33 @@ import numpy as np
 from coincast_modelkit.candles import Candles, Floats, Panel
 from coincast_modelkit.hourly.candles import HourlyPanel
 
-# A day on which a price rises sixfold or falls to a quarter is a redenomination, a false print or a collapse.
-# Coins that still trade have risen fourfold in a day, and have not fallen by more than two thirds.
+# If a price rises sixfold or falls to a quarter in one day, it is a redenomination, a false price or a
+# collapse. Coins that are still traded have risen fourfold in a day at most, and have not fallen by more than
+# two thirds.
 MAX_DAY_RISE = 6.0
 MAX_DAY_FALL = 4.0
-# A change that the next day takes back is a false print at a smaller size.
+# A change that is reversed on the next day is a false price even if it is smaller.
 MAX_REVERTED_FACTOR = 2.5
 REVERTED_SHARE = 0.8
 MAX_UNCHANGED_SHARE = 0.1
 MAX_UNCHANGED_RUN_DAYS = 14
-# The typical daily change of a coin that is held to a price, as stablecoins are, is smaller.
+# A coin with a smaller typical daily change has a fixed price, like a stablecoin.
 MIN_TYPICAL_CHANGE = 0.0015
 MAX_WITHOUT_VOLUME_SHARE = 0.1
 MAX_FALL_SHARE = 0.95
 FALL_DAYS = 30
-# Smaller oddities may be true or false. A day on which a price doubles or halves, and five days without a
-# change, divide a history, and the longest part is learnt from. The ten coins with long histories have none
-# of them, so the measured figures do not depend on this.
+# Smaller oddities may be real or not. A history is divided at each day on which the price doubles or halves,
+# and at each five days without a change; only the longest part is trained on. The ten coins with long
+# histories have no such days, so the results of the model card do not depend on this rule.
 DIVIDING_FACTOR = 2.0
 DIVIDING_STILL_DAYS = 5
 MIN_PART_DAYS = 120
 
 
 def exclusion_reason(candles: Candles) -> str:
-    """Return why a coin must not be learnt from, or an empty string where it may."""
+    """Return the reason why a coin must not be trained on, or an empty string if it may be."""
     days = candles.dates.astype(np.int64)
-    # Over a gap of a month a price may have moved by any factor.
+    # During a gap of more than a month, a price may have changed by any factor.
     returns = np.diff(np.log(candles.close))[np.diff(days) <= FALL_DAYS]
     dates = candles.dates[1:][np.diff(days) <= FALL_DAYS]
     if not len(returns):
@@ -48,7 +49,7 @@ def exclusion_reason(candles: Candles) -> str:
 
 
 def _jump(dates: np.ndarray, returns: Floats) -> str:
-    """Return the day on which the close steps, or is off for one day."""
+    """Describe a jump of the close, or a jump that is reversed on the next day; empty without one."""
     steps = np.where(returns > 0, returns / np.log(MAX_DAY_RISE), -returns / np.log(MAX_DAY_FALL))
     largest = int(np.argmax(steps))
     if steps[largest] >= 1:
@@ -63,14 +64,14 @@ def _jump(dates: np.ndarray, returns: Floats) -> str:
 
 
 def _standstill(candles: Candles, returns: Floats) -> str:
-    """Return how the close does not move, or that nothing is traded."""
+    """Describe a close that does not change, or a coin without volume; empty if neither is the case."""
     same = returns == 0
     if (unchanged := float(same.mean())) > MAX_UNCHANGED_SHARE:
         return f"its close does not change on {100 * unchanged:.0f} % of its days"
     if (run := _longest_run(same)) >= MAX_UNCHANGED_RUN_DAYS:
-        return f"its close does not change for {run} days on end"
+        return f"its close does not change for {run} days in a row"
     if (typical := float(np.median(np.abs(returns)))) < MIN_TYPICAL_CHANGE:
-        return f"it is held to a price: its close changes by {100 * typical:.2f} % on a typical day"
+        return f"its price is fixed: its close changes by {100 * typical:.2f} % on a typical day"
     volume = candles.volume[np.isfinite(candles.volume)]
     if len(volume) and (idle := float((volume == 0).mean())) > MAX_WITHOUT_VOLUME_SHARE:
         return f"it has no volume on {100 * idle:.0f} % of its days"
@@ -83,7 +84,7 @@ def _longest_run(flags: np.ndarray) -> int:
 
 
 def _collapse(candles: Candles) -> str:
-    """Return when nearly all of the price was lost within a month."""
+    """Describe a loss of nearly the whole price within a month; empty without one."""
     if len(candles) <= FALL_DAYS + 1:
         return ""
     within = (candles.dates[FALL_DAYS:] - candles.dates[:-FALL_DAYS]).astype(np.int64) <= 2 * FALL_DAYS
@@ -101,7 +102,7 @@ def ordinary_part(candles: Candles) -> Candles:
     Of parts of equal length it is the newest.
     """
     returns = np.diff(np.log(candles.close), prepend=np.log(candles.close[:1]))
-    # Over a gap a price may have moved by any factor: it does not divide a history.
+    # During a gap a price may have changed by any factor, so a gap does not divide a history.
     near = np.diff(candles.dates.astype(np.int64), prepend=candles.dates[:1].astype(np.int64)) <= FALL_DAYS
     divides = near & (np.abs(returns) >= np.log(DIVIDING_FACTOR))
     still = np.concatenate([[False], near[1:] & (returns[1:] == 0)])
@@ -117,10 +118,10 @@ def ordinary_part(candles: Candles) -> Candles:
 
 
 def without_odd_coins(panel: Panel) -> tuple[Panel, dict[str, str]]:
-    """Split a panel into the coins to learn from and the reasons why the others are left out.
+    """Split a panel into the coins to train on, and the reasons why other coins are left out.
 
-    Of the coins to learn from only `ordinary_part` remains. If every coin is odd, the panel stays as it is,
-    since a model of an odd coin was requested.
+    Only the `ordinary_part` of a coin is kept. If every coin is odd, the panel is returned unchanged, since
+    the user requested a model of odd coins.
     """
     reasons: dict[str, str] = {}
     kept: dict[str, Candles] = {}
@@ -131,7 +132,7 @@ def without_odd_coins(panel: Panel) -> tuple[Panel, dict[str, str]]:
         part = ordinary_part(candles)
         if len(part) < min(MIN_PART_DAYS, len(candles)):
             reasons[coin_id] = (
-                f"it doubles, halves or stands still so often that no {MIN_PART_DAYS} days are left between"
+                f"it doubles, halves or does not change so often that no {MIN_PART_DAYS} days remain between"
             )
         else:
             kept[coin_id] = part
@@ -139,7 +140,7 @@ def without_odd_coins(panel: Panel) -> tuple[Panel, dict[str, str]]:
 
 
 def without_odd_hours(panel: HourlyPanel) -> tuple[HourlyPanel, dict[str, str]]:
-    """Do the same as `without_odd_coins` for hourly candles, using their daily candles."""
+    """Leave out coins as `exclusion_reason` says of their daily candles; see `without_odd_coins`."""
     reasons = {
         coin_id: reason for coin_id, hours in panel.items() if (reason := exclusion_reason(hours.daily()))
     }
@@ -148,11 +149,11 @@ def without_odd_hours(panel: HourlyPanel) -> tuple[HourlyPanel, dict[str, str]]:
 
 
 def shortened_coins(panel: Panel, learnt: Panel) -> dict[str, str]:
-    """Return why a coin is learnt from over a part of its days only, for each coin that is."""
+    """Return the reason for each coin of which only a part of the days is trained on."""
     return {
         coin_id: (
-            f"it doubles, halves or stands still, so only its days from {part.dates[0]} to {part.dates[-1]} "
-            "are learnt from"
+            f"it doubles, halves or does not change on other days, so only its days from {part.dates[0]} to "
+            f"{part.dates[-1]} are used"
         )
         for coin_id, part in learnt.items()
         if coin_id in panel and len(part) < len(panel[coin_id])
@@ -160,6 +161,6 @@ def shortened_coins(panel: Panel, learnt: Panel) -> dict[str, str]:
 
 
 def left_out_notes(reasons: Mapping[str, str], shortened: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return what a manifest says of coins that were left out or shortened; nothing where there are none."""
+    """Return the notes of a manifest on coins that were left out or shortened, if there are any."""
     notes = {"left_out": dict(reasons), "shortened": dict(shortened or {})}
     return {name: found for name, found in notes.items() if found}

@@ -1,4 +1,4 @@
-"""Run a training from history to version: fetch, tune, fit, measure, write, promote."""
+"""Run a training: fetch the history, tune, fit, measure, write a version, promote it."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 MIN_DAYS = 90
-# The models with a member for hourly candles.
+# The models with a member that reads hourly candles.
 READ_HOURS = frozenset({"ml_ensemble"})
 FETCHED, TUNED, FITTED = 0.08, 0.6, 0.92
 
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """Inputs of a run, resolved from its spec or from the lineage that it repeats."""
+    """Inputs of a run, from its spec or from the lineage that it repeats."""
 
     ids: tuple[str, ...]
     days: int
@@ -56,7 +56,7 @@ class RunPlan:
 
 @dataclass(frozen=True, slots=True)
 class FittedRun:
-    """A fitted model that is not written yet, with the content of its manifest."""
+    """A fitted model that is not written yet, and the content of its manifest."""
 
     plan: RunPlan
     data: TrainingData
@@ -67,9 +67,9 @@ class FittedRun:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Training pipeline; one run per model at a time, across processes.
+    """The training pipeline; only one run of a model at a time, across processes.
 
-    After each run the newest `keep_versions` remain, and those that an alias names; 0 removes nothing.
+    After each run the newest `keep_versions` versions and those with an alias remain; 0 removes nothing.
     """
 
     history: HistorySource
@@ -84,12 +84,16 @@ class Pipeline:
     parameters: Callable[[str], Mapping[str, Any]] = lambda _: {}
 
     async def run(self, spec: TrainingSpec, *, requested_by: str, run_id: str, progress: Progress) -> Outcome:
-        """Train, write a version, and move production if requested and allowed. Raises `CoincastError`."""
+        """Train, write a version, and promote it if requested and allowed.
+
+        Raises:
+            CoincastError: The history is missing or too short, or the version cannot be written.
+        """
         run = await self.fit(spec, run_id=run_id, progress=progress)
         return await self.keep(spec, run, requested_by=requested_by, progress=progress)
 
     async def fit(self, spec: TrainingSpec, *, run_id: str, progress: Progress) -> FittedRun:
-        """Fetch, tune, fit and measure; nothing is written but the tuner's study."""
+        """Fetch, tune, fit and measure; only the study of the tuner is written to disk."""
         fit = self.find_fit(spec.model)
         with model_lock(self.registry.root, spec.model):
             plan = self._plan(spec)
@@ -104,10 +108,10 @@ class Pipeline:
     async def keep(
         self, spec: TrainingSpec, run: FittedRun, *, requested_by: str, progress: Progress
     ) -> Outcome:
-        """Write the version, and move production if requested and allowed.
+        """Write the version, and promote it if requested and allowed.
 
         Raises:
-            NotReady: The disk is full.
+            NotReady: The version cannot be written to disk.
         """
         try:
             with model_lock(self.registry.root, spec.model):
@@ -133,7 +137,7 @@ class Pipeline:
         return RunPlan(parent.coins, 0, parent.seed, parent.parameters, parent, reads_hours=reads_hours)
 
     async def _fetch(self, plan: RunPlan, progress: Progress) -> TrainingData:
-        """Fetch the coins to learn from and the reference coins, as serving does."""
+        """Fetch the coins to train on and the reference coins, from the same source as serving."""
         progress(0.0, f"fetching the history of {len(plan.ids)} coins from {self.market_data}")
         wanted = tuple(dict.fromkeys((*plan.ids, *REFERENCE_COINS)))
         history = await self.history.fetch(wanted, plan.days)
@@ -149,7 +153,7 @@ class Pipeline:
         return data
 
     async def _fetch_hours(self, plan: RunPlan, data: TrainingData, wanted: Sequence[str]) -> HourlyPanel:
-        """Return the hours up to the last day for a recipe that reads them; empty where none can be had."""
+        """Return the hours up to the last day; none if the recipe reads none or the source has none."""
         switch = plan.parameters.get("hours", {})
         use = switch.get("use", "auto") if isinstance(switch, Mapping) else switch
         repeats_without = plan.parent is not None and plan.parent.hours is None
@@ -178,7 +182,7 @@ class Pipeline:
         run_id: str,
         progress: Progress,
     ) -> tuple[RunPlan, Tuning | None, FittedModel]:
-        """Tune if trials were requested, then fit, with one executor: its workers take seconds to start."""
+        """Tune if requested, then fit. Both share one executor, since workers take seconds to start."""
         with open_executor(self.executor) as executor:
             tuning = None
             if spec.tune_trials:
@@ -252,30 +256,34 @@ class Pipeline:
         self, spec: TrainingSpec, run: FittedRun, version: str, requested_by: str
     ) -> tuple[str, bool]:
         if not spec.promote_if_better:
-            return "Production was not moved: the job did not ask for it.", False
+            return "Production was not changed: the job did not request a promotion.", False
         try:
             rerun = rerun_starter(self.registry, spec.model, run.data, run.fitted.walk_forward)
             moved = self.registry.promote_if_better(
                 spec.model, version, requested_by=requested_by, rerun=rerun
             )
         except (Conflict, NotReady) as error:
-            return f"Production was not moved: {error.message}", False
+            return f"Production was not changed: {error.message}", False
         except CoincastError as error:
-            return f"Production could not be moved: {error.message}", False
-        return f"Production is {version} now. {moved.verdict}", True
+            return f"Production could not be changed: {error.message}", False
+        return f"Production is now {version}. {moved.verdict}", True
 
     def _correct_starter(self, model: str, data: TrainingData) -> str:
-        """Correct the level of a starter that goes on serving; return a sentence about it, or nothing."""
+        """Correct the level of a starter that remains in production; return a sentence about it, or ""."""
         try:
             with model_lock(self.registry.root, model):
                 version = correct_starter(self.registry, model, data, created_at=self.clock.now())
         except (CoincastError, ArtifactError, OSError, ValueError) as error:
             log.warning("starter_not_corrected", model=model, reason=str(error))
             return ""
-        return f" The starter serves on as {version}, its widths corrected on these days." if version else ""
+        return (
+            f" The starter remains in use as {version}, with its widths corrected on these days."
+            if version
+            else ""
+        )
 
     def _clean(self, model: str, requested_by: str) -> None:
-        """Remove old versions, so that trainings do not fill the disk; a failure does not fail the job."""
+        """Remove old versions, which would fill the disk; a failure is logged and does not fail the job."""
         try:
             removed = self.registry.clean(model, keep=self.keep_versions, requested_by=requested_by)
         except (CoincastError, OSError) as error:

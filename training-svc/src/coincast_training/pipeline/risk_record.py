@@ -1,4 +1,4 @@
-"""Measure how risk statements of a version would have performed on past days, out of sample."""
+"""Measure the risk statements that a version would have made on past days, out of sample."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ TOUCH_HORIZONS = (1, 3, 7, 14)
 LOSS_HORIZONS = (1, 7)
 MOVES_PERCENT = (-15, -10, -5, -2, -1, 1, 2, 5, 10, 15)
 LEVELS_PERCENT = (90.0, 95.0, 97.5)
-# Every seventh day of three years: more days would cost a retraining seconds and add little, as paths
-# overlap.
+# Every seventh day of three years. More days would add seconds to each training and little information, since
+# paths overlap.
 EVERY_DAYS = 7
-MOST_DAYS = 150
-MOST_COINS = 10
+MAX_RECORD_DAYS = 150
+MAX_RECORD_COINS = 10
 
 
 def measure_risk(walk_forward: WalkForward, panel: Panel, library: ScenarioLibrary) -> RiskRecord | None:
-    """Return the record of touches and exceedances, or None if too little is known.
+    """Return the record of touches and exceedances; None if no day has forecasts and outcomes.
 
     Args:
-        walk_forward: Forecasts that were made out of sample.
+        walk_forward: Out-of-sample forecasts.
         panel: Candles of the coins.
-        library: All past origins; each day uses only those whose path had ended by then.
+        library: Scenario library of all past origins; a day only uses paths that had ended by then.
     """
-    longest = sorted(panel, key=lambda coin: (-len(panel[coin]), coin))[:MOST_COINS]
-    served = _served(walk_forward, longest, library.anchors)
+    longest = sorted(panel, key=lambda coin: (-len(panel[coin]), coin))[:MAX_RECORD_COINS]
+    served = _quantiles_by_day(walk_forward, longest, library.anchors)
     if not served:
         return None
-    days = sorted(served)[::-EVERY_DAYS][:MOST_DAYS]
+    days = sorted(served)[::-EVERY_DAYS][:MAX_RECORD_DAYS]
     touches: dict[str, list[tuple[float, bool]]] = defaultdict(list)
     losses: dict[str, list[bool]] = defaultdict(list)
     used = [
@@ -76,10 +76,10 @@ def measure_risk(walk_forward: WalkForward, panel: Panel, library: ScenarioLibra
     )
 
 
-def _served(
+def _quantiles_by_day(
     walk: WalkForward, coins: Sequence[str], anchors: tuple[int, ...]
 ) -> dict[np.datetime64, dict[str, Floats]]:
-    """Return the quantiles (A, Q) of each coin by day, where every anchor has a forecast and an outcome."""
+    """Return the quantiles (A, Q) by day and coin, if every anchor has a forecast and an outcome."""
     rows: dict[tuple[np.datetime64, str], dict[int, int]] = defaultdict(dict)
     chosen = np.isin(walk.coin_ids, list(coins)) & np.isin(walk.horizons, anchors)
     for row in np.flatnonzero(chosen).tolist():
@@ -102,7 +102,7 @@ def _add_day(
     touches: dict[str, list[tuple[float, bool]]],
     losses: dict[str, list[bool]],
 ) -> bool:
-    """Add the statements of one day and return whether there were any."""
+    """Add the statements of one day to `touches` and `losses`; return whether there were any."""
     rows = {coin: int(np.searchsorted(panel[coin].dates, day)) for coin in served}
     coins = [
         coin
@@ -164,7 +164,7 @@ def _forecasts(
 
 
 def _touched(candles: Candles, level: float, horizon: int) -> bool:
-    """Return whether a level (log over the first close) was touched within this many days after it."""
+    """Return whether a level, a log return from the first close, was touched within `horizon` days."""
     price = candles.close[0] * np.exp(level)
     after = candles.rows(1, horizon + 1)
     if level > 0:

@@ -16,14 +16,14 @@ ANCHORS = (1, 3, 7, 14)
 
 
 def scenario_library(walk_forward: WalkForward, panel: Panel) -> ScenarioLibrary | None:
-    """Return what followed each past day, in units of the volatility that was forecast for it out of sample.
+    """Build the scenario library: the paths after past days, in units of their forecast volatility.
 
     Args:
-        walk_forward: The version's forecasts, each made from what was known at its origin.
+        walk_forward: Out-of-sample forecasts of the version.
         panel: Candles of the coins that were forecast.
 
     Returns:
-        The library, or None where the forecasts cover too few days or no horizon of a path.
+        The library; None if the forecasts cover too few days, or no horizon of ANCHORS.
     """
     anchors = tuple(anchor for anchor in ANCHORS if (walk_forward.horizons == anchor).any())
     if not anchors:

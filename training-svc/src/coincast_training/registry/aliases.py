@@ -1,4 +1,4 @@
-"""Compute alias moves as values, and write the alias table."""
+"""Compute the alias table after a change, and write it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from coincast_modelkit.artifact import Aliases, aliases_path, replace_file
 
 
 def with_alias(table: Aliases, alias: str, version: str, share: float) -> Aliases:
-    """Return the table after the move.
+    """Return the table after an alias is set to a version.
 
     A version that becomes production is no longer challenger or shadow.
     """
@@ -25,5 +25,5 @@ def with_alias(table: Aliases, alias: str, version: str, share: float) -> Aliase
 
 
 def write_aliases(root: Path, model: str, table: Aliases) -> None:
-    """Replace the alias table atomically. The caller holds the registry's lock."""
+    """Replace the alias table atomically; the caller must hold the lock of the registry."""
     replace_file(aliases_path(root, model), table.to_bytes())

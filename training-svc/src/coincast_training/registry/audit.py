@@ -1,4 +1,4 @@
-"""Audit log: one JSON line for each move, appended and synced before the move is made."""
+"""Audit log: one JSON line for each change, written to disk before the change is made."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from coincast_training.domain import AuditEntry
 
 
 class AuditLog:
-    """An append-only file that all models share. Callers hold the registry's lock while they append."""
+    """An append-only file of all models; callers must hold the lock of the registry to append."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def append(self, entry: AuditEntry) -> None:
-        """Append one line and wait until the disk has it.
+        """Append one line and sync it to disk.
 
         Raises:
-            OSError: The disk cannot take the whole line; no part of it remains then.
+            OSError: The whole line cannot be written; the part that was written is removed.
         """
         line = (json.dumps(asdict(entry), ensure_ascii=False) + "\n").encode()
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         before = os.fstat(file).st_size
         try:
-            if self._torn():
+            if self._ends_incomplete():
                 line = b"\n" + line
             _write_all(file, line)
             os.fsync(file)
@@ -37,8 +37,8 @@ class AuditLog:
         finally:
             os.close(file)
 
-    def _torn(self) -> bool:
-        """Return whether an earlier writer died within its line."""
+    def _ends_incomplete(self) -> bool:
+        """Return whether the last line is incomplete, since its writer died."""
         size = self._path.stat().st_size
         if size == 0:
             return False
@@ -47,23 +47,26 @@ class AuditLog:
             return file.read(1) != b"\n"
 
     def entries(self, model: str = "") -> Iterator[AuditEntry]:
-        """Yield the entries, oldest first, skipping a line that a crash cut short."""
+        """Yield the entries of one model or of all, the oldest first; skip incomplete lines."""
         if not self._path.exists():
             return
         with self._path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
-                entry = _parsed(line)
+                entry = _parse(line)
                 if entry is not None and model in ("", entry.model):
                     yield entry
 
 
 def _write_all(file: int, content: bytes) -> None:
-    """Write all of the content: a nearly full disk writes a part and fails only on the next write."""
+    """Write the whole content.
+
+    On a nearly full disk, one call may write only a part, and the next call fails.
+    """
     while content:
         content = content[os.write(file, content) :]
 
 
-def _parsed(line: str) -> AuditEntry | None:
+def _parse(line: str) -> AuditEntry | None:
     try:
         return AuditEntry(**json.loads(line))
     except (ValueError, TypeError):

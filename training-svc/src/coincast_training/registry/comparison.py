@@ -1,4 +1,4 @@
-"""Compare a version with production: on the forecasts that both made, else by their records."""
+"""Compare a version with production: on the forecasts of both, or else by their records."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ SKILLS: Mapping[str, Skill] = {"CRPS": distribution_skill, "MAE": point_skill}
 
 @dataclass(frozen=True, slots=True)
 class RecordComparison:
-    """Percent by which a version is better than production (negative: worse), by loss.
+    """Comparison of a version with production.
 
-    Each value is the mean over the horizons that both have; empty if there is nothing to compare. `basis`
-    says what was compared.
+    Attributes:
+        gains: Percent by which the version is better (negative: worse), for each loss. Each value is the mean
+            over the horizons of both. It is empty if they share no horizon.
+        basis: A description of the compared forecasts or records.
     """
 
     gains: Mapping[str, float]
@@ -39,13 +41,13 @@ class RecordComparison:
 
 
 def compare_records(candidate: Record, production: Record, tests: Sequence[PairedTest]) -> RecordComparison:
-    """Compare two versions by paired tests, or by their records where fewer than ten days are shared.
+    """Compare two versions by paired tests, or by their records if they share fewer than MIN_DATES days.
 
-    `tests` are those of production (a) and the candidate (b).
+    `tests` are the paired tests of production (a) and the candidate (b).
     """
-    telling = [test for test in tests if test.days >= MIN_DATES]
-    if telling:
-        return _paired(telling)
+    with_enough_days = [test for test in tests if test.days >= MIN_DATES]
+    if with_enough_days:
+        return _compare_pairs(with_enough_days)
     gains = {
         loss: gain
         for loss, skill in SKILLS.items()
@@ -53,14 +55,14 @@ def compare_records(candidate: Record, production: Record, tests: Sequence[Paire
     }
     if gains:
         return RecordComparison(
-            gains, "by the means of each one's own record, as they share too few forecasts"
+            gains, "by the mean scores of each record, since they share too few forecasts"
         )
     ours, theirs = (spans(record.horizons) for record in (candidate, production))
-    return RecordComparison({}, f"its record is of {ours}, production's of {theirs}")
+    return RecordComparison({}, f"its record has {ours}, that of production has {theirs}")
 
 
-def _paired(tests: Sequence[PairedTest]) -> RecordComparison:
-    """Compare by the losses on the same coins, days and horizons, so that easy and hard days cancel out."""
+def _compare_pairs(tests: Sequence[PairedTest]) -> RecordComparison:
+    """Compare losses on the same coins, days and horizons, so that both have the same easy and hard days."""
     gains = {}
     for loss, name in LOSSES.items():
         shares = [1 - t.mean_loss_b / t.mean_loss_a for t in tests if t.loss == name and t.mean_loss_a > 0]
@@ -72,7 +74,7 @@ def _paired(tests: Sequence[PairedTest]) -> RecordComparison:
 
 
 def _gain(candidate: Record, production: Record, skill: Skill) -> float | None:
-    """Return the mean difference over the horizons that both have, in points of skill."""
+    """Return the mean difference of the skill over the horizons of both, in percentage points."""
     theirs = {_span(horizon): skill(horizon) for horizon in production.horizons}
     pairs = [(skill(horizon), theirs.get(_span(horizon))) for horizon in candidate.horizons]
     whole = [ours - other for ours, other in pairs if ours is not None and other is not None]

@@ -1,4 +1,4 @@
-"""Diebold-Mariano tests on the losses of two versions over the same forecasts."""
+"""Diebold-Mariano tests of the losses of two versions on the same coins, days and horizons."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ MOST_DAYS, MOST_HORIZONS = 1_000_000, 10_000
 
 
 class Horizon(Protocol):
-    """Anything at a horizon in days or in hours; the other is zero."""
+    """A value with a horizon, either in days or in hours; the other one is 0."""
 
     @property
     def horizon_days(self) -> int:
-        """Return the days."""
+        """Return the horizon in days, or 0."""
         ...
 
     @property
     def horizon_hours(self) -> int:
-        """Return the hours."""
+        """Return the horizon in hours, or 0."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """One loss at one horizon, in days or else in hours; the statistic is positive where b is better."""
+    """The test of one loss at one horizon, in days or in hours; the statistic is positive if b is better."""
 
     horizon_days: int
     loss: str
@@ -48,9 +48,9 @@ class PairedTest:
 
 
 def paired_tests(a: WalkForward, b: WalkForward, *, hourly: bool = False) -> list[PairedTest]:
-    """Test every horizon that both forecast, on the coins and days that both forecast.
+    """Test each horizon on the coins and days that both versions forecast.
 
-    A row that is not whole in either is left out.
+    Rows with a missing loss in either version are left out.
 
     Args:
         a: Forecasts of one version.
@@ -73,19 +73,22 @@ def paired_tests(a: WalkForward, b: WalkForward, *, hourly: bool = False) -> lis
 
 
 def _relative_error(forecast: WalkForward) -> Floats:
-    """Return the absolute error over the last price, so that expensive coins do not outweigh cheap ones."""
+    """Return the absolute error divided by the last price, so that expensive coins do not dominate."""
     return losses.absolute_error(forecast) / forecast.last_prices
 
 
 def _common(a: WalkForward, b: WalkForward) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the row numbers of each that belong to the same coin, origin and horizon, in the same order."""
+    """Return the rows of a and of b with the same coin, origin and horizon, in the same order."""
     coins = np.unique(np.concatenate([a.coin_ids, b.coin_ids]))
     _, at_a, at_b = np.intersect1d(_keys(a, coins), _keys(b, coins), return_indices=True)
     return at_a, at_b
 
 
 def _keys(forecast: WalkForward, coins: NDArray[np.str_]) -> NDArray[np.int64]:
-    """Return one integer key for each row, so that millions match fast while the registry's lock is held."""
+    """Return one integer key for each row.
+
+    Integers match fast, which matters while the registry is locked.
+    """
     days = forecast.origins.astype("datetime64[D]").astype(np.int64)
     coin = np.searchsorted(coins, forecast.coin_ids).astype(np.int64)
     return np.asarray((coin * MOST_DAYS + days) * MOST_HORIZONS + forecast.horizons)
@@ -94,9 +97,10 @@ def _keys(forecast: WalkForward, coins: NDArray[np.str_]) -> NDArray[np.int64]:
 def _test(
     name: str, loss_a: Floats, loss_b: Floats, origins: NDArray[np.datetime64], *, overlap_days: int
 ) -> PairedTest:
-    """Test the means of each day, since coins move together; the horizon is still to be set.
+    """Test the daily means of a loss; the caller sets the horizon.
 
-    Newey-West over the days of the horizon, since targets overlap.
+    Daily means are used since coins move together. The variance is that of Newey and West over the days of
+    the horizon, since targets overlap.
     """
     days, day_of_row = np.unique(origins, return_inverse=True)
     daily = np.bincount(day_of_row, weights=loss_a - loss_b) / np.bincount(day_of_row)
@@ -115,7 +119,7 @@ def _test(
 
 
 def diebold_mariano(differences: Floats, *, lags: int) -> tuple[float, float]:
-    """Return statistic and two-sided p-value of a mean that differs from zero (Diebold and Mariano 1995).
+    """Test whether the mean is zero; return statistic and two-sided p-value (Diebold and Mariano 1995).
 
     The test has the small-sample correction of Harvey, Leybourne and Newbold 1997 and Bartlett weights.
     """
@@ -130,20 +134,20 @@ def diebold_mariano(differences: Floats, *, lags: int) -> tuple[float, float]:
     h = lags + 1
     correction = np.sqrt(max(1 / n, (n + 1 - 2 * h + h * (h - 1) / n) / n))
     statistic = float(differences.mean() / np.sqrt(variance / n) * correction)
-    from scipy.special import stdtr  # noqa: PLC0415 - slow to import, and only comparisons need it
+    from scipy.special import stdtr  # noqa: PLC0415 - slow to import, only used here
 
     return statistic, float(2 * stdtr(n - 1, -abs(statistic)))
 
 
 def verdict(a: str, b: str, tests: Sequence[PairedTest]) -> str:
-    """Return one sentence: which version is better, or that the data cannot separate them."""
+    """Return a sentence that says which version is better, or that the difference is not significant."""
     if not tests:
-        return f"{a} and {b} have no forecast in common, so they cannot be compared."
-    telling = [
+        return f"{a} and {b} share no forecast, so they cannot be compared."
+    significant = [
         test for test in tests if test.loss == "crps" and test.p_value < 0.05 / max(1, len(tests) // 2)
     ]
-    for_b = [test for test in telling if test.statistic > 0]
-    for_a = [test for test in telling if test.statistic < 0]
+    for_b = [test for test in significant if test.statistic > 0]
+    for_a = [test for test in significant if test.statistic < 0]
     if for_b and not for_a:
         return f"{b} is better by CRPS at {spans(for_b)}."
     if for_a and not for_b:
@@ -154,7 +158,7 @@ def verdict(a: str, b: str, tests: Sequence[PairedTest]) -> str:
 
 
 def spans(horizons: Sequence[Horizon]) -> str:
-    """Return horizons in words, such as `1, 7 days` or `6, 24 hours`."""
+    """Return horizons as text, such as `1, 7 days` or `6, 24 hours`."""
     days = ", ".join(str(h.horizon_days) for h in horizons if h.horizon_days)
     hours = ", ".join(str(h.horizon_hours) for h in horizons if h.horizon_hours)
     return " and ".join([f"{days} days"] * bool(days) + [f"{hours} hours"] * bool(hours)) or "no days"

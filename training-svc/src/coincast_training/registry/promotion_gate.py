@@ -1,4 +1,4 @@
-"""Promotion gate: decide whether a version may serve, by the random walk and by production."""
+"""Promotion gate: decide whether a version may serve, by comparison with the random walk and production."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coincast_training.registry.comparison import RecordComparison, Skill, distr
 
 @dataclass(frozen=True, slots=True)
 class GateTolerances:
-    """How many points of skill (percent) a version may lose against its rivals, in the mean over horizons."""
+    """Percentage points of mean skill that a version may lose against each of its rivals."""
 
     skill_loss_points: float = 1.0
     crps_loss_points: float = 1.0
@@ -20,7 +20,7 @@ class GateTolerances:
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """Decision of the gate: whether to promote, the reason, and whether the CRPS is better."""
+    """Decision of the gate: whether to promote, the reason, and whether the CRPS beats production."""
 
     allowed: bool
     sentence: str
@@ -28,14 +28,12 @@ class GateDecision:
 
 
 def evaluate(candidate: Record, against: RecordComparison | None, bounds: GateTolerances) -> GateDecision:
-    """Refuse a version that is worse than the random walk, or than production, beyond the bounds.
-
-    `against` is None if no other version serves.
+    """Refuse a version that is worse than the random walk or than production by more than the tolerances.
 
     Args:
         candidate: Walk-forward record of the new version.
         against: Comparison with production on the same forecasts; None if no version serves.
-        bounds: Tolerated losses of skill.
+        bounds: Tolerated loss of skill against each rival.
     """
     if not any(horizon.forecasts for horizon in candidate.horizons):
         return GateDecision(False, "It has no walk-forward record, so its skill is unknown.")
@@ -51,28 +49,28 @@ def evaluate(candidate: Record, against: RecordComparison | None, bounds: GateTo
     crps = _mean(candidate, distribution_skill)
     own = "" if crps is None else f" Its CRPS skill against the random walk is {crps:+.2f} %."
     if against is None:
-        return GateDecision(True, f"Nothing else serves.{own}", better=True)
+        return GateDecision(True, f"No other version is in production.{own}", better=True)
     return _against_production(against, bounds.production_loss_points, own)
 
 
 def _against_production(against: RecordComparison, bound: float, own: str) -> GateDecision:
     if not against.gains:
         return GateDecision(
-            False, f"It cannot be compared with production: they share no horizon ({against.basis})."
+            False, f"It cannot be compared with production, since they share no horizon ({against.basis})."
         )
     better = against.gains.get("CRPS", 0.0) > 0
     for loss, gain in against.gains.items():
         if gain < -bound:
             return GateDecision(
                 False,
-                f"Its {loss} is {-gain:.2f} % worse than production's, beyond the bound of {bound:.2f} %, "
-                f"{against.basis}.",
+                f"Its {loss} is {-gain:.2f} % worse than that of production, over the bound of {bound:.2f} %,"
+                f" {against.basis}.",
                 better,
             )
-    stands = ", ".join(f"{loss} {gain:+.2f} %" for loss, gain in against.gains.items())
+    gains = ", ".join(f"{loss} {gain:+.2f} %" for loss, gain in against.gains.items())
     return GateDecision(
         True,
-        f"Within the bounds of the random walk and of production: {stands} against production "
+        f"Within the bounds of the random walk and of production: {gains} against production "
         f"{against.basis}.{own}",
         better,
     )

@@ -1,6 +1,6 @@
 """Registry operations: promote, roll back, retire, compare and clean versions.
 
-Every move is a compare-and-swap on the revision of the alias table.
+Every change of an alias is a compare-and-swap on the revision of the alias table.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LONGEST_REASON = 1000
 
 @dataclass(frozen=True, slots=True)
 class AliasChange:
-    """The alias table after a move, and the decision of the gate."""
+    """The alias table after a change, and the sentence of the promotion gate."""
 
     table: Aliases
     verdict: str
@@ -43,9 +43,9 @@ class AliasChange:
 
 @dataclass(frozen=True, slots=True)
 class ProductionRerun:
-    """Forecasts of the production version, made again on a candidate's days because it has no saved ones.
+    """Forecasts of the production version on the days of a candidate, if production has no saved ones.
 
-    `note` says in one sentence what was run, for the record.
+    `note` describes in one sentence how they were made.
     """
 
     version: str
@@ -55,7 +55,7 @@ class ProductionRerun:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Comparison of two versions."""
+    """Two versions, the tests of their shared forecasts, and the conclusion."""
 
     a: Version
     b: Version
@@ -64,7 +64,7 @@ class Comparison:
 
 
 class Registry:
-    """Model registry over an artifact folder. Any number of processes may open one."""
+    """The model registry in an artifact folder, which any number of processes may open."""
 
     def __init__(
         self,
@@ -81,15 +81,15 @@ class Registry:
         self._clock, self._bounds = clock, bounds or GateTolerances()
 
     def table(self, model: str) -> Aliases:
-        """Return which versions the aliases name."""
+        """Return the alias table of a model."""
         return read_aliases(self.root, model)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the lock of all models, since the audit log is one file; it is released if the process dies.
+        """Hold the lock of all models, which share one audit log; the system releases it if the process dies.
 
         Raises:
-            Unavailable: Another process holds the lock for too long.
+            Unavailable: Another process holds the lock for longer than LOCK_SECONDS.
             NotReady: The disk refuses a write.
         """
         try:
@@ -118,23 +118,37 @@ class Registry:
         requested_by: str,
         rerun: ProductionRerun | None = None,
     ) -> AliasChange:
-        """Move an alias.
+        """Set an alias to a version.
+
+        Args:
+            model: Name of the model.
+            version: The new version of the alias.
+            alias: One of ALIASES; only production has to pass the promotion gate.
+            share: Share of the requests that a challenger answers, 0 to 1.
+            expected_revision: Revision of the alias table that the caller has read; None skips the check.
+            force: Promote even if the gate refuses; needs a reason.
+            reason: Reason for the audit log.
+            requested_by: Name of the requester, for the audit log.
+            rerun: Forecasts of production on the days of the version, if production has no saved ones.
 
         Raises:
+            InvalidInput: An argument is wrong, or `force` has no reason.
             Conflict: The revision has changed.
-            NotReady: The gate refuses.
+            NotReady: The gate refuses, or the version cannot be used.
         """
         _check_move(alias, share, force=force, reason=reason)
         with self._locked():
             before = self._at_revision(model, expected_revision)
             self._check_usable(model, version)
             decision = (
-                self.evaluate(model, version, rerun=rerun) if alias == "production" else _unguarded(alias)
+                self.evaluate(model, version, rerun=rerun)
+                if alias == "production"
+                else _allow_without_gate(alias)
             )
             if not decision.allowed and not force:
                 raise NotReady(
                     f"{model} {version} was not promoted. {decision.sentence} "
-                    "Force it with a reason if you must.",
+                    "To promote it anyway, use force with a reason.",
                     field="version",
                 )
             after = with_alias(before, alias, version, share)
@@ -155,22 +169,23 @@ class Registry:
     def promote_if_better(
         self, model: str, version: str, *, requested_by: str, rerun: ProductionRerun | None = None
     ) -> AliasChange:
-        """Promote to production where the gate allows it and the record is better than production's.
+        """Promote a version to production if the gate allows it and its CRPS is better.
 
         Args:
-            model: The model's name.
+            model: Name of the model.
             version: The candidate.
-            requested_by: For the audit log.
-            rerun: Production's forecasts on the candidate's days, where production kept none of its own.
+            requested_by: Name of the requester, for the audit log.
+            rerun: Forecasts of production on the days of the candidate, if production has no saved ones.
 
         Raises:
             NotReady: The gate refuses, or the candidate is not better.
         """
         table, decision = self.table(model), self.evaluate(model, version, rerun=rerun)
-        # What the gate refuses, promote refuses with the gate's reason.
+        # If the gate refuses the version, `promote` raises with the reason of the gate.
         if decision.allowed and (version == table.production or not decision.better):
             raise NotReady(
-                f"{version} is not better than {table.production}, which serves. {decision.sentence}",
+                f"{version} is not better than {table.production}, which is in production. "
+                f"{decision.sentence}",
                 field="version",
             )
         return self.promote(
@@ -178,7 +193,7 @@ class Registry:
         )
 
     def evaluate(self, model: str, version: str, *, rerun: ProductionRerun | None = None) -> GateDecision:
-        """Return what the gate decides about a version."""
+        """Return the decision of the promotion gate on a version."""
         candidate, production = self.versions.get(model, version), self.table(model).production
         if production in ("", version):
             return promotion_gate.evaluate(candidate.record, None, self._bounds)
@@ -195,7 +210,7 @@ class Registry:
         return replace(decision, sentence=f"{decision.sentence} {rerun.note}") if rerun else decision
 
     def _paired(self, model: str, version_a: str, version_b: str) -> list[PairedTest]:
-        """Return tests on the forecasts that both made; none if a version has no saved forecasts."""
+        """Return the tests of the forecasts that both versions made; none if one has no saved forecasts."""
         try:
             return self._tests(model, version_a, version_b)
         except NotReady:
@@ -208,7 +223,12 @@ class Registry:
     def rollback(
         self, model: str, *, reason: str, requested_by: str, expected_revision: int | None = None
     ) -> Aliases:
-        """Return production to the version that served before. Raises `NotReady` if there is none."""
+        """Set production to the version that served before.
+
+        Raises:
+            Conflict: The revision has changed.
+            NotReady: There is no earlier version.
+        """
         _check_reason(reason)
         with self._locked():
             before = self._at_revision(model, expected_revision)
@@ -233,17 +253,22 @@ class Registry:
         for version in earlier:
             if version in usable and version != table.production:
                 return version
-        raise NotReady(f"{model} has no earlier production version to go back to.", field="model")
+        raise NotReady(f"{model} has no earlier production version to return to.", field="model")
 
     def retire(self, model: str, version: str, *, reason: str, requested_by: str) -> Version:
-        """Take a version out of use. Raises `Conflict` if an alias names it."""
+        """Mark a version as retired, so that it cannot be promoted.
+
+        Raises:
+            Conflict: An alias names the version.
+        """
         _check_reason(reason)
         with self._locked():
             table = self.table(model)
             self.versions.get(model, version)
             if names := aliases_of(table, version):
                 raise Conflict(
-                    f"{model} {version} is {' and '.join(names)}; move that alias first.", field="version"
+                    f"{model} {version} is {' and '.join(names)}; set that alias to another version first.",
+                    field="version",
                 )
             self.audit.append(
                 self._entry(
@@ -261,20 +286,28 @@ class Registry:
         return self.versions.get(model, version)
 
     def compare(self, model: str, version_a: str, version_b: str) -> Comparison:
-        """Return the records of two versions, and a paired test on the forecasts that both made."""
+        """Compare two versions by their records and by paired tests of the forecasts that both made.
+
+        Raises:
+            NotReady: A version has no walk-forward forecasts.
+        """
         a, b = self.versions.get(model, version_a), self.versions.get(model, version_b)
         tests = self._tests(model, version_a, version_b)
         return Comparison(a=a, b=b, tests=tests, verdict=verdict(version_a, version_b, tests))
 
     def walk_forward(self, model: str, version: str) -> WalkForward:
-        """Return the out-of-sample forecasts of a version. Raises `NotReady` if it has none."""
+        """Read the out-of-sample forecasts of a version.
+
+        Raises:
+            NotReady: The version has none.
+        """
         files = self.versions.verified(model, version)
         if FILE_NAME not in files:
             raise NotReady(f"{model} {version} has no walk-forward forecasts.", field="version")
         return load_walk_forward(files[FILE_NAME])
 
     def clean(self, model: str, *, keep: int, requested_by: str) -> list[str]:
-        """Remove all but the newest `keep` versions and those that an alias names or a rollback needs.
+        """Remove old versions; keep the newest `keep`, and those that have an alias or that a rollback needs.
 
         Raises:
             InvalidInput: `keep` is below 1.
@@ -308,7 +341,7 @@ class Registry:
         if expected is not None and expected != table.revision:
             raise Conflict(
                 f"The aliases of {model} are at revision {table.revision}, not {expected}: "
-                "they were moved since. Read them again, then decide.",
+                "they have changed since. Read them again, then decide.",
                 field="expected_revision",
             )
         return table
@@ -321,13 +354,14 @@ class Registry:
     def _move(self, after: Aliases, entry: AuditEntry) -> None:
         """Write the audit log first, then the table.
 
-        After a crash in between, readers recognise the entry as not made, since its revision never came.
+        After a crash in between, the revision of the entry is above that of the table. From this, readers
+        know that the change was not made.
         """
         self.audit.append(entry)
         write_aliases(self.root, entry.model, after)
 
     def _entry(self, model: str, action: str, *, requested_by: str, reason: str, **fields: Any) -> AuditEntry:
-        """Return an entry for the audit log with the current time."""
+        """Return an entry of the audit log with the current time."""
         return AuditEntry(
             at=self._clock.now(),
             requested_by=requested_by or "unknown",
@@ -339,12 +373,12 @@ class Registry:
 
 
 def aliases_of(table: Aliases, version: str) -> list[str]:
-    """Return the aliases that name this version."""
+    """Return the aliases of a version."""
     return [alias for alias in ALIASES if getattr(table, alias) == version]
 
 
-def _unguarded(alias: str) -> GateDecision:
-    return GateDecision(True, f"The gate applies only to production; {alias} was moved.")
+def _allow_without_gate(alias: str) -> GateDecision:
+    return GateDecision(True, f"The gate applies only to production; {alias} was changed.")
 
 
 def _check_move(alias: str, share: float, *, force: bool, reason: str) -> None:
@@ -364,7 +398,7 @@ def _check_reason(reason: str) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Rename the folder before deleting it, so that no reader sees half a version."""
+    """Rename the folder and then delete it, so that no reader sees a version with missing files."""
     trash = folder.with_name(f".trash-{folder.name}")
     shutil.rmtree(trash, ignore_errors=True)
     folder.rename(trash)

@@ -8,21 +8,25 @@ from coincast_training.domain import AuditEntry
 
 
 def earlier_productions(entries: Iterable[AuditEntry], revision: int) -> Iterator[str]:
-    """Yield the versions that a rollback would return to, nearest first.
+    """Return the earlier production versions that a rollback can return to, the latest first.
 
-    A rollback removes the newest, so that a second one goes further back and does not return to it. The
-    entries are all of one model. Of several moves with one revision, whatever their alias, only the last was
-    made; a move beyond the table's revision was not.
+    After a rollback, the version that it left is not in the result: a second rollback goes further back. If
+    several entries have the same revision, only the last one was made. An entry with a revision above
+    `revision` was not made.
+
+    Args:
+        entries: Entries of the audit log, all of one model.
+        revision: Revision of the alias table.
     """
     moves = {entry.revision: entry for entry in entries if entry.alias}
-    pile: list[str] = []
+    history: list[str] = []
     for number in sorted(moves):
         entry = moves[number]
         if number > revision or entry.alias != "production":
             continue
         if entry.action == "rollback":
-            while pile and pile[-1] != entry.to_version:
-                pile.pop()
-        if not pile or pile[-1] != entry.to_version:
-            pile.append(entry.to_version)
-    return reversed(pile[:-1])
+            while history and history[-1] != entry.to_version:
+                history.pop()
+        if not history or history[-1] != entry.to_version:
+            history.append(entry.to_version)
+    return reversed(history[:-1])

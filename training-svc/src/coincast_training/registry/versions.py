@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version: its manifest's content, and whether it is retired."""
+    """A version: the content of its manifest, and whether it is retired."""
 
     model: str
     version: str
@@ -45,7 +45,7 @@ class Version:
 
 
 class Versions:
-    """Read manifests and check their signatures."""
+    """Read the versions of an artifact folder, and check their signatures and digests."""
 
     def __init__(self, root: Path, *, key: bytes | None, require_signature: bool) -> None:
         self._root, self._key, self._require_signature = root, key, require_signature
@@ -55,7 +55,7 @@ class Versions:
         return list_versions(self._root, model)
 
     def list(self, model: str) -> list[Version]:
-        """Return every readable version, oldest first; others are logged and left out."""
+        """Return all readable versions, the oldest first; log and leave out the others."""
         found = []
         for name in self.names(model):
             try:
@@ -65,7 +65,12 @@ class Versions:
         return found
 
     def get(self, model: str, version: str) -> Version:
-        """Return one version. Raises `NotFound`, or `NotReady` if its manifest is damaged or refused."""
+        """Return one version.
+
+        Raises:
+            NotFound: There is no such version.
+            NotReady: Its manifest is damaged, or its signature is refused.
+        """
         manifest, signed = self.manifest(model, version)
         return Version(
             model=model,
@@ -84,14 +89,14 @@ class Versions:
         )
 
     def manifest(self, model: str, version: str) -> tuple[Manifest, bool]:
-        """Return the manifest, and whether it is signed with our key. Raises as `get`."""
+        """Return the manifest of a version, and whether it is signed with our key; raises as `get`."""
         with self._artifact_errors(model, version):
             return read_manifest(
                 self._root, model, version, key=self._key, require_signature=self._require_signature
             )
 
     def verified(self, model: str, version: str) -> dict[str, bytes]:
-        """Return the bytes of every file, their digests checked. Raises as `get`."""
+        """Read all files of a version and check their digests; raises as `get`."""
         manifest, _ = self.manifest(model, version)
         with self._artifact_errors(model, version):
             return verified_files(version_folder(self._root, model, version), manifest)
@@ -108,6 +113,6 @@ class Versions:
                     field="version",
                     suggestions=tuple(reversed(self.names(model)))[:3],
                 ) from error
-            raise NotReady(f"{model} {version} is not whole: {error}", field="version") from error
+            raise NotReady(f"{model} {version} is incomplete: {error}", field="version") from error
         except ArtifactError as error:
             raise NotReady(f"{model} {version} cannot be used: {error}", field="version") from error

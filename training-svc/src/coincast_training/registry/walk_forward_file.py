@@ -1,4 +1,4 @@
-"""Save the walk-forward forecasts of a version as plain arrays, so that versions can be compared."""
+"""Save the walk-forward forecasts of a version as NumPy arrays, so that versions can be compared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEPT_PROBABILITIES = np.array(
 
 
 def save_walk_forward(forecast: WalkForward, folder: Path) -> None:
-    """Write the rows with single precision and at most 15 quantiles: 2 MB instead of 10."""
+    """Write the forecasts with single precision and at most 15 quantiles: 2 MB instead of 10 MB."""
     kept = _kept_columns(forecast)
     with (folder / FILE_NAME).open("wb") as file:
         np.savez(
@@ -33,9 +33,9 @@ def save_walk_forward(forecast: WalkForward, folder: Path) -> None:
 
 
 def at_saved_precision(forecast: WalkForward) -> WalkForward:
-    """Return the forecasts as they would be read back from a file.
+    """Reduce forecasts to the precision and the quantiles of a saved file.
 
-    A score over fewer quantiles is another score, so forecasts that were never saved are reduced alike before
+    A score depends on the number of quantiles. Forecasts that were not saved must therefore be reduced before
     they are compared with saved ones.
     """
     kept = _kept_columns(forecast)
@@ -51,7 +51,7 @@ def _kept_columns(forecast: WalkForward) -> list[int]:
 
 
 def load_walk_forward(content: bytes) -> WalkForward:
-    """Read what `save_walk_forward` wrote; the caller has verified its digest."""
+    """Read the forecasts of `save_walk_forward`; the caller must verify the digest of the content."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return WalkForward(
             coin_ids=arrays["coin_ids"],

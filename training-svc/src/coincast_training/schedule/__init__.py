@@ -1,1 +1,1 @@
-"""Scheduled training by cron expressions."""
+"""Scheduled trainings by a cron expression."""

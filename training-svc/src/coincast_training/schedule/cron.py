@@ -1,6 +1,6 @@
 """Schedule trainings by a cron expression, weekly by default.
 
-The times follow a steady clock: a machine's clock that is set neither skips a training nor repeats one.
+The times follow a steady clock: if the clock of the machine is set, no training is skipped or repeated.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from coincast_training.trainers.registry import trainable_models
 log = structlog.get_logger(__name__)
 REQUESTED_BY = "schedule"
 LATE_SECONDS = 3600
-# How often the time is looked at: what was suspended meanwhile is noticed within it.
+# Longest pause between two checks of the time, so that a suspended machine notices the time soon after it
+# wakes.
 CHECK_SECONDS = 15.0
 
 
 class Calendar:
-    """Submit one job for each model whenever the cron expression fires (UTC)."""
+    """Submit one job for each model at the times of the cron expression (UTC)."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class Calendar:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start waiting for the next time."""
+        """Start the schedule."""
         self._next = self._following(self._clock.now())
         if self._next is not None and self._task is None:
             self._task = asyncio.create_task(self._run(), name="schedule")
@@ -70,13 +71,13 @@ class Calendar:
             try:
                 await self.check()
             except Exception:
-                # The next time must come whatever is wrong with this one.
+                # An error of one scheduled training must not stop later ones.
                 log.exception("schedule_failed")
 
     async def check(self) -> list[str]:
-        """Submit the jobs if their time has come; return the ids of those submitted.
+        """Submit the jobs if their time has passed; return the ids of the submitted jobs.
 
-        A time that passed more than an hour ago, while the machine was suspended, is skipped.
+        A time that passed more than LATE_SECONDS ago, while the machine was suspended, is skipped.
         """
         now, due = self._clock.now(), self._next
         if due is None or now < due:
@@ -88,7 +89,7 @@ class Calendar:
         return await self.fire()
 
     def _following(self, now: float) -> float | None:
-        """Return the first time after a moment; None where there is none."""
+        """Return the first scheduled time after `now`; None if there is none."""
         if self._trigger is None:
             return None
         moment = dt.datetime.fromtimestamp(now, dt.UTC) + dt.timedelta(seconds=1)
@@ -98,7 +99,8 @@ class Calendar:
     async def fire(self) -> list[str]:
         """Submit the jobs and return their ids.
 
-        The coins are those of production, so that a manual choice of coins persists.
+        Each model is trained on the coins of its production version, so that a manual choice of coins
+        remains.
         """
         submitted = []
         for model in self._models:

@@ -1,1 +1,1 @@
-"""Prediction scoring: consume the forecast log, score matured forecasts, compare experiment variants."""
+"""Scoring of served forecasts: store the ledger, score forecasts with an outcome, compare variants."""

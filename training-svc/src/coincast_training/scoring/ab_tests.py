@@ -1,8 +1,8 @@
-"""Compare challenger and shadow with production on the forecasts that both made, from the first one on.
+"""Compare challenger and shadow with production on the forecasts that both made, since their first one.
 
-The sequential test may be read at any time because its start is fixed: its capital is what a bet placed on
-the first day has become. In a sliding window every day is a first day with its own chance of a false
-positive, so the guarantee does not hold there.
+The sequential test may be read at any time, because its first day is fixed: its capital is that of a bet
+placed on the first day. With a sliding window every day would be a first day, with another probability of a
+false positive, and the guarantee of the test would not hold.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from coincast_training.scoring.accuracy import from_closes
 from coincast_training.scoring.sequential_test import Sequential, evaluate_pairs, relative_difference
 
 SAME = ("coin_id", "vs_currency", "as_of", "horizon_days", "due")
-# Columns of a score that the test reads.
+# Columns of the scores that the test reads.
 COLUMNS = (*SAME, "horizon_hours", "as_of_hours", "model", "version", "variant", "served_by", "crps")
 Rival = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class VariantTest:
-    """Challenger or shadow (b) against production (a); from_date is the day of the first forecast of both."""
+    """Test of challenger or shadow (b) against production (a), from their first shared forecast on."""
 
     model: str
     version_a: str
@@ -35,7 +35,7 @@ class VariantTest:
 
 
 def rivals_of(frame: pl.DataFrame) -> list[Rival]:
-    """Return model, version and variant of each version that ran beside production."""
+    """Return model, version and variant of each version that ran as challenger or shadow."""
     beside = frame.filter(pl.col("variant") != "production")
     return sorted(beside.select("model", "version", "variant").unique().rows())
 
@@ -43,8 +43,11 @@ def rivals_of(frame: pl.DataFrame) -> list[Rival]:
 def variant_tests(scores: pl.DataFrame, rivals: list[Rival]) -> list[VariantTest]:
     """Test each rival against every version of production.
 
-    `scores` must hold all scores, so that the start of each test stays fixed. Only forecasts from a daily
-    close count: those of the hours of one day share its outcome.
+    Only forecasts from a daily close count, since forecasts from the hours of a day share the same outcome.
+
+    Args:
+        scores: All scores ever made, so that the first day of each test stays the same.
+        rivals: Model, version and variant of each rival.
     """
     tests = []
     closes = from_closes(scores)
@@ -73,7 +76,7 @@ def _against_each_production(
 
 
 def _daily(both: pl.DataFrame) -> dict[int, NDArray[np.float64]]:
-    """Return the mean relative difference of each day by horizon; a day's coins are not independent."""
+    """Return the mean relative difference of each day by horizon; coins of a day are not independent."""
     difference = relative_difference(both["crps"].to_numpy(), both["crps_b"].to_numpy())
     days = (
         both.with_columns(pl.Series("difference", difference))
@@ -85,9 +88,9 @@ def _daily(both: pl.DataFrame) -> dict[int, NDArray[np.float64]]:
 
 
 def _every_day(rows: pl.DataFrame) -> NDArray[np.float64]:
-    """Return one value for each day; a day without a pair counts as no bet.
+    """Return one value for each day from the first to the last; a day without a pair gets 0, which is no bet.
 
-    A pair that is scored late takes its own day and moves no other.
+    A pair that is scored late changes only the value of its own day.
     """
     ordinals = np.array([dt.date.fromisoformat(due).toordinal() for due in rows["due"]])
     differences = np.zeros(ordinals[-1] - ordinals[0] + 1)

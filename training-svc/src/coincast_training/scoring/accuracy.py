@@ -1,7 +1,7 @@
-"""Live record: accuracy of served forecasts by model, version, coin, variant and horizon.
+"""Live record: accuracy of served forecasts by model, version, variant, horizon and optionally coin.
 
-Forecasts of a daily horizon that start within the day reach less far than their horizon says, so they are in
-the record by origin hour alone; forecasts by the hour are in both.
+A forecast with a daily horizon that starts within the day covers less time than its horizon. It is therefore
+only in the record by origin hour. Hourly forecasts are in both records.
 """
 
 from __future__ import annotations
@@ -16,17 +16,23 @@ from coincast_modelkit.artifact import HorizonRecord
 from coincast_modelkit.hourly.model import ANCHORS
 
 GROUP = ("model", "version", "variant", "horizon_days", "horizon_hours")
-# Horizons that the record by origin hour holds: each of them has up to 24 entries.
+# Horizons of the record by origin hour; only some, since each has up to 24 entries.
 ORIGIN_HOUR_DAYS = (1, 7, 14, 30)
 ORIGIN_HOUR_HOURS = ANCHORS
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Record of one group of served forecasts, and the number of their due days.
+    """Record of one group of served forecasts.
 
-    `coin_id` is empty for all coins together. `origin_hour` is the UTC hour of the day that the forecasts
-    start from; None for all hours together.
+    Attributes:
+        model: Name of the model.
+        version: Version of the model.
+        variant: Production, challenger or shadow.
+        coin_id: The coin; empty for all coins together.
+        days: Number of different days on which the forecasts were due.
+        horizon: The scores.
+        origin_hour: UTC hour of the day at which the forecasts start; None for all hours together.
     """
 
     model: str
@@ -39,7 +45,7 @@ class Live:
 
 
 def frame_of(table: pa.Table, *, model: str = "", coin_id: str = "") -> pl.DataFrame:
-    """Return the scored rows of the forecasts that a model served itself."""
+    """Return the scored forecasts that a model served itself, without those served by a fallback."""
     frame = pl.DataFrame(pl.from_arrow(table)).filter(pl.col("served_by") == pl.col("model"))
     if model:
         frame = frame.filter(pl.col("model") == model)
@@ -52,13 +58,13 @@ def from_closes(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def live_records(frame: pl.DataFrame, *, by_coin: bool = False) -> list[Live]:
-    """Return the record of every group, in order: daily horizons from closes, hours from every hour."""
+    """Return the records of all groups: daily horizons from daily closes, hourly horizons from all hours."""
     counted = frame.filter((pl.col("horizon_hours") > 0) | (pl.col("as_of_hours") == 0))
     return _records(counted, [*GROUP, "coin_id"] if by_coin else list(GROUP))
 
 
 def origin_hour_records(frame: pl.DataFrame, *, by_coin: bool = False) -> list[Live]:
-    """Return the record of every group and UTC hour of the day that its forecasts start from, in order."""
+    """Return the records of all groups and of each UTC hour at which forecasts start."""
     counted = frame.filter(
         pl.col("horizon_days").is_in(ORIGIN_HOUR_DAYS) | pl.col("horizon_hours").is_in(ORIGIN_HOUR_HOURS)
     )
@@ -67,7 +73,7 @@ def origin_hour_records(frame: pl.DataFrame, *, by_coin: bool = False) -> list[L
 
 
 def _records(frame: pl.DataFrame, keys: list[str]) -> list[Live]:
-    rows = frame.group_by(keys).agg(*_FIGURES).sort(keys).to_dicts()
+    rows = frame.group_by(keys).agg(*_SCORES).sort(keys).to_dicts()
     return [
         Live(
             model=row["model"],
@@ -83,7 +89,7 @@ def _records(frame: pl.DataFrame, keys: list[str]) -> list[Live]:
 
 
 _KNOWN = pl.col("random_walk_crps").is_not_null()
-_FIGURES = (
+_SCORES = (
     pl.len().alias("forecasts"),
     pl.col("due").n_unique().alias("days"),
     (100 * pl.col("absolute_error") / pl.col("actual")).mean().alias("mape"),

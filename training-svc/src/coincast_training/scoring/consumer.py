@@ -1,4 +1,4 @@
-"""Copy served forecasts from the Redis stream to disk, and acknowledge them only after the write."""
+"""Copy served forecasts from the Redis stream to disk, and acknowledge them after the write."""
 
 from __future__ import annotations
 
@@ -26,14 +26,19 @@ Message = tuple[str, dict[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Entries that are in the stream and not on disk; `entries` is None if Redis cannot count them."""
+    """The lag of the disk behind the stream.
+
+    Attributes:
+        entries: Number of entries that are not on disk yet; None if Redis cannot count them.
+        seconds: Age of the oldest of them; None if there is none, or if it is unknown.
+    """
 
     entries: int | None
     seconds: float | None
 
 
 class StreamConsumer:
-    """Consume a stream as a member of its group, beginning with entries delivered but not acknowledged."""
+    """Consume a stream as a member of a group, first the entries that were delivered but not acknowledged."""
 
     def __init__(
         self,
@@ -47,18 +52,23 @@ class StreamConsumer:
         """Create the consumer.
 
         Args:
-            redis: The server of the stream.
-            stream_key: The stream.
-            store: Writes messages to disk on a thread; a message may come twice. Raises OSError.
+            redis: Client of the server with the stream.
+            stream_key: Key of the stream.
+            store: Writes messages to disk. It runs in a thread, may get a message twice, and may raise
+                OSError.
             consumer: Name of this member of the group.
-            keep_acknowledged: How many of the entries on disk stay in the stream, about.
+            keep_acknowledged: Approximate number of entries on disk that stay in the stream.
         """
         self._redis, self._stream_key, self._store, self._consumer = redis, stream_key, store, consumer
         self._keep_acknowledged = keep_acknowledged
         self._joined = False
 
     async def take(self) -> int:
-        """Copy one batch and return its size. Raises `Unavailable` if Redis does not answer."""
+        """Copy one batch to disk and return its size.
+
+        Raises:
+            Unavailable: Redis does not answer, or the batch cannot be written.
+        """
         try:
             await self._join()
             messages = await self._read("0") or await self._read(">")
@@ -68,7 +78,9 @@ class StreamConsumer:
             await self._redis.xack(self._stream_key, GROUP, *(stream_id for stream_id, _ in messages))
         except ResponseError as error:
             self._joined = False  # the stream was deleted; create the group again
-            raise Unavailable(f"The ledger stream refused: {error}", retry_after_seconds=2) from error
+            raise Unavailable(
+                f"The ledger stream returned an error: {error}", retry_after_seconds=2
+            ) from error
         except (RedisError, OSError) as error:
             raise Unavailable(f"The ledger stream cannot be read: {error}", retry_after_seconds=2) from error
         return len(messages)
@@ -92,12 +104,16 @@ class StreamConsumer:
         return [(_text(message[0]), message[1]) for message in _flat(found)]
 
     async def lag(self) -> Lag:
-        """Return how far the disk is behind. Raises `Unavailable`."""
+        """Return the lag of the disk behind the stream.
+
+        Raises:
+            Unavailable: The stream cannot be read.
+        """
         try:
             await self._join()
             groups = await self._redis.xinfo_groups(self._stream_key)
             group = next(g for g in groups if _text(g["name"]) == GROUP)
-            unread = group.get("lag")  # nil after an entry that had not been read was deleted
+            unread = group.get("lag")  # nil if an entry was deleted before it was read
             behind = None if unread is None else int(unread) + int(group["pending"])
             if behind == 0:
                 return Lag(0, None)
@@ -110,7 +126,7 @@ class StreamConsumer:
             raise Unavailable(f"The ledger stream cannot be read: {error}") from error
 
     async def _oldest_waiting(self, last_delivered: str) -> float | None:
-        """Return the UNIX time (Redis's clock) at which the oldest unacknowledged entry was appended."""
+        """Return the UNIX time, by the clock of Redis, of the oldest entry that is not acknowledged."""
         pending: Any = await self._redis.xpending(self._stream_key, GROUP)
         first = pending["min"] if pending["pending"] else None
         if first is None:
@@ -119,20 +135,20 @@ class StreamConsumer:
         return None if first is None else int(_text(first).split("-")[0]) / 1000
 
     async def trim(self) -> None:
-        """Trim entries that are on disk, except the newest ones that are to stay.
+        """Delete entries that are on disk from the stream, except the newest `keep_acknowledged`.
 
-        Entries that are not on disk are never trimmed, so none are while their number is unknown.
+        Entries that are not on disk must stay. Therefore nothing is deleted while their number is unknown.
 
         Raises:
             Unavailable: Redis cannot trim the stream.
         """
         waiting = (await self.lag()).entries
         if waiting is None:
-            log.info("ledger_not_trimmed", reason="Redis cannot tell how many entries wait")
+            log.info("ledger_not_trimmed", reason="Redis cannot count the entries that are not on disk")
             return
         try:
             length = self._keep_acknowledged + waiting
-            # Redis trims whole nodes more cheaply, which leaves about a hundred entries.
+            # Redis deletes whole nodes faster, which leaves up to about a hundred entries more.
             approximate = self._keep_acknowledged > 0
             await self._redis.xtrim(self._stream_key, maxlen=length, approximate=approximate)
         except (RedisError, OSError) as error:
@@ -140,7 +156,7 @@ class StreamConsumer:
 
 
 class LedgerConsumer(StreamConsumer):
-    """Consume served forecasts."""
+    """Consume the stream of served forecasts."""
 
     def __init__(self, redis: Redis, folder: Path, *, consumer: str) -> None:
         super().__init__(redis, STREAM_KEY, self._write, consumer=consumer)
@@ -155,14 +171,14 @@ class LedgerConsumer(StreamConsumer):
 
 
 def _flat(found: list[Any]) -> list[Any]:
-    """Flatten a stream's messages: RESP3 nests them one level deeper than RESP2."""
+    """Flatten the messages of a stream: RESP3 nests them one level deeper than RESP2."""
     if found and isinstance(found[0], list) and found[0] and isinstance(found[0][0], list | tuple):
         return [message for inner in found for message in inner]
     return found
 
 
 def _row(message: Message) -> dict[str, object] | None:
-    """Return the entry as a row; an unreadable one is counted, logged and dropped."""
+    """Convert a message to a row; count, log and drop an unreadable one."""
     stream_id, fields = message
     try:
         entry = LedgerEntry.from_json(fields[STREAM_FIELD.encode()])

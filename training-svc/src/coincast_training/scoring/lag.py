@@ -47,7 +47,7 @@ class LedgerWatch:
         self._risk_consumer, self._risk_store = risk_consumer, risk_store
 
     async def status(self) -> pb.LedgerStatus:
-        """Return the current figures."""
+        """Return the current status, and set the gauges of the lag."""
         stored, scored = await asyncio.to_thread(self._store.counts)
         open_statements, chances = await asyncio.to_thread(self._risk_store.counts)
         reply = pb.LedgerStatus(
@@ -70,7 +70,7 @@ class LedgerWatch:
 
 
 async def _show_lag(source: LagSource, entries: Gauge, seconds: Gauge) -> Lag | None:
-    """Set the gauges of a stream's lag and return it; None where the stream cannot be read."""
+    """Set the gauges of the lag of a stream and return the lag; None if the stream cannot be read."""
     try:
         lag = await source.lag()
     except Unavailable:

@@ -1,4 +1,4 @@
-"""Live record file, by which `auto` selects a model: recent skill by model, coin and horizon."""
+"""The live record file: recent skill by model, coin and horizon, from which `auto` selects a model."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SKILL_OF = "CRPS against the rolling 60-day Gaussian random walk, percent; posit
 def live_document(frame: pl.DataFrame, *, measured_at: float, window_days: int) -> dict[str, Any]:
     """Return `{"records": [{"model", "id", "horizon_days", "skill_percent", ...}]}`.
 
-    An empty id stands for all coins together. Only production's forecasts from a daily close count, of any
-    version, since `auto` selects a model for days and not a version.
+    An empty id means all coins together. Only production forecasts from a daily close count. All versions of
+    a model count together, since `auto` selects a model and not a version.
     """
     production = from_closes(frame).filter(pl.col("variant") == "production").with_columns(version=pl.lit(""))
     lives = [*live_records(production), *live_records(production, by_coin=True)]
@@ -24,11 +24,11 @@ def live_document(frame: pl.DataFrame, *, measured_at: float, window_days: int) 
         "measured_at": measured_at,
         "window_days": window_days,
         "skill_of": SKILL_OF,
-        "records": [_record(live) for live in lives if _tells(live)],
+        "records": [_record(live) for live in lives if _has_enough_forecasts(live)],
     }
 
 
-def _tells(live: Live) -> bool:
+def _has_enough_forecasts(live: Live) -> bool:
     return live.horizon.crps_skill_percent is not None and live.horizon.forecasts >= MIN_FORECASTS
 
 

@@ -1,4 +1,4 @@
-"""Gauges of the live record: production's versions of a model pooled, where the sample is large enough."""
+"""Gauges of the live record: all production versions of a model together, if the sample is large enough."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from coincast_modelkit.hourly.model import ANCHORS
 from coincast_training import metrics
 from coincast_training.scoring.accuracy import Live, live_records
 
-# Coins rise and fall together, so the errors of one day are nearly one observation. Therefore a minimum of
-# days is required as well as of forecasts: below twenty days the standard error of an 80 % coverage is 9
-# points and more, and below a hundred forecasts its steps are as coarse as the deviation that the alert
+# Coins move together, so the errors of one day are nearly one observation. Therefore there is a minimum of
+# days as well as of forecasts. Below 20 days, the standard error of an 80 % coverage is 9 percentage points
+# and more. Below 100 forecasts, the coverage changes in steps as large as the deviation that the alert
 # detects.
 MIN_FORECASTS = 100
 MIN_DAYS = 20
 Labels = tuple[str, ...]
-Figures = dict[tuple[Gauge, Labels], float]
+Values = dict[tuple[Gauge, Labels], float]
 
 
 class LiveGauges:
-    """Set the gauges of the record, and remove those whose sample has become too small."""
+    """Set the gauges of the record, and remove gauges whose sample has become too small."""
 
     def __init__(self) -> None:
-        self._shown: Figures = {}
+        self._shown: Values = {}
 
     def show(self, frame: pl.DataFrame) -> None:
-        """Set the gauges of scored forecasts and remove gauges shown before that are not in the frame."""
+        """Set the gauges of the scored forecasts; remove earlier gauges that are no longer in the frame."""
         production = frame.filter(pl.col("variant") == "production").with_columns(version=pl.lit(""))
-        figures: Figures = {}
+        figures: Values = {}
         for live in live_records(production):
             if live.horizon.horizon_hours and live.horizon.horizon_hours not in ANCHORS:
                 continue
             if live.horizon.forecasts >= MIN_FORECASTS and live.days >= MIN_DAYS:
-                figures |= _figures(live)
+                figures |= _values(live)
         for (gauge, labels), value in figures.items():
             gauge.labels(*labels).set(value)
         for gauge, labels in self._shown.keys() - figures.keys():
@@ -45,10 +45,11 @@ class LiveGauges:
         self._shown = figures
 
 
-def _figures(live: Live) -> Figures:
+def _values(live: Live) -> Values:
     labels = (live.model, f"{horizon_days(live.horizon):.4g}")
-    figures: Figures = {}
-    # Skill of the whole distribution: a median equal to the last price has no skill against the last price.
+    figures: Values = {}
+    # The skill is that of the whole distribution, since a median equal to the last price never has skill
+    # against it.
     if live.horizon.crps_skill_percent is not None:
         figures[metrics.LIVE_SKILL, labels] = live.horizon.crps_skill_percent
     for level, value in ((80, live.horizon.coverage_80_percent), (95, live.horizon.coverage_95_percent)):
@@ -59,15 +60,15 @@ def _figures(live: Live) -> Figures:
 
 
 def horizon_days(horizon: HorizonRecord) -> float:
-    """Return a horizon in days; one of hours is a fraction."""
+    """Return a horizon in days; a horizon in hours is a fraction."""
     return horizon.horizon_days or horizon.horizon_hours / HOURS_A_DAY
 
 
 def coverage_error(level_percent: float, live: Live) -> float:
-    """Return the standard error of a coverage, in points.
+    """Return the standard error of a coverage, in percentage points.
 
-    The coins and the hours of a day count as one forecast, and so do `horizon_days` overlapping days, so the
-    error is never underestimated.
+    All coins and hours of a day count as one observation, and so do the overlapping days of one horizon. The
+    error is therefore not underestimated.
     """
     share = level_percent / 100
     independent = max(1.0, live.days / max(1.0, horizon_days(live.horizon)))

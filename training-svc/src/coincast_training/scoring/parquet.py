@@ -1,4 +1,4 @@
-"""Ledger entries as Parquet: the columns, and files that are written atomically."""
+"""Ledger entries in Parquet files: their columns, atomic writes, and reads that skip foreign files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from coincast_modelkit.artifact import sync_folder
 from coincast_modelkit.ledger import LedgerEntry
 
 log = structlog.get_logger(__name__)
-# A table with these is one of the ledger.
+# Each table of the ledger has these columns.
 KEY_COLUMNS = {"forecast_id", "horizon_days"}
-MOST_STRAYS_NAMED = 10_000
+MAX_NAMED_PATHS = 10_000
 _named: set[str] = set()
 
 FORECAST_SCHEMA = pa.schema(
@@ -41,7 +41,7 @@ FORECAST_SCHEMA = pa.schema(
         ("as_of_hours", pa.int32()),
     ]
 )
-# Values of columns that files of older releases lack: their forecasts were all daily, from a close.
+# Values of columns that files of older releases do not have: their forecasts were all daily, from a close.
 DEFAULTS: dict[str, object] = {"horizon_hours": 0, "as_of_hours": 0}
 SCORED_SCHEMA = pa.schema(
     [
@@ -64,7 +64,7 @@ def entry_row(stream_id: str, entry: LedgerEntry) -> dict[str, object]:
     """Return one entry as a row of FORECAST_SCHEMA.
 
     Raises:
-        ValueError: Its as_of is no ISO date.
+        ValueError: `as_of` is not an ISO date.
     """
     row: dict[str, object] = {
         name: getattr(entry, name) for name in FORECAST_SCHEMA.names if name not in ("stream_id", "due")
@@ -73,7 +73,7 @@ def entry_row(stream_id: str, entry: LedgerEntry) -> dict[str, object]:
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, object]], schema: pa.Schema) -> None:
-    """Write a temporary file, sync and rename it, so that no reader sees half a file."""
+    """Write a temporary file, sync and rename it, so that no reader sees an incomplete file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -92,18 +92,18 @@ def read_files(
 ) -> Iterator[tuple[Path, pa.Table]]:
     """Yield each file of the ledger with its rows, in order of names.
 
-    What another program left there (a folder, a link, a file that is no such table) is logged once and passed
-    by: it must not stop the scoring of the rest.
+    A path that is not a table of the ledger (a folder, a link, another file) is logged once and skipped: it
+    must not stop the scoring of other files.
     """
     names = list(columns) if columns is not None else schema.names
     for path in sorted(paths):
         if path.is_symlink() or not path.is_file():
-            _name_once(path, "it is no file")
+            _log_once(path, "it is not a file")
             continue
         try:
             table = read_table(path, schema, names)
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            _name_once(path, f"it cannot be read as a table of the ledger ({type(error).__name__})")
+            _log_once(path, f"it cannot be read as a table of the ledger ({type(error).__name__})")
             continue
         yield path, table
 
@@ -112,8 +112,8 @@ def read_table(path: Path, schema: pa.Schema, columns: Sequence[str]) -> pa.Tabl
     """Return the columns of one file; a column that an older release did not write has its default.
 
     Raises:
-        pa.ArrowException, OSError: The file is no Parquet.
-        ValueError: It is no table of the ledger.
+        pa.ArrowException, OSError: The file is not Parquet.
+        ValueError: It is not a table of the ledger.
     """
     there = set(pq.read_schema(path).names)
     if not there >= KEY_COLUMNS:
@@ -136,18 +136,18 @@ def read_rows(paths: Iterable[Path], schema: pa.Schema, columns: Sequence[str] |
 
 
 def count_rows(paths: Iterable[Path]) -> int:
-    """Return how many rows the readable files hold."""
+    """Return the number of rows in the readable files."""
     count = 0
     for path in paths:
         try:
             if path.is_file() and set(pq.read_schema(path).names) >= KEY_COLUMNS:
                 count += pq.read_metadata(path).num_rows
         except (pa.ArrowException, OSError):
-            _name_once(path, "it cannot be read as a table of the ledger")
+            _log_once(path, "it cannot be read as a table of the ledger")
     return count
 
 
-def _name_once(path: Path, reason: str) -> None:
-    if str(path) not in _named and len(_named) < MOST_STRAYS_NAMED:
+def _log_once(path: Path, reason: str) -> None:
+    if str(path) not in _named and len(_named) < MAX_NAMED_PATHS:
         _named.add(str(path))
         log.warning("ledger_entry_skipped", folder=path.parent.name, name=path.name, reason=reason)

@@ -1,4 +1,4 @@
-"""Score forecasts against the actual close of their day or hour. Pure."""
+"""Score forecasts against the actual close of their day or hour."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from coincast_modelkit.ledger import close_of
 from coincast_training.pipeline.losses import TRAILING_DAYS, gaussian_crps, quantile_crps
 
 Row = dict[str, Any]
-# The baseline of a forecast by the hour: a Gaussian of the last week's hourly returns.
+# The baseline of an hourly forecast is a Gaussian of this many past hourly returns.
 TRAILING_HOURS = 168
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scored rows, rows that wait for their day or its close, and expired rows."""
+    """Scored rows, rows that still wait for their outcome, and expired rows."""
 
     scored: list[Row]
     waiting: list[Row]
@@ -39,17 +39,17 @@ def score_rows(
     now: float,
     expire_days: int = 30,
 ) -> Scored:
-    """Score rows and split them by outcome.
+    """Score the rows with a known outcome, and return them with the waiting and the expired rows.
 
-    A row expires once the source's newest closed day lies more than `expire_days` past its due day.
+    A row expires if it has no outcome and the newest closed day is more than `expire_days` after its due day.
 
     Args:
-        rows: Forecasts by the day and by the hour.
-        histories: Daily candles in the rows' currency.
-        hours: Hourly candles in the rows' currency, for forecasts by the hour.
-        newest: The source's newest closed day.
-        now: UNIX seconds, for the scores.
-        expire_days: How long a row waits for its close.
+        rows: Daily and hourly forecasts.
+        histories: Daily candles in the currency of the rows, by coin.
+        hours: Hourly candles in the currency of the rows, for hourly forecasts.
+        newest: The newest closed day of the source.
+        now: Time of the scores, in UNIX seconds.
+        expire_days: Days that a row waits for its close.
     """
     scored, waiting, expired = [], [], []
     for row in rows:
@@ -64,17 +64,17 @@ def score_rows(
 
 
 def starts_at(row: Row) -> dt.datetime:
-    """Return the moment (UTC) that a forecast starts from."""
+    """Return the time (UTC) at which a forecast starts."""
     return close_of(row["as_of"]) + dt.timedelta(hours=row["as_of_hours"])
 
 
 def due_at(row: Row) -> dt.datetime:
-    """Return the moment (UTC) whose price a forecast by the hour predicts."""
+    """Return the time (UTC) whose price an hourly forecast predicts."""
     return starts_at(row) + dt.timedelta(hours=row["horizon_hours"])
 
 
 def _score(row: Row, histories: Mapping[str, Candles], hours: HourlyPanel) -> Row | None:
-    """Return the columns that a score adds, or None if the close is missing."""
+    """Return the columns that a score adds to a row; None if the close is missing."""
     if row["horizon_hours"]:
         hourly = hours.get(row["coin_id"])
         actual = _hour_close(hourly, due_at(row)) if hourly is not None else None
@@ -90,7 +90,7 @@ def _score(row: Row, histories: Mapping[str, Candles], hours: HourlyPanel) -> Ro
 
 
 def _hour_close(candles: HourlyCandles, moment: dt.datetime) -> float | None:
-    """Return the price at which the hour that ends at a moment closed; None where it is not known."""
+    """Return the close of the hour that ends at `moment`; None if it is unknown."""
     if not len(candles):
         return None
     at = int((as_hour(moment) - candles.first).astype(np.int64)) - 1
@@ -100,10 +100,11 @@ def _hour_close(candles: HourlyCandles, moment: dt.datetime) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """The baseline of a forecast: a random walk estimated from prices before it.
+    """The baseline of a forecast: a random walk, estimated from the prices before the forecast.
 
-    `sigma` is the standard deviation of the log return to the horizon, `naive_step` the mean absolute change
-    of the price per step; None where too little is known.
+    Attributes:
+        sigma: Standard deviation of the log return over the horizon; None if too few prices are known.
+        naive_step: Mean absolute price change per day or hour; None if too few prices are known.
     """
 
     sigma: float | None
@@ -114,15 +115,15 @@ def _against(row: Row, actual: float, steps: _Steps) -> Row:
     """Return the scores of a forecast and of its baseline against the actual price."""
     probabilities, quantiles = np.array(row["probabilities"]), np.array(row["price_quantiles"])
     returns = np.log(np.maximum(quantiles, np.finfo(float).tiny) / row["last_price"])
-    came = math.log(actual / row["last_price"])
+    actual_return = math.log(actual / row["last_price"])
     median = _at(0.5, probabilities, quantiles)
     return {
         "actual": actual,
         "median": median,
         "absolute_error": abs(actual - median),
         "random_walk_error": abs(actual - row["last_price"]),
-        "crps": float(quantile_crps(returns[None, :], probabilities, np.array([came]))[0]),
-        "random_walk_crps": _walk_crps(steps.sigma, came),
+        "crps": float(quantile_crps(returns[None, :], probabilities, np.array([actual_return]))[0]),
+        "random_walk_crps": _walk_crps(steps.sigma, actual_return),
         "naive_step": steps.naive_step,
         "inside_80": _inside(actual, 0.1, probabilities, quantiles),
         "inside_95": _inside(actual, 0.025, probabilities, quantiles),
@@ -130,7 +131,10 @@ def _against(row: Row, actual: float, steps: _Steps) -> Row:
 
 
 def _day_steps(row: Row, candles: Candles) -> _Steps:
-    """Return the rolling 60-day Gaussian over the time that is left to the day's close, and one-day steps."""
+    """Return the baseline of a daily forecast: a Gaussian of the last 60 daily returns.
+
+    It covers the time from the start of the forecast to the close of the due day.
+    """
     before = candles.until(np.datetime64(row["as_of"], "D")).tail(TRAILING_DAYS + 1).close
     if len(before) <= TRAILING_DAYS // 2:
         return _Steps(None, None)
@@ -140,7 +144,7 @@ def _day_steps(row: Row, candles: Candles) -> _Steps:
 
 
 def _hour_steps(row: Row, candles: HourlyCandles) -> _Steps:
-    """Return the 7-day Gaussian of hourly returns over the horizon, and one-hour steps."""
+    """Return the baseline of an hourly forecast: a Gaussian of the hourly returns of the last 7 days."""
     before = candles.until(starts_at(row)).tail(TRAILING_HOURS + 1)
     returns = hourly_returns(before)
     known = np.isfinite(returns)
@@ -150,12 +154,12 @@ def _hour_steps(row: Row, candles: HourlyCandles) -> _Steps:
     return _Steps(sigma, float(np.mean(before.close[known] * np.abs(np.expm1(-returns[known])))))
 
 
-def _walk_crps(sigma: float | None, came: float) -> float | None:
-    return float(gaussian_crps(np.array([sigma]), np.array([came]))[0]) if sigma else None
+def _walk_crps(sigma: float | None, actual_return: float) -> float | None:
+    return float(gaussian_crps(np.array([sigma]), np.array([actual_return]))[0]) if sigma else None
 
 
 def _inside(actual: float, tail: float, probabilities: Any, quantiles: Any) -> bool | None:
-    """Return whether the central interval held the outcome; None without the quantiles for it."""
+    """Return whether the outcome is inside the central interval; None without the necessary quantiles."""
     if probabilities[0] > tail or probabilities[-1] < 1 - tail:
         return None
     return _at(tail, probabilities, quantiles) <= actual <= _at(1 - tail, probabilities, quantiles)

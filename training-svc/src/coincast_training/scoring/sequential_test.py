@@ -1,12 +1,12 @@
 """Sequential paired test: e-values by betting on which of two forecasters has the smaller loss.
 
 Each day gives d in [-1, 1], the relative difference of the losses. If A is at least as good as B, a bet on B
-has no positive expectation given the past: the probability that the capital, which starts at 1, ever exceeds
-20 is at most 1 in 20 (Ville's inequality; Waudby-Smith and Ramdas 2024, Henzi and Ziegel 2022). That holds
-from one fixed first day, never for a sliding window.
+has no positive expectation given the past. The capital starts at 1; the probability that it ever exceeds 20
+is then at most 1 in 20 (Ville's inequality; Waudby-Smith and Ramdas 2024, Henzi and Ziegel 2022). This holds
+for a fixed first day, but not for a sliding window.
 
-Forecasts h days ahead overlap, so days are distributed over h series in turn. Each is bet on separately, and
-the capitals are averaged.
+Forecasts h days ahead overlap. The days are therefore split into h series whose days do not overlap; each
+series has its own capital, and the capitals are averaged.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 STAKES = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.7])
-TELLS = 20.0
+DECISIVE_E_VALUE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sequential:
-    """The e-values for `b better` and for `a better`."""
+    """The number of pairs, and the e-values for `b is better` and for `a is better`."""
 
     pairs: int
     for_b: float
@@ -31,10 +31,10 @@ class Sequential:
 
     @property
     def better(self) -> str:
-        """Return a, b or undecided, at 5 %."""
-        if self.for_b >= TELLS > self.for_a:
+        """Return `a`, `b` or `undecided`, at a level of 5 %."""
+        if self.for_b >= DECISIVE_E_VALUE > self.for_a:
             return "b"
-        return "a" if self.for_a >= TELLS > self.for_b else "undecided"
+        return "a" if self.for_a >= DECISIVE_E_VALUE > self.for_b else "undecided"
 
     @property
     def e_value(self) -> float:
@@ -43,30 +43,30 @@ class Sequential:
 
 
 def relative_difference(loss_a: Floats, loss_b: Floats) -> Floats:
-    """Return (a - b) / (a + b), in [-1, 1], positive where b has the smaller loss; 0 where both are zero."""
+    """Return (a - b) / (a + b), in [-1, 1]; positive if b has the smaller loss, 0 if both are 0."""
     total = loss_a + loss_b
     return np.divide(loss_a - loss_b, total, out=np.zeros_like(total), where=total > 0)
 
 
 def capital(differences: Floats) -> float:
-    """Return the growth of a stake of 1: the mean over fixed stakes, so that none had to be chosen."""
+    """Return the final capital of a bet that starts with 1, as the mean over several fixed stakes.
+
+    With the mean, no single stake has to be chosen.
+    """
     grown = np.log1p(STAKES[:, None] * np.clip(differences, -1, 1)[None, :]).sum(axis=1)
     return float(np.exp(np.minimum(grown, 500)).mean())
 
 
 def cumulative(differences: Floats, horizon: int) -> float:
-    """Return the mean capital over the series of days that do not overlap; empty series count as 1."""
+    """Return the mean capital over the series of days that do not overlap; an empty series counts as 1."""
     return float(np.mean([capital(differences[start::horizon]) for start in range(max(1, horizon))]))
 
 
 def evaluate_pairs(daily: dict[int, Floats], pairs: int) -> Sequential:
-    """Return the verdict over all horizons.
-
-    `daily` holds, for each horizon, the mean difference of each day in order, from the experiment's first
-    day.
+    """Return the result of the test over all horizons.
 
     Args:
-        daily: For each horizon the mean difference of each day.
+        daily: For each horizon, the mean relative difference of each day, from the first day of the test on.
         pairs: Number of compared forecasts.
     """
     if not daily:

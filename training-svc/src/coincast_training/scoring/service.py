@@ -1,4 +1,4 @@
-"""Run the ledger: write batches to disk every few seconds, then score and publish every few minutes."""
+"""Run the ledger: write batches to disk every few seconds, score and publish every few minutes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ from coincast_training.scoring.store import LedgerStore
 
 log = structlog.get_logger(__name__)
 LIVE_DAYS = 30
-# The baseline's hours, and a day because a source counts days back from its own now.
+# Days of the hours of the baseline, and one more, because a source counts the days back from its current
+# time.
 HOUR_BASELINE_DAYS = TRAILING_HOURS // HOURS_A_DAY + 1
 
 
@@ -44,12 +45,12 @@ async def run_scoring(
     poll_seconds: float,
     scoring_seconds: float,
 ) -> None:
-    """Take messages and score, each in its own period, until cancelled.
+    """Copy messages to disk and score, each in its own period, until cancelled.
 
     Args:
-        take: Takes a batch from the stream to the disk and returns its size; None where that failed.
-        cycle: Scores what is due.
-        poll_seconds: Pause where a batch was not full.
+        take: Copies a batch from the stream to disk and returns its size; None after a failure.
+        cycle: Scores the due forecasts.
+        poll_seconds: Pause after a batch that was not full.
         scoring_seconds: Period of `cycle`.
     """
     next_scoring = time.monotonic()
@@ -63,7 +64,7 @@ async def run_scoring(
 
 
 async def guarded(event: str, step: Callable[[], Awaitable[int | None]]) -> int | None:
-    """Return what a step returns; None after a failure, which is logged and repeated in the next period."""
+    """Run a step and return its result; log a failure as `event` and return None."""
     try:
         return int(await step() or 0)
     except (CoincastError, OSError) as error:
@@ -72,7 +73,7 @@ async def guarded(event: str, step: Callable[[], Awaitable[int | None]]) -> int 
 
 
 async def fetch_panel(source: HistorySource, ids: Sequence[str], days: int) -> dict[str, Candles]:
-    """Return the candles of any number of coins, in requests of at most MAX_IDS.
+    """Fetch the candles of any number of coins, in requests of at most MAX_IDS.
 
     Raises:
         CoincastError: A request failed.
@@ -84,7 +85,7 @@ async def fetch_panel(source: HistorySource, ids: Sequence[str], days: int) -> d
 
 
 class LedgerService:
-    """Consume, score and publish; a failed step is repeated in its next period."""
+    """Store, score and publish served forecasts; a failed step is repeated in its next period."""
 
     def __init__(
         self,
@@ -113,7 +114,7 @@ class LedgerService:
         )
 
     async def cycle(self) -> int:
-        """Score the due forecasts, publish the live record, and return how many were scored."""
+        """Score the due forecasts, publish the live record, and return the number of scored forecasts."""
         scored = await guarded("ledger_not_scored", self._score_due) or 0
         await asyncio.to_thread(self.publish)
         await guarded("ledger_not_trimmed", self._consumer.trim)
@@ -140,8 +141,8 @@ class LedgerService:
     ) -> tuple[list[Row], list[Row]]:
         """Return the scored and the waiting rows.
 
-        The day of a forecast ends when the source closes it, not by the machine's clock; `newest` is None if
-        the source's newest day is unknown.
+        The day of a forecast ends when the source has its close, not by the clock of the machine. `newest` is
+        None if the newest day of the source is unknown.
         """
         if newest is None:
             return [], rows
@@ -163,17 +164,18 @@ class LedgerService:
         return outcome.scored, outcome.waiting + rest
 
     def _reached(self, newest: dt.date) -> dt.datetime:
-        """Return the latest moment at which an hour of the source can have closed.
+        """Return the latest time at which an hour of the source can have closed.
 
-        A source that lives on a day of its own is at most a day past its newest closed day.
+        A source of replayed data has another date than the clock. Its time is at most one day after its
+        newest closed day.
         """
         by_clock = dt.datetime.fromtimestamp(self._clock.now(), dt.UTC)
         return max(by_clock, close_of(newest.isoformat()) + dt.timedelta(days=1))
 
     async def _hours(self, vs_currency: str, due: list[Row], reached: dt.datetime) -> HourlyPanel:
-        """Return hourly candles that reach back to the baseline of the oldest forecast.
+        """Fetch hourly candles, from the baseline of the oldest forecast on.
 
-        Without an answer forecasts by the hour wait; those by the day are scored.
+        If the source does not answer, hourly forecasts wait and daily forecasts are still scored.
         """
         days = math.ceil((reached - min(map(starts_at, due))) / dt.timedelta(days=1)) + HOUR_BASELINE_DAYS
         ids = sorted({row["coin_id"] for row in due})
@@ -187,10 +189,10 @@ class LedgerService:
         return panel
 
     async def _histories(self, vs_currency: str, due: list[Row], newest: dt.date) -> dict[str, Candles]:
-        """Return candles that reach far enough back for the baseline of the oldest forecast.
+        """Fetch daily candles, from the baseline of the oldest forecast on.
 
-        Market-data counts days back from its own today, which is ahead of the newest candle while the source
-        is behind.
+        Market-data counts days back from its current day, which can be later than the day of the newest
+        candle.
         """
         oldest = dt.date.fromisoformat(min(row["as_of"] for row in due))
         days = (max(newest, self.calendar.yesterday()) - oldest).days + TRAILING_DAYS + 6
@@ -198,9 +200,9 @@ class LedgerService:
         return await fetch_panel(self._history_in(vs_currency), ids, days)
 
     def live_of(self, model: str, version: str, days: int) -> list[HorizonRecord]:
-        """Return the live record of a version in production over the last days, for all coins together.
+        """Return the live record of a production version over the last `days`, for all coins together.
 
-        Forecasts of the version before it do not show whether this one drifted.
+        Forecasts of earlier versions do not count, since they do not show whether this version has drifted.
         """
         table = self.store.scored_since(self.calendar.first_day(days))
         frame = frame_of(table, model=model)
@@ -208,10 +210,10 @@ class LedgerService:
         return [live.horizon for live in live_records(own)]
 
     def publish(self) -> None:
-        """Write live-record.json and the live gauges from the scores of the last days."""
+        """Write live-record.json and set the live gauges, from the scores of the last LIVE_DAYS."""
         table = self.store.scored_since(self.calendar.first_day(LIVE_DAYS))
         if not table.num_rows and not self._live_record_path.exists():
-            return  # nothing was ever published, so there is nothing to replace
+            return  # no record was published yet, and an empty one has no use
         frame = frame_of(table.select(SCORED_SCHEMA.names))
         document = live_document(frame, measured_at=self._clock.now(), window_days=LIVE_DAYS)
         self._live_record_path.parent.mkdir(parents=True, exist_ok=True)

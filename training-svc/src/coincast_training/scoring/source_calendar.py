@@ -1,4 +1,4 @@
-"""Calendar of the candle source, which for replayed data differs from the machine's clock."""
+"""The calendar of the candle source; for replayed data it differs from the clock of the machine."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from coincast_modelkit.features import REFERENCE_COINS
 from coincast_training.ports import HistorySource
 from coincast_training.scoring.store import LedgerStore
 
-# Reaches the last candle of a source that gave none for months; every plan allows a year.
+# A request over a year finds the last candle even if the source gave none for months. Every plan allows a
+# year.
 REACH_DAYS = 365
 MAX_IDS = 250
 
 
 class SourceCalendar:
-    """Newest closed day of the source, requested once a cycle and cached in between."""
+    """The newest closed day of the source, requested once in each scoring cycle and cached in between."""
 
     def __init__(self, history: HistorySource, store: LedgerStore, clock: Clock) -> None:
         self._history, self._store, self._clock = history, store, clock
         self._newest: dt.date | None = None
 
     async def ask(self, coins: Sequence[str]) -> dt.date | None:
-        """Request the newest closed day of the reference coins, or of the given coins without those.
+        """Request the newest closed day of the reference coins, or else of the given coins.
 
         Returns:
-            The day, or None if the source has neither.
+            The day; None if the source has candles of neither.
 
         Raises:
             Unavailable: The source does not answer.
@@ -43,15 +44,15 @@ class SourceCalendar:
         return None if newest is None else _date(newest)
 
     def newest(self) -> dt.date:
-        """Return the latest reply of the source.
+        """Return the newest closed day by the latest reply of the source.
 
-        Before the first reply it is the newest day with a score, since the source has reached that day, or
-        else yesterday by the machine's clock.
+        Before the first reply it is the newest day with a score, since the source had that day, or else
+        yesterday by the clock of the machine.
         """
         return self._newest or self._store.newest_scored() or self.yesterday()
 
     def yesterday(self) -> dt.date:
-        """Return yesterday by the machine's clock."""
+        """Return yesterday by the clock of the machine."""
         return dt.datetime.fromtimestamp(self._clock.now(), dt.UTC).date() - dt.timedelta(days=1)
 
     def first_day(self, days: int) -> dt.date:

@@ -29,13 +29,14 @@ KEY = ("forecast_id", "horizon_days", "horizon_hours")
 Key = tuple[str, int, int]
 LOG_CHUNK = 500
 LOG_WINDOW_DAYS = 28
-# The longest forecast horizon; scores of a forecast day are filed under the due days that follow it.
+# The longest horizon in days. The scores of a forecast are in the folder of its due day, at most this many
+# days after the day of the forecast.
 MAX_HORIZON_DAYS = 31
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Unscored forecasts, each once, and the files that they came in."""
+    """The unscored forecasts, each once, and the batch files that contain them."""
 
     rows: list[Row]
     batches: list[Path]
@@ -45,7 +46,7 @@ class Open:
 class LogQuery:
     """Query of the forecast log; empty fields match everything, `limit` 0 means no limit.
 
-    `first` and `last` bound the day whose close a forecast is based on, both included.
+    `first` and `last` limit the day whose close a forecast is based on, both included.
     """
 
     ids: tuple[str, ...] = ()
@@ -57,7 +58,7 @@ class LogQuery:
     limit: int = 0
 
     def equal(self) -> dict[str, list[object]]:
-        """Return the accepted values by column."""
+        """Return the accepted values of each column."""
         wanted: dict[str, list[object]] = {"shadow": [False]}
         if self.ids:
             wanted["coin_id"] = list(self.ids)
@@ -71,10 +72,10 @@ class LogQuery:
 
 
 class LedgerStore:
-    """Files under one folder; a crash after any step leaves a state from which the next cycle continues.
+    """The files of the ledger; after a crash at any step, the next cycle continues correctly.
 
-    A forecast may be scored twice after a crash between the score and the new waiting list; readers take it
-    once, by its id and horizon (in days or in hours).
+    After a crash between writing the scores and the waiting list, forecasts are scored twice. Readers count
+    each once, by its id and horizon (in days or in hours).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,7 +83,7 @@ class LedgerStore:
         self._waiting = folder / "waiting.parquet"
 
     def open_forecasts(self) -> Open:
-        """Return every forecast without a score."""
+        """Return all forecasts without a score."""
         rows = self._waiting_rows().to_pylist()
         batches = []
         for path, table in read_files(self._incoming.glob("*.parquet"), FORECAST_SCHEMA):
@@ -91,7 +92,7 @@ class LedgerStore:
         return Open(list({_key(row): row for row in rows}.values()), batches)
 
     def close_cycle(self, scored: list[Row], waiting: list[Row], batches: list[Path]) -> None:
-        """Write the scores, then the new waiting list, then delete the batches that both were made of."""
+        """Write the scores, then the new waiting list; then delete the batch files, which both replace."""
         by_day: dict[str, list[Row]] = defaultdict(list)
         for row in scored:
             by_day[row["due"]].append(row)
@@ -116,15 +117,15 @@ class LedgerStore:
         return table.filter(pa.array(keep))
 
     def every_score(self, columns: Sequence[str]) -> pa.Table:
-        """Return these columns of all scores; a score that a crash doubled appears twice."""
+        """Return some columns of all scores; a forecast that was scored twice after a crash appears twice."""
         files = [path for folder in self._due_folders() for path in folder.glob("*.parquet")]
         return read_rows(files, SCORED_SCHEMA, columns)
 
     def forecast_log(self, query: LogQuery) -> Iterator[list[Row]]:
-        """Yield logged forecasts, scored or not, oldest first, in chunks of at most `LOG_CHUNK` rows.
+        """Yield logged forecasts, scored or not, the oldest first, in chunks of at most `LOG_CHUNK` rows.
 
-        Reads four weeks of forecast days at a time, so that a long log is never in memory as a whole. Shadow
-        forecasts are left out, since they were never served.
+        Only `LOG_WINDOW_DAYS` forecast days are read at a time, so that a long log does not fill the memory.
+        Shadow forecasts are left out, since they were never served.
         """
         first, last = self._log_span(query)
         seen: set[Key] = set()
@@ -141,7 +142,7 @@ class LedgerStore:
             first = until + dt.timedelta(days=1)
 
     def _log_span(self, query: LogQuery) -> tuple[dt.date | None, dt.date | None]:
-        """Return the first and last forecast day that the files can hold within the query."""
+        """Return the first and last forecast day of the query for which the files can have forecasts."""
         due = [folder.name for folder in self._due_folders()]
         open_days = self._open_table()["as_of"].to_pylist()
         firsts = [due[0]] if due else []
@@ -155,7 +156,10 @@ class LedgerStore:
         )
 
     def _log_rows(self, query: LogQuery, first: dt.date, last: dt.date) -> Iterator[Row]:
-        """Yield the rows of some forecast days that match; a score replaces its waiting entry."""
+        """Yield the rows of the forecast days `first` to `last` that match the query, scored rows first.
+
+        A forecast can be among both scored and open rows; the caller keeps the first.
+        """
         lowest, highest = first.isoformat(), _shifted(last.isoformat(), MAX_HORIZON_DAYS)
         folders = [folder for folder in self._due_folders() if lowest <= folder.name <= highest]
         scored = read_rows([path for folder in folders for path in folder.glob("*.parquet")], SCORED_SCHEMA)
@@ -174,22 +178,22 @@ class LedgerStore:
         return pa.concat_tables([self._waiting_rows(), incoming])
 
     def _waiting_rows(self) -> pa.Table:
-        """Return the waiting list. An unreadable one raises: the next write would lose its forecasts."""
+        """Return the waiting list; raise if it is unreadable, since the next write would overwrite it."""
         if not self._waiting.exists():
             return FORECAST_SCHEMA.empty_table()
         return read_table(self._waiting, FORECAST_SCHEMA, FORECAST_SCHEMA.names)
 
     def _due_folders(self) -> list[Path]:
-        """Return the folders of scores, each named by its due day, in order; other entries are passed by."""
+        """Return the folders of scores in order of their names, the due days; ignore other entries."""
         return sorted(path for path in self._scored.glob("*-*-*") if _is_day(path.name) and path.is_dir())
 
     def newest_scored(self) -> dt.date | None:
-        """Return the newest day that a scored forecast was due on."""
+        """Return the newest due day of a scored forecast; None without scores."""
         folders = self._due_folders()
         return dt.date.fromisoformat(folders[-1].name) if folders else None
 
     def counts(self) -> tuple[int, int]:
-        """Return the forecasts on disk and how many are scored; doubles count twice."""
+        """Return the number of forecasts on disk, and of scored ones; duplicates count twice."""
         scored = count_rows(path for folder in self._due_folders() for path in folder.glob("*.parquet"))
         waiting = count_rows([self._waiting, *self._incoming.glob("*.parquet")])
         return scored + waiting, scored
@@ -211,7 +215,7 @@ def _key(row: Row) -> Key:
 
 
 def _name(rows: list[Row]) -> str:
-    """Name a file by its rows, so that a cycle repeated after a crash replaces its own file."""
+    """Name a file by its rows, so that a cycle that is repeated after a crash replaces the same file."""
     digest = hashlib.sha256()
     for forecast_id, days, hours in sorted(map(_key, rows)):
         digest.update(f"{forecast_id} {days} {hours}\n".encode())

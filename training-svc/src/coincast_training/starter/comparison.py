@@ -1,7 +1,7 @@
-"""Run a starter version again on the forecasts of a candidate, for the promotion gate.
+"""Forecast the walk-forward days of a candidate with a starter version, for the promotion gate.
 
-A starter ships without its walk-forward forecasts, since those would hold prices. Its model is therefore
-run on the candidate's own walk-forward days, from the history that the candidate was trained on.
+A starter ships without its walk-forward forecasts, since they contain prices. Its model therefore forecasts
+the walk-forward days of the candidate, from the history that the candidate was trained on.
 """
 
 from __future__ import annotations
@@ -25,18 +25,17 @@ def rerun_starter(
 ) -> ProductionRerun | None:
     """Forecast the candidate's walk-forward days with the starter version in production.
 
-    Days that the starter learnt from are left out where at least `MIN_DATES` later ones remain; otherwise
-    they count, which favours the starter, and the note says so.
+    Days that the starter was trained on are left out if at least `MIN_DATES` later days remain. Otherwise
+    they are included, which favours the starter, and the note says so.
 
     Args:
-        registry: Where the starter is installed.
-        model: The model's name.
+        registry: Registry with the starter.
+        model: Name of the model.
         data: The history that the candidate was trained on.
-        candidate: The candidate's walk-forward forecasts.
+        candidate: Walk-forward forecasts of the candidate.
 
     Returns:
-        The starter's forecasts with a note for the record; None where production is not a starter, or the
-        starter cannot be run.
+        The forecasts of the starter with a note; None if production is not a starter or cannot be loaded.
     """
     version = registry.table(model).production
     if not version or not len(candidate):
@@ -61,10 +60,10 @@ def rerun_starter(
 def _note(version: str, manifest: Manifest, *, all_new: bool) -> str:
     to_date = manifest.data.to_date
     seen = (
-        f"it learnt from days up to {to_date}, and later ones are compared"
+        f"it was trained on days up to {to_date}, and only later days are compared"
         if all_new
-        else f"it learnt from days up to {to_date}, so that days it has seen are compared, which favours it"
+        else f"it was trained on days up to {to_date}, which are compared as well and favour it"
     )
     level = manifest.metrics.get("level")
     corrected = f"; its widths were corrected on days up to {level['to_date']}" if level else ""
-    return f"Production is the starter version {version}, run again on the same forecasts; {seen}{corrected}."
+    return f"Production is the starter version {version}, which forecast the same days; {seen}{corrected}."

@@ -25,9 +25,9 @@ START = np.datetime64("2024-01-01T00", "h")
 
 
 def simulated_hours(coin_id: str, seed: int, days: int = SIMULATED_DAYS) -> HourlyCandles:
-    """Simulate hourly candles whose volatility reverts to 0.6 % an hour.
+    """Simulate hourly candles whose volatility reverts to 0.6 % per hour.
 
-    Golden inputs are stored with an artifact, so that no candle of a data provider may be among them.
+    Golden inputs are stored in an artifact, which must not contain candles of a data provider.
     """
     rng = np.random.default_rng(seed)
     hours = days * HOURS_A_DAY
@@ -53,7 +53,7 @@ def simulated_hours(coin_id: str, seed: int, days: int = SIMULATED_DAYS) -> Hour
 
 
 def write_hourly_starter(fitted: FittedIntraday, panel: HourlyPanel, out: Path, *, created_at: float) -> Path:
-    """Write a fitted model as `<out>/intraday/v000001`, replacing what is there."""
+    """Write a fitted model as `<out>/intraday/v000001`; replace the existing folder."""
     shutil.rmtree(out / MODEL, ignore_errors=True)
     golden = [simulated_hours(c, s) for s, c in enumerate(("bitcoin", "ethereum", "simulated-coin"), start=1)]
     version = write_intraday(
@@ -76,7 +76,7 @@ def write_hourly_starter(fitted: FittedIntraday, panel: HourlyPanel, out: Path, 
 
 
 def main() -> int:
-    """Build the starter from the command line; 2 where the data cannot be used."""
+    """Build the starter from the command line; return 2 if the data cannot be used."""
     parser = argparse.ArgumentParser(prog="starter.hourly", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of <coin id>.parquet with hours")
     parser.add_argument("--out", type=Path, default=STARTER_DIR, help="folder of the artifacts")

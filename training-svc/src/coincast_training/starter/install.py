@@ -1,4 +1,4 @@
-"""Install the starter versions that ship with the package, where a model has no production version."""
+"""Install the shipped starter version of each model that has no production version."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ REQUESTED_BY = "starter"
 def install_starters(
     registry: Registry, models: Sequence[str] = STARTER_MODELS, *, shipped: Path = STARTER_DIR
 ) -> list[str]:
-    """Install a starter version for each model without a production version and put it into production.
+    """Install a starter version for each model without a production version, and promote it.
 
-    A starter that cannot be installed is logged and skipped: the first training takes its place.
+    A starter that cannot be installed is logged and skipped; the first training then provides a version.
 
     Args:
-        registry: The registry to install into; versions are signed with its key.
+        registry: Registry that gets the versions; they are signed with its key.
         models: The models to consider.
         shipped: The folder of the shipped artifacts.
 
     Returns:
-        The models that serve a starter version now.
+        The models whose starter version was installed.
     """
     installed = []
     for model in models:
@@ -53,7 +53,7 @@ def install_starters(
 
 
 def _install(registry: Registry, model: str, shipped: Path) -> str:
-    """Copy one starter as the registry's next version; an empty string where none ships for the model."""
+    """Copy the starter of a model as its next version and promote it; "" if the package has none."""
     if not (shipped / model / STARTER_VERSION).is_dir():
         return ""
     version = _installed_before(registry, model)
@@ -73,14 +73,14 @@ def _install(registry: Registry, model: str, shipped: Path) -> str:
         version,
         expected_revision=registry.table(model).revision,
         force=True,
-        reason=f"The starter version of {model}, trained before it was shipped: nothing else serves yet.",
+        reason=f"The starter version of {model}, which shipped trained: no version was in production.",
         requested_by=REQUESTED_BY,
     )
     return version
 
 
 def _installed_before(registry: Registry, model: str) -> str:
-    """Return a starter that an interrupted start has written but not promoted."""
+    """Return a starter that an interrupted start wrote but did not promote; "" if there is none."""
     for name in reversed(registry.versions.names(model)):
         try:
             manifest, _ = registry.versions.manifest(model, name)

@@ -1,8 +1,8 @@
-"""Correct the level of a starter version on the user's own days, which it has not learnt from.
+"""Correct the level of a starter version, on days of the user after the training of the starter.
 
-A starter was trained on other years. On the days since, its outcomes show whether its widths are too wide or
-too narrow; the corrected starter is a version of its own, with the starter as its parent, and serves in its
-place until a version trained on the spot is better.
+The outcomes of these days show whether the intervals of the starter are too wide or too narrow. The corrected
+starter is a new version with the starter as its parent. It replaces the starter until a version that is
+trained on the data of the user is better.
 """
 
 from __future__ import annotations
@@ -38,34 +38,35 @@ from coincast_training.starter.install import is_starter
 
 log = structlog.get_logger(__name__)
 DAY = np.timedelta64(1, "D")
-# A coin's first days have few features; their widths would be measured on other inputs than later ones.
+# The first days of a coin have few features, so their widths are not comparable with later ones.
 WARM_UP_DAYS = 90
-# The level of fewer coins is theirs and not the market's: a job over one coin must not move it for all.
+# With fewer coins the level would be that of these coins and not of the market. A job on one coin must not
+# change the level of all coins.
 MIN_COINS = 3
-# Fewer days than this say less about the level than the years before.
+# With fewer days the level of the years of the training is the better estimate.
 MIN_DAYS = 120
-# The last days, on which forecasts from closes alone are compared with those that are served.
+# Number of last days on which forecasts from closes only are compared with the served forecasts.
 SERVED_DAYS = 40
-# A level that moved by less than this is left as it is, so that versions do not change for noise.
+# With a smaller change of the level no version is written, since the change may be noise.
 LEAST_CHANGE = float(np.log(1.02))
 LEVEL = "level"
 
 
 def measured_level(model: LevelAdjustable, data: TrainingData, learnt_to: np.datetime64) -> dict[int, float]:
-    """Measure the level of a model on the days after those that it learnt from.
+    """Measure the level of a model on the days after its training.
 
-    A source without a paid plan has highs, lows and hours of the last months alone. Forecasts of older days
-    would be made from less than the model is served with, and their widths differ for that reason. All days
-    are therefore forecast from closes alone, and how those widths differ from the served ones is measured on
-    the last days, for which both can be had.
+    A free plan only gives highs, lows and hours of the last months. Forecasts of older days would have other
+    inputs than served forecasts, and therefore other widths. So all days are forecast from closes only. The
+    last SERVED_DAYS are also forecast from all inputs, and the mean difference of both widths corrects the
+    level.
 
     Args:
-        model: The model; the level that it has does not count.
+        model: The model; its current level has no effect.
         data: Candles of the coins and of the reference coins, and their hours.
-        learnt_to: The last day that the model learnt from.
+        learnt_to: The last day that the model was trained on.
 
     Returns:
-        By anchor horizon, the log factor; empty for fewer than MIN_COINS coins or MIN_DAYS such days.
+        The log factor of each anchor horizon; empty with fewer than MIN_COINS coins or MIN_DAYS days.
     """
     first = max(learnt_to + DAY, min(c.dates[0] for c in data.panel.values()) + WARM_UP_DAYS * DAY)
     last = max(c.dates[-1] for c in data.panel.values())
@@ -102,7 +103,7 @@ def _closes(panel: Panel) -> Panel:
 def _log_widths(
     model: LevelAdjustable, data: TrainingData, first: np.datetime64, hours: HoursByDay | None
 ) -> Floats:
-    """Return the log of the expected sizes of forecasts from `first` on, (n, A), coin by coin."""
+    """Return the logs of the expected absolute returns of forecasts from `first` on, (n, A), coin by coin."""
     market, parts = market_of(data.reference), []
     for coin_id, candles in sorted(data.panel.items()):
         days = candles.on_every_day()
@@ -115,20 +116,20 @@ def _log_widths(
 
 
 def correct_starter(registry: Registry, model: str, data: TrainingData, *, created_at: float) -> str:
-    """Write and promote a corrected version of the starter that serves a model.
+    """Write and promote a corrected version of the starter in production.
 
     Args:
-        registry: Where the starter is installed.
-        model: The model's name.
+        registry: Registry with the starter.
+        model: Name of the model.
         data: The history to measure on.
-        created_at: UNIX seconds, for the manifest.
+        created_at: Time of the version, in UNIX seconds.
 
     Returns:
-        The new version; empty where production is no starter, the coins or days to measure on are too few, or
-        it has nearly this level already.
+        The new version. It is empty if production is not a starter, if there are too few coins or days, or if
+        the level would hardly change.
 
     Raises:
-        CoincastError: Production was moved by someone else meanwhile.
+        CoincastError: Production was changed in the meantime.
     """
     table = registry.table(model)
     if not table.production:
@@ -191,7 +192,7 @@ def correct_starter(registry: Registry, model: str, data: TrainingData, *, creat
 
 
 def sentence(level: Mapping[int, float]) -> str:
-    """Say what a level does to the widths, like "1 day +3 %, 7 days -8 %."."""
+    """Describe the effect of a level on the widths, like "1 day +3 %, 7 days -8 %."."""
     parts = (
         f"{h} {'day' if h == 1 else 'days'} {100 * np.expm1(x):+.0f} %" for h, x in sorted(level.items())
     )

@@ -1,4 +1,4 @@
-"""Trainer interface: one `fit` function for each model, one type of out-of-sample forecasts."""
+"""Interface of trainers: one `fit` function for each model, and the type of out-of-sample forecasts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from coincast_training.trainers.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class WalkForward:
-    """Forecasts made out of sample, one row for each coin, origin and horizon (N rows, Q probabilities).
+    """Out-of-sample forecasts, one row for each coin, origin and horizon (N rows, Q probabilities).
 
-    Rows are log returns from the close of `origins` to the close `horizons` days later; `actual_log_returns`
-    are the outcomes.
+    Arrays are (N,), `probabilities` is (Q,) and `log_return_quantiles` is (N, Q). Returns are from the close
+    of the origin to the close `horizons` days later; `actual_log_returns` are the outcomes.
     """
 
     coin_ids: NDArray[np.str_]
@@ -37,7 +37,7 @@ class WalkForward:
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """A model fitted on all of its panel, with the walk-forward record of the same recipe."""
+    """A model fitted on its whole panel, with the walk-forward forecasts of the same recipe."""
 
     model: ForecastModel
     walk_forward: WalkForward
@@ -46,13 +46,9 @@ class FittedModel:
 
 
 class Fit(Protocol):
-    """Fit one kind of model. The same panel, parameters and seed give the same model.
+    """Fit one kind of model; the same panel, parameters and seed give the same model.
 
-    `reference` holds the candles of REFERENCE_COINS for the market features, as in serving; None takes those
-    found in the panel. Only the panel's coins are learnt from.
-
-    `executor` runs the refits of the walk (None: one after another in this process); the model is the same
-    wherever they ran. A fit of a model that reads hours also takes `hours`.
+    A model that reads hours has a further argument `hours`, hourly candles by coin.
     """
 
     def __call__(
@@ -65,5 +61,18 @@ class Fit(Protocol):
         reference: Panel | None = None,
         executor: Executor | None = None,
     ) -> FittedModel:
-        """Fit the model. Raises ValueError if a parameter is wrong or the history too short."""
+        """Fit the model on the coins of the panel.
+
+        Args:
+            panel: Daily candles of the coins to train on.
+            params: Parameters of the recipe.
+            seed: Seed of all random choices.
+            progress: Called with the finished fraction and a text.
+            reference: Candles of REFERENCE_COINS for the market features; None takes those of the panel.
+            executor: Runs the refits of the walk; None runs them in this process. It does not affect the
+                model.
+
+        Raises:
+            ValueError: A parameter is wrong, or the history is too short.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Adapt corrections by how far those of earlier folds missed afterwards."""
+"""Adapt the corrections of a model by the coverage that those of earlier folds had."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIN_ROWS = 200
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """Folds so far: outputs made out of sample, and the corrections in force when they were made."""
+    """The folds so far: their out-of-sample outputs, and the corrections that were used for them."""
 
     rows: Rows
     anchors: tuple[int, ...]
@@ -29,12 +29,15 @@ class Calibration:
     used: list[Corrections] = field(default_factory=list)
 
     def at(self, last_close: np.datetime64, later: Outputs) -> Corrections:
-        """Return the corrections known at a day's close; before any fold, from a fit's own block `later`."""
+        """Return the corrections by the data up to `last_close`.
+
+        Before the first fold, they are estimated from `later`, the outputs on the last block of the fit.
+        """
         raw = correct(self.rows, self.anchors, self.mean_anchors, self.seen or [later], last_close)
         return replace(raw, shape=self._widened(raw.shape, last_close))
 
     def add(self, outputs: Outputs, later: Outputs, last_close: np.datetime64) -> Corrections:
-        """Add a fold's outputs and return the corrections known before it; `last_close` as in `at`."""
+        """Add the outputs of a fold, and return the corrections known before it; see `at`."""
         corrections = self.at(last_close, later)
         self.used.append(
             correct(self.rows, self.anchors, self.mean_anchors, self.seen or [later], last_close)
@@ -61,9 +64,10 @@ def _factors(
 ) -> Floats:
     """Return the factors of the sizes in each regime (REGIMES,) for a coverage of 80 %.
 
-    With them the earlier 80 % intervals would have covered 80 % in each regime, newer outcomes weighing more.
-    After Gibbs and Candes 2021, in steps of a fold, and by regime (Mondrian). Factors shrink to one, and a
-    regime's factor to that of all regimes, where few independent blocks were seen.
+    With these factors, the earlier 80 % intervals would have covered 80 % of the outcomes in each regime,
+    with a higher weight for newer outcomes. The method is that of Gibbs and Candes 2021, in steps of a fold,
+    and by regime (Mondrian). With few independent blocks, the factors shrink to 1, and the factor of a regime
+    to that of all regimes.
     """
     if not made:
         return np.ones(REGIMES)
@@ -81,7 +85,7 @@ def _factors(
 
 
 def _factor(rows: Rows, at: np.ndarray, share: Floats, horizon: int, last_close: np.datetime64) -> float:
-    """Return the factor of some rows, whose outcomes (m,) are in units of half their interval."""
+    """Return the factor from rows `at`, whose outcomes `share` (m,) are in units of half their interval."""
     if len(at) < MIN_ROWS:
         return 1.0
     age = (last_close - rows.origins[at]).astype(np.int64)
@@ -91,7 +95,7 @@ def _factor(rows: Rows, at: np.ndarray, share: Floats, horizon: int, last_close:
 
 
 def _size_80(outputs: Outputs, used: Corrections, anchor: int, horizon: int) -> Floats:
-    """Return half the 80 % interval (m,) that a fold was given; its small mean is ignored."""
+    """Return half the width of the 80 % interval of a fold's forecasts, (m,); their small mean is ignored."""
     log_volatility = outputs.line[:, anchor] + used.volatility_weights[anchor] * outputs.extra[:, anchor]
     width = np.exp(log_volatility + outputs.widen[:, anchor]) * np.sqrt(horizon)
     return np.asarray(width * used.shape.sizes[anchor, AT_80])

@@ -1,4 +1,4 @@
-"""Read a model's recipe from its YAML file and validate every field before anything is computed."""
+"""Read the recipe of a model from its YAML file, and validate every field before the training starts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coincast_training.trainers.lstm.params import LstmParams
 from coincast_training.trainers.params import read_params
 
 _HERE = Path(__file__).resolve()
-# Beside the package in an image, at the service's root in a checkout.
+# The folder is next to the package in an image, and in the root of the service in a checkout.
 _FOLDERS = (_HERE.parents[1] / "configs", _HERE.parents[3] / "configs")
 
 
@@ -23,7 +23,7 @@ def default_folder() -> Path:
 
 
 def read_config(folder: Path, model: str) -> dict[str, Any]:
-    """Return the recipe in `folder/<model>.yaml`; empty, so the built-in one, if there is no such file.
+    """Return the recipe in `folder/<model>.yaml`; empty if there is no such file, which means the defaults.
 
     Raises:
         ValueError: The file is wrong; the message names the file, the field and the fix.
@@ -38,7 +38,7 @@ def read_config(folder: Path, model: str) -> dict[str, Any]:
     if raw is None:
         return {}
     if not isinstance(raw, dict):
-        raise ValueError(f"{path} must hold names and values, as in `folds: 4`")  # noqa: TRY004 - bad data
+        raise ValueError(f"{path} must have names and values, as in `folds: 4`")  # noqa: TRY004 - bad data
     try:
         check(model, raw)
     except ValueError as error:
@@ -47,7 +47,11 @@ def read_config(folder: Path, model: str) -> dict[str, Any]:
 
 
 def check(model: str, parameters: Mapping[str, Any]) -> None:
-    """Raise ValueError that names every wrong parameter of a model's recipe."""
+    """Check the recipe of a model.
+
+    Raises:
+        ValueError: A parameter is wrong; the message names each.
+    """
     if model == "lightgbm":
         read_params(LightgbmParams, parameters, model=model)
     elif model == "lstm":

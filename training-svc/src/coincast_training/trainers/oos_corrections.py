@@ -1,6 +1,6 @@
-"""Learn corrections from out-of-sample outputs.
+"""Estimate the corrections of a model from its out-of-sample outputs.
 
-They are weights, the shape of the residuals and the error of the volatility.
+The corrections are weights of the outputs, the shape of the residuals, and the error of the volatility.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from coincast_modelkit.models.distributions import ResidualShape, residual_shape
 from coincast_training.trainers.training_table import Rows
 
 MIN_ROWS = 40
-# An error of log volatility beyond this counts as this large in its spread.
+# Larger errors of the log volatility are clipped to this value.
 MAX_LOG_ERROR = 2.0
 
 
@@ -23,9 +23,12 @@ MAX_LOG_ERROR = 2.0
 class Outputs:
     """Uncorrected outputs on m rows at A anchors, M of which forecast a mean.
 
-    at (m,) are positions in the table. line and extra (m, A) are log volatility: the line is used as it is,
-    extra is weighted. scores (m, M) are returns in units of volatility. widen (m, A) is added to the log of
-    the width, not of the volatility (a model's own uncertainty).
+    Attributes:
+        at: Positions of the rows in the table, (m,).
+        line: Log volatility by the regression, (m, A).
+        extra: Correction of the log volatility by the model, (m, A); it gets a weight.
+        scores: Mean returns in units of volatility, (m, M); they get weights.
+        widen: Uncertainty of the model, (m, A), added to the log of the width but not to the volatility.
     """
 
     at: np.ndarray
@@ -37,7 +40,7 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Corrections:
-    """Weights of extra (A,) and of scores (M,), shape of the residuals, error of log volatility (A,)."""
+    """Weights of `extra` (A,) and of `scores` (M,), shape of residuals, error of the log volatility (A,)."""
 
     volatility_weights: Floats
     mean_weights: Floats
@@ -52,7 +55,7 @@ def correct(
     seen: Sequence[Outputs],
     last_close: np.datetime64,
 ) -> Corrections:
-    """Learn from outputs made out of sample, on targets that had ended by last_close only.
+    """Estimate the corrections from out-of-sample outputs, on targets that ended by `last_close`.
 
     Args:
         rows: The training table.
@@ -73,7 +76,7 @@ def correct(
         z = np.where(ended, rows.returns[pool.at, rows.column(h)] / scale, np.nan)
         if h in mean_anchors:
             m = mean_anchors.index(h)
-            mean_weights[m] = _shrunk(pool.scores[:, m], z, rows.origins[pool.at], h)
+            mean_weights[m] = _mean_weight(pool.scores[:, m], z, rows.origins[pool.at], h)
             z = z - mean_weights[m] * pool.scores[:, m]
         weights.append(weight)
         residuals.append(z)
@@ -86,7 +89,7 @@ def correct(
 def scores_of(
     rows: Rows, anchors: tuple[int, ...], chosen: tuple[int, ...], log_volatility: Floats
 ) -> Floats:
-    """Return the returns at the chosen anchors in units of forecast volatility, (N, M), clipped at four."""
+    """Return the returns at the chosen anchors in units of forecast volatility, (N, M), clipped at +-4."""
     out = [
         rows.returns[:, rows.column(h)] / (np.exp(log_volatility[:, anchors.index(h)]) * np.sqrt(h))
         for h in chosen
@@ -95,7 +98,7 @@ def scores_of(
 
 
 def without_overlap(rows: Rows, at: np.ndarray, horizon: int) -> np.ndarray:
-    """Return the rows of every fifth part of a horizon: targets that overlap more add little."""
+    """Return rows a fifth of a horizon apart, since targets that overlap more add little information."""
     stride = max(1, horizon // 5)
     return np.asarray(at[rows.origins[at].astype(np.int64) % stride == 0])
 
@@ -106,9 +109,10 @@ def _joined(seen: Sequence[Outputs]) -> Outputs:
 
 
 def independent_blocks(rows: Rows, at: np.ndarray, horizon: int) -> int:
-    """Return how many independent blocks some rows hold: blocks of days, times the root of the coins on each.
+    """Return the number of independent blocks in the rows `at`.
 
-    Coins move together, so ten of them count more than one and less than ten times as much.
+    It is the number of blocks of days, times the square root of the mean number of coins in a block. Coins
+    move together, so ten coins count more than one coin, but less than ten times as much.
     """
     stretch = rows.origins[at].astype(np.int64) // horizon
     days = len(np.unique(stretch))
@@ -117,17 +121,17 @@ def independent_blocks(rows: Rows, at: np.ndarray, horizon: int) -> int:
 
 
 def _slope(x: Floats, y: Floats) -> float:
-    """Return the slope of y on x through zero, from 0 to 1, shrunk by a tenth of the rows."""
+    """Return the slope of a regression of y on x through 0, divided by 1.1 and clipped to 0 to 1."""
     known = np.isfinite(x) & np.isfinite(y)
     square = float(x[known] @ x[known])
     return float(np.clip(x[known] @ y[known] / (1.1 * square), 0, 1)) if square > 0 else 0.0
 
 
-def _shrunk(score: Floats, outcome: Floats, origins: np.ndarray, horizon: int) -> float:
-    """Return the weight of a mean forecast, 0 to 1.
+def _mean_weight(score: Floats, outcome: Floats, origins: np.ndarray, horizon: int) -> float:
+    """Return the weight of a mean forecast, from 0 to 1.
 
-    It is its slope out of sample times 1 - 4 / t^2, and zero below t = 2. t counts blocks of dates, not rows:
-    coins move together, and targets overlap over the horizon.
+    It is the out-of-sample slope times 1 - 4 / t^2, and 0 for t up to 2. The error of t is computed over
+    blocks of dates and not over rows, since coins move together and targets overlap over the horizon.
     """
     known = np.isfinite(score) & np.isfinite(outcome)
     if known.sum() < MIN_ROWS:
@@ -146,7 +150,7 @@ def _shrunk(score: Floats, outcome: Floats, origins: np.ndarray, horizon: int) -
 
 
 def _spread(error: Floats, horizon: int) -> float:
-    """Return the root mean square error of log volatility; a default if nothing was measured."""
+    """Return the root mean square error of the log volatility; a default with fewer than 10 errors."""
     known = error[np.isfinite(error)]
     known = np.clip(known, -MAX_LOG_ERROR, MAX_LOG_ERROR)
     return float(np.sqrt(np.mean(known**2))) if len(known) >= 10 else 0.28 + 0.27 / horizon

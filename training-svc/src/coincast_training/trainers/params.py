@@ -1,4 +1,4 @@
-"""Read the parameters of a recipe into its typed form, with errors that name the field and the fix."""
+"""Read and validate the parameters of a recipe; errors name the field and the fix."""
 
 from __future__ import annotations
 
@@ -17,9 +17,16 @@ W = TypeVar("W", bound="WalkParams")
 class WalkParams(BaseModel):
     """Parameters of every recipe: its horizons and its walk-forward days.
 
-    anchors are the horizons fitted (days), mean_anchors those of them that also forecast a mean. first_test
-    and step_days fix the test days; without them `folds` divide the later half. rolling_days bounds the
-    training days.
+    Attributes:
+        anchors: Horizons in days that are fitted.
+        mean_anchors: Anchors that also have a forecast of the mean.
+        ridge_rows: Penalty of the ridge regression, in rows.
+        later_share: Share of a window that decides the early stop.
+        folds: Number of folds, if `first_test` and `step_days` are not set; they divide the later half.
+        first_test: First test day.
+        step_days: Days of a fold.
+        rolling_days: Maximum number of training days of a fold; None for all.
+        walk_forward: Whether walk-forward forecasts are made.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,20 +43,20 @@ class WalkParams(BaseModel):
 
     @field_validator("anchors", "mean_anchors")
     @classmethod
-    def _rising(cls, days: tuple[int, ...]) -> tuple[int, ...]:
+    def _check_increasing(cls, days: tuple[int, ...]) -> tuple[int, ...]:
         if not days or list(days) != sorted(set(days)) or days[0] < 1 or days[-1] > MAX_HORIZON_DAYS:
             raise ValueError(f"must be increasing days from 1 to {MAX_HORIZON_DAYS}")
         return days
 
     @model_validator(mode="after")
-    def _means_are_anchors(self) -> Self:
+    def _check_mean_anchors(self) -> Self:
         if not set(self.mean_anchors) <= set(self.anchors):
             raise ValueError("mean_anchors must be among anchors")
         return self
 
 
 def for_span(params: W, days: int) -> W:
-    """Return the recipe with the anchors that a history of this many days supports.
+    """Return the recipe with only those anchors for which a history of this many days is long enough.
 
     Raises:
         ValueError: The history is too short for the shortest anchor.
@@ -62,7 +69,11 @@ def for_span(params: W, days: int) -> W:
 
 
 def read_params(kind: type[P], raw: Mapping[str, Any], *, model: str) -> P:
-    """Return the typed parameters. Raises ValueError that names every wrong field, its value and the fix."""
+    """Convert a mapping to typed parameters.
+
+    Raises:
+        ValueError: A field is wrong; the message names each, its value and the fix.
+    """
     try:
         return kind.model_validate(dict(raw))
     except ValidationError as error:
@@ -78,7 +89,7 @@ def _fault(kind: type[BaseModel], fault: Any) -> str:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `over` merged into `base`, level by level."""
+    """Return `base` with the values of `over`; nested mappings are merged in the same way."""
     out = dict(base)
     for name, value in over.items():
         inner = out.get(name)

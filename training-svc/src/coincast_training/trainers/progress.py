@@ -1,4 +1,4 @@
-"""Report the progress of a piece of work, or of a part of it."""
+"""Report the progress of a task or of a part of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Callback for progress: a fraction from 0 to 1 and a few words."""
+    """A callback for progress: a fraction from 0 to 1, and a short text."""
 
     def __call__(self, fraction: float, stage: str) -> None:
         """Report the progress."""
@@ -14,7 +14,7 @@ class Progress(Protocol):
 
 
 def part_of(progress: Progress, start: float, stop: float) -> Progress:
-    """Return a callback whose 0 to 1 moves the whole from `start` to `stop`."""
+    """Return a callback for a part of a task: its fractions 0 to 1 are `start` to `stop` of the task."""
 
     def inner(fraction: float, stage: str) -> None:
         progress(start + (stop - start) * min(max(fraction, 0.0), 1.0), stage)

@@ -1,4 +1,4 @@
-"""Find the trainer of a model; import its heavy libraries only when that model is trained."""
+"""Find the trainer of a model; its large libraries are only imported when that model is trained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOW_TO_ADD_TENSORFLOW = (
 
 
 def find_fit(model: str) -> Fit:
-    """Return the model's `fit` function.
+    """Return the `fit` function of a model.
 
     Raises:
         InvalidInput: The model is unknown.
@@ -39,7 +39,7 @@ def trainable_models() -> list[str]:
 
 
 def unavailable_reason(model: str) -> str:
-    """Return why the model cannot be trained here, or an empty string where it can."""
+    """Return the reason why a model cannot be trained here, or an empty string if it can."""
     if model in NEEDS_TENSORFLOW and find_spec("tensorflow") is None:
         return HOW_TO_ADD_TENSORFLOW
     return "" if find_spec(MODULES[model]) else f"{model} has no trainer in this build."

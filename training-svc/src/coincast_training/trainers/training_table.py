@@ -1,4 +1,4 @@
-"""Pooled training table: one row for each coin and origin, features beside targets."""
+"""The training table of all coins: one row with features and targets for each coin and origin."""
 
 from __future__ import annotations
 
@@ -15,17 +15,26 @@ from coincast_modelkit.intervals.regimes import Regimes, volatility_regimes
 from coincast_modelkit.targets import log_returns_ahead, log_volatility_ahead
 from coincast_modelkit.volatility import daily_variance
 
-# With fewer reference coins than this the market features would not describe the market.
+# With fewer reference coins, the market features would not describe the market.
 MIN_REFERENCE_COINS = 4
 _OF_THE_MARKET = ("market_", "relative_return_", "volatility_against_market_")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """N rows in the order of coin and day.
+    """N rows, sorted by coin and day.
 
-    coin (N,) positions in coin_ids, origins (N,) days, prices (N,) closes, regime (N,) of volatility,
-    features (N, F); returns and log_volatility (N, H) ahead at horizons (H,), NaN where the day has not come.
+    Attributes:
+        coin_ids: The coins.
+        spec: The F features.
+        horizons: The H horizons in days.
+        coin: Position of the coin in `coin_ids`, (N,).
+        origins: Day of each row, (N,).
+        prices: Close of the day, (N,).
+        regime: Volatility regime of the day, (N,).
+        features: Features, (N, F).
+        returns: Log return over each horizon, (N, H); NaN if it has not ended.
+        log_volatility: Log volatility per day over each horizon, (N, H); NaN if it has not ended.
     """
 
     coin_ids: tuple[str, ...]
@@ -48,7 +57,7 @@ class Rows:
 
 
 class RowSource(Protocol):
-    """Source of a table, built already or on first use."""
+    """A source of a table, which may be built on first use."""
 
     @property
     def rows(self) -> Rows:
@@ -58,9 +67,9 @@ class RowSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows that are built on first use.
+    """A table that is built on first use.
 
-    Workers receive the candles: the rows are twenty times their size, and quickly built again.
+    Only the candles are sent to workers: the rows are twenty times as large, and quickly built again.
     """
 
     panel: Panel
@@ -70,7 +79,11 @@ class Table:
 
     @cached_property
     def rows(self) -> Rows:
-        """Return the table. Raises ValueError if no coin has a row."""
+        """Return the table.
+
+        Raises:
+            ValueError: No coin has a row.
+        """
         return build_rows(self.panel, self.reference, self.spec, self.horizons)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -86,9 +99,10 @@ def choose_spec(reference: Panel) -> FeatureSpec:
 
 
 def build_rows(panel: Panel, reference: Panel, spec: FeatureSpec, horizons: Sequence[int]) -> Rows:
-    """Return the table of a panel; rows before a coin's third day of volatility are left out.
+    """Build the table of a panel; leave out rows before the third day of volatility of a coin.
 
-    Raises ValueError where no coin has a row.
+    Raises:
+        ValueError: No coin has a row.
     """
     market = market_of(reference)
     coin_ids = tuple(sorted(panel))

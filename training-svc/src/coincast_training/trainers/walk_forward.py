@@ -1,6 +1,6 @@
-"""Walk any recipe forward: fit every window, then correct each by the folds before it, in order.
+"""Walk a recipe forward: fit all windows, then correct each fold by the outputs of earlier folds.
 
-The fits are independent, so they may run anywhere; the corrections are combined here.
+The fits are independent and may run in workers. The corrections depend on each other and are computed here.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ DAY = np.timedelta64(1, "D")
 
 
 class Fitted(Protocol):
-    """A recipe fitted on a window, not yet corrected."""
+    """A recipe fitted on a window, without corrections."""
 
     def outputs(self, rows: Rows, at: np.ndarray) -> Outputs:
-        """Return uncorrected outputs on some rows."""
+        """Return the uncorrected outputs on the rows `at`."""
         ...
 
 
@@ -41,7 +41,7 @@ F_co = TypeVar("F_co", bound=Fitted, covariant=True)
 
 
 class Recipe(Protocol[F_co]):
-    """Fits any window of one table, in this process or in a worker."""
+    """A recipe that fits any window of one table, in this process or in a worker."""
 
     @property
     def rows(self) -> Rows:
@@ -49,13 +49,13 @@ class Recipe(Protocol[F_co]):
         ...
 
     def fit(self, window: Window) -> tuple[F_co, Outputs]:
-        """Fit a window and return the outputs on its later block, which correct only the first fold."""
+        """Fit a window; return the fit, and outputs on its later block, which only correct the first fold."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Walked(Generic[F]):
-    """A recipe fitted on all days, the corrections of its walk, and the forecasts made on the way."""
+    """A recipe fitted on all days, the corrections of its walk, and the walk-forward forecasts."""
 
     fitted: F
     later: Outputs
@@ -65,7 +65,7 @@ class Walked(Generic[F]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part(Generic[F]):
-    """Result of one window: outputs on a fold's test days, or the fit on all days."""
+    """The result of one window: outputs on the test days of a fold, or the fit on all days."""
 
     fitted: F | None
     outputs: Outputs | None
@@ -73,7 +73,7 @@ class _Part(Generic[F]):
 
 
 def folds_of(rows: Rows, params: WalkParams) -> list[Fold]:
-    """Return the folds of a table: its later half in equal parts, or the days that the settings name."""
+    """Return the folds of a table: equal parts of its later half, or the test days of the parameters."""
     first, last = rows.origins.min(), rows.origins.max()
     days = (last - first).astype(int) + 1
     begin = first + np.timedelta64(max(days // 2, min(days * 7 // 10, 120)), "D")
@@ -93,7 +93,14 @@ def folds_of(rows: Rows, params: WalkParams) -> list[Fold]:
 
 
 def walk(recipe: Recipe[F], params: WalkParams, *, executor: Executor, progress: Progress) -> Walked[F]:
-    """Fit on all days and, if the settings ask for it, fold after fold before."""
+    """Fit on all days and, with `walk_forward`, on every fold.
+
+    Args:
+        recipe: Fits the windows.
+        params: Horizons and test days.
+        executor: Runs the fits.
+        progress: Called with the finished fraction and a text.
+    """
     rows = recipe.rows
     folds = folds_of(rows, params) if params.walk_forward else []
     whole = Window(rows.origins.min(), rows.origins.max())
@@ -102,7 +109,7 @@ def walk(recipe: Recipe[F], params: WalkParams, *, executor: Executor, progress:
     def on_done(done: int) -> None:
         progress(done / len(tasks), f"fitted {done} of {len(tasks)} windows")
 
-    # The longest window first: started last, it alone would delay the end.
+    # The longest window is fitted first: if it started last, it would delay the end.
     parts = executor.map(_fit_part, recipe, tasks[::-1], on_done=on_done)[::-1]
     known = Calibration(rows, params.anchors, params.mean_anchors)
     quantiles = []
@@ -116,12 +123,12 @@ def walk(recipe: Recipe[F], params: WalkParams, *, executor: Executor, progress:
 
 
 def _window_of(fold: Fold) -> Window:
-    """Return the window of a fold: its targets end before the first test origin, see Fold."""
+    """Return the training window of a fold, whose targets end before the first test day; see Fold."""
     return Window(fold.train_from, fold.test_from - DAY)
 
 
 def _fit_part(recipe: Recipe[F], task: tuple[Window, Fold | None]) -> _Part[F]:
-    """Fit one window; only the outputs of a fold are returned, its fit is dropped."""
+    """Fit one window; return the fit on all days, but only the outputs of a fold."""
     window, fold = task
     fitted, later = recipe.fit(window)
     if fold is None:
@@ -131,7 +138,7 @@ def _fit_part(recipe: Recipe[F], task: tuple[Window, Fold | None]) -> _Part[F]:
 
 
 def quantiles_of(rows: Rows, outputs: Outputs, corrections: Corrections, params: WalkParams) -> Floats:
-    """Return log-return quantiles (m, H, Q) at RECORD_HORIZONS from outputs of m rows."""
+    """Return log-return quantiles (m, H, Q) at RECORD_HORIZONS, from the outputs on m rows."""
     form = LocationScale(params.anchors, params.mean_anchors, corrections.shape)
     at_anchors = outputs.line + corrections.volatility_weights * outputs.extra
     scores = corrections.mean_weights * outputs.scores
@@ -141,7 +148,7 @@ def quantiles_of(rows: Rows, outputs: Outputs, corrections: Corrections, params:
 
 
 def _joined(rows: Rows, positions: Sequence[np.ndarray], forecasts: Sequence[Floats]) -> WalkForward:
-    """Join all folds into one record: a row for each coin, origin and horizon whose day has come."""
+    """Join the forecasts of all folds: a row for each coin, origin and horizon with a known outcome."""
     shape = (0, len(RECORD_HORIZONS), len(PROBABILITIES))
     at = np.concatenate([*positions, np.array([], dtype=np.int64)])
     quantiles = np.concatenate([*forecasts, np.empty(shape)])

@@ -1,1 +1,1 @@
-"""Hyperparameter tuning: seeded, pruned on walk-forward folds, resumable from disk."""
+"""Hyperparameter tuning on walk-forward folds, with pruning and a state on disk, so that it can resume."""

@@ -10,7 +10,7 @@ from coincast_training.tuning.space import Params
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Parameters to fit with, and how the study found them."""
+    """The parameters to fit with, and the results of the study."""
 
     parameters: Params
     best_value: float
@@ -22,7 +22,7 @@ class Tuning:
     def summary(self) -> dict[str, Any]:
         """Return the summary for the manifest."""
         return {
-            "objective": "mean CRPS over horizons, each over the square root of its days",
+            "objective": "mean over horizons of the CRPS divided by the square root of the days",
             "window": list(self.window),
             "best_value": self.best_value,
             "base_value": self.base_value,

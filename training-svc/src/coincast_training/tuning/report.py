@@ -1,4 +1,4 @@
-"""Report of a tuning study: the best value by trial, and the importance of the parameters."""
+"""Report of a tuning study: the best value after each trial, and the importance of the parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coincast_training.tuning.space import FOLD_NOTES
 
 
 def write_report(study: optuna.Study, tuning: Tuning, path: Path, *, model: str) -> None:
-    """Write one HTML page that needs no network."""
+    """Write one HTML page, which opens without a network."""
     figures = [visualization.plot_optimization_history(study), visualization.plot_intermediate_values(study)]
     if tuning.importance:
         figures.append(visualization.plot_param_importances(study))

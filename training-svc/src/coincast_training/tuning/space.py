@@ -1,4 +1,4 @@
-"""Search space of the tuner, for each model."""
+"""The search space of the tuner for each model."""
 
 from __future__ import annotations
 
@@ -43,30 +43,31 @@ SPACES: dict[str, Callable[[Trial], Params]] = {
     "ml_ensemble": _ml_ensemble,
     "lstm": _lstm,
 }
-# A fold needs only the fitted model: its walk-forward record would be unused, and a dozen networks per fold
-# would take the ensemble from seconds to minutes for a tenth of a percent.
+# A fold of the tuning needs no walk-forward forecasts. It also leaves out the network of the ensemble: a
+# dozen networks would take minutes instead of seconds per fold, for a CRPS that is a tenth of a percent
+# better.
 FOLD_PARAMS: dict[str, Params] = {
     "lightgbm": {"walk_forward": False},
     "lstm": {"walk_forward": False},
     "ml_ensemble": {"lstm": {"use": "off"}},
 }
-# Note on that for the report.
+# Notes on these parameters for the report.
 FOLD_NOTES = {
-    "ml_ensemble": "Every fold was fitted without the ensemble's network (lstm: off), which would take "
-    "minutes each; a trained version has it where its recipe says so."
+    "ml_ensemble": "Folds were fitted without the network of the ensemble (lstm: off), which would take "
+    "minutes for each fold. A trained version has the network if its recipe includes it."
 }
 
 
 def suggested(model: str, trial: Trial, base: Mapping[str, Any]) -> Params:
-    """Return the base with the values that the trial suggests.
+    """Return a recipe with the values that a trial suggests.
 
     Args:
         model: Name of the model.
         trial: Suggests the values.
-        base: The recipe to change.
+        base: The recipe whose values are replaced.
 
     Raises:
-        InvalidInput: The model has no space of parameters.
+        InvalidInput: The model has no search space.
     """
     if model not in SPACES:
         raise InvalidInput(f"{model} cannot be tuned; {', '.join(SPACES)} can.", field="tune_trials")

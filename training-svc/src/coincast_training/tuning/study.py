@@ -1,4 +1,4 @@
-"""Run a tuning study: batches of trials, fold by fold, with pruning; every step is saved to disk."""
+"""Run a tuning study: batches of trials, fold by fold, with pruning. Every step is saved to disk."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def tune(
     folder: Path,
     progress: Progress,
 ) -> Tuning:
-    """Choose parameters on the earlier half of the history, so that the record stays out of sample.
+    """Choose parameters on the earlier half of the history, so that the record remains out of sample.
 
-    Called again with the same folder after an interruption it continues, if data, base, seed and code are the
-    same. The result does not depend on interruptions or on where the folds ran. The base parameters remain if
-    no trial is better.
+    After an interruption, a call with the same folder continues the study if data, base, seed and code are
+    the same. The result depends neither on interruptions nor on the executor. If no trial is better, the base
+    parameters are returned.
 
     Args:
         data: Candles and reference coins.
@@ -61,7 +61,7 @@ def tune(
         trials: Number of trials.
         executor: Runs the folds.
         folder: Keeps the state of the study.
-        progress: Called with the completed share and the stage.
+        progress: Called with the finished fraction and the stage.
 
     Raises:
         NotReady: The history is too short.
@@ -73,7 +73,7 @@ def tune(
         tasks = [_task(model, dict(base), seed, fold) for fold in folds]
         study.set_user_attr("base_value", float(np.mean(executor.map(score_fold, data, tasks))))
     while (done := len(_ended(study))) < trials:
-        _batch(
+        _run_batch(
             study,
             min(BATCH, trials - done),
             data,
@@ -93,7 +93,7 @@ def tune(
 
 
 def tuning_folds(data: TrainingData) -> tuple[TrainingData, list[Fold]]:
-    """Return the earlier half of the days, and the last three spans of 60 of them as test.
+    """Return the earlier half of the days, and FOLDS test folds of up to FOLD_DAYS at its end.
 
     Raises:
         NotReady: The history is too short.
@@ -103,7 +103,7 @@ def tuning_folds(data: TrainingData) -> tuple[TrainingData, list[Fold]]:
     days = int((last - first).astype(int)) + 1
     if days < MIN_DAYS:
         raise NotReady(
-            f"Tuning needs {MIN_DAYS} days of history, half of which it does not use; there are {days}."
+            f"Tuning needs {MIN_DAYS} days of history, since it only uses the earlier half; there are {days}."
         )
     middle = first + np.timedelta64(days // 2 - 1, "D")
     early = TrainingData(cut(data.panel, None, middle), cut(data.reference, None, middle), data.source)
@@ -123,7 +123,7 @@ def tuning_folds(data: TrainingData) -> tuple[TrainingData, list[Fold]]:
 
 
 def _fingerprint(data: TrainingData, base: Mapping[str, Any], seed: int) -> str:
-    """Return a digest of what affects the value of a trial; another study must not be continued."""
+    """Return a digest of all inputs that affect a trial; only a study with the same digest continues."""
     parts = [data_window(panel).sha256 for panel in (data.panel, data.reference) if panel]
     inputs = json.dumps([*parts, base, seed, code_version()], sort_keys=True)
     return hashlib.sha256(inputs.encode()).hexdigest()[:16]
@@ -140,7 +140,7 @@ def _open_study(path: Path, model: str) -> optuna.Study:
         pruner=MedianPruner(n_startup_trials=BATCH, n_warmup_steps=0),
     )
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)  # an earlier process was interrupted within it
+        study.tell(trial.number, state=TrialState.FAIL)  # an earlier process was interrupted in this trial
     return study
 
 
@@ -148,7 +148,7 @@ def _ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
-def _batch(
+def _run_batch(
     study: optuna.Study,
     size: int,
     data: TrainingData,
@@ -159,9 +159,10 @@ def _batch(
     seed: int,
     executor: Executor,
 ) -> None:
-    """Suggest a batch of trials and run it through the folds.
+    """Suggest a batch of trials and run them on the folds; prune trials after each fold.
 
-    The sampler's seed depends only on the trials that have ended.
+    The seed of the sampler only depends on the number of ended trials, so that an interrupted study continues
+    in the same way.
     """
     ended = len(_ended(study))
     study.sampler = TPESampler(seed=seed * 1000 + ended, n_startup_trials=2 * BATCH, constant_liar=True)
@@ -194,14 +195,14 @@ def _task(model: str, params: Params, seed: int, fold: Fold) -> FoldTask:
 
 
 def score_fold(data: TrainingData, task: FoldTask) -> float:
-    """Return the objective on one fold."""
+    """Fit and forecast one fold, and return the objective."""
     return objective(run_fold(data, task).out_of_sample)
 
 
 def objective(forecast: WalkForward) -> float:
-    """Return the mean over horizons of the mean CRPS over the square root of the days.
+    """Return the mean over horizons of the mean CRPS divided by the square root of the days.
 
-    The root gives each horizon the same weight.
+    The CRPS grows with the root of the horizon, so that the division gives each horizon the same weight.
     """
     loss = losses.crps(forecast)
     horizons = np.unique(forecast.horizons)

@@ -1,1 +1,1 @@
-"""Baselines and reference models that every forecast is compared with."""
+"""Baselines and reference models for comparison."""

@@ -1,4 +1,4 @@
-"""Direction over several seeds: LightGBM's raw mean of the scaled return, and the one-day reversal rule.
+"""Baselines of direction: LightGBM on the scaled return with several seeds, and the one-day reversal rule.
 
 Neither is a model of the product. All seeds are shown, because a lucky seed looks like skill.
 """
@@ -28,7 +28,7 @@ ROUNDS = 60
 
 
 def walk_mean(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
-    """Return `mean_lightgbm_seed<n>` at every horizon, and `reversal`."""
+    """Return the rows of `mean_lightgbm_seed<n>` at every horizon, and of `reversal` at one day."""
     coins = rows_of(panel, {**plan.reference, **panel}, DEFAULT_SPEC)
     parts = [_reversal(panel, plan)]
     cuts = plan.cuts(REFIT_DAYS)
@@ -91,7 +91,7 @@ def _params(seed: int) -> dict[str, object]:
 
 
 def _reversal(panel: Panel, plan: EvaluationPlan) -> Rows:
-    """Forecast the opposite of today's sign, more surely for a larger move; the point is the last price."""
+    """Forecast a reversal of today's move; a larger move gives more confidence."""
     parts = []
     for coin, candles in panel.items():
         at = origins_of(candles, plan)

@@ -1,9 +1,9 @@
-"""GARCH baselines by arch: normal GARCH(1,1), and GARCH(1,1)-t with filtered historical simulation.
+"""GARCH baselines: normal GARCH(1,1), and GARCH(1,1)-t with filtered historical simulation.
 
-Parameters are estimated by arch on an expanding window at every cut; the filter and the simulation are
-vectorised here, since one forecast a day by arch would take hours. After Barone-Adesi et al. 1999, with
-mirrored residuals: a drift estimated from the residuals costs 3 % of CRPS at thirty days, and the baseline is
-to be a strong one.
+The library arch estimates the parameters on an expanding window at every cut. The filter and the simulation
+are vectorised here, since daily forecasts with arch would take hours. The simulation follows Barone-Adesi et
+al. 1999 with mirrored residuals: the drift of unmirrored residuals costs 3 % of CRPS at thirty days, and the
+baseline should be strong.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Parameters:
         return np.concatenate([[start], later])
 
     def sums(self, tomorrow: Floats, horizon: int) -> Floats:
-        """Return the expected variance of the return over a horizon, from tomorrow's variance (n,)."""
+        """Return the expected variance (n,) of the return over a horizon, given tomorrow's variance (n,)."""
         total, step = np.zeros_like(tomorrow), tomorrow
         for _ in range(horizon):
             total = total + step
@@ -57,19 +57,19 @@ class Parameters:
 
 
 def fit_parameters(returns: Floats, distribution: Literal["normal", "t"]) -> Parameters:
-    """Estimate the parameters by arch on returns in percent (n,)."""
+    """Estimate the parameters with arch from returns in percent (n,)."""
     with hidden(OPTIONAL_FOR_ARCH):
         from arch import arch_model  # noqa: PLC0415 - slow to import
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an optimiser that stops early still leaves usable parameters
+        warnings.simplefilter("ignore")  # parameters of an optimiser that stops early are still usable
         model = arch_model(returns, mean="Zero", vol="GARCH", p=1, q=1, dist=distribution, rescale=False)
         found = model.fit(disp="off", show_warning=False).params
     return Parameters(float(found["omega"]), float(found["alpha[1]"]), float(found["beta[1]"]))
 
 
 def walk_garch(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
-    """Forecast every coin with MIN_RETURNS returns by `garch_normal` and `garch_t_fhs`."""
+    """Return the rows of `garch_normal` and `garch_t_fhs` for every coin with MIN_RETURNS returns."""
     parts = []
     for i, candles in enumerate(panel.values()):
         for cut in plan.cuts():
@@ -119,12 +119,12 @@ def _simulated(
     residuals = (known / np.sqrt(variances[: len(known)]))[BURN_IN:]
     rng = np.random.default_rng(plan.seed)
     longest = max(plan.horizons)
-    drawn = residuals[rng.integers(len(residuals), size=(longest, PATHS))]
-    drawn *= rng.choice([-1.0, 1.0], size=drawn.shape)
+    sampled = residuals[rng.integers(len(residuals), size=(longest, PATHS))]
+    sampled *= rng.choice([-1.0, 1.0], size=sampled.shape)
     variance = np.repeat(tomorrow[:, None], PATHS, axis=1)
     path, out = np.zeros_like(variance), {}
     for step in range(longest):
-        shock = np.sqrt(variance) * drawn[step]
+        shock = np.sqrt(variance) * sampled[step]
         path += shock
         variance = found.omega + found.alpha * shock**2 + found.beta * variance
         if step + 1 in plan.horizons:

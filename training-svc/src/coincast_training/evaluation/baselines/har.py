@@ -1,6 +1,6 @@
-"""Corsi's HAR on range volatility, pooled over coins, with empirical residuals.
+"""The HAR baseline: Corsi's HAR on range volatility, pooled over coins, with empirical residuals.
 
-It is the rule for the direction of volatility.
+It is the benchmark for forecasts of the direction of volatility.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MIN_ROWS = 60
 
 
 def realised_ahead(candles: Candles, horizon: int) -> Floats:
-    """Return the variance summed over the coming horizon, (n,); NaN where it has not ended."""
+    """Return the variance summed over the next `horizon` days, (n,); NaN where they are not over."""
     out = np.full(len(candles), np.nan)
     if len(candles) > horizon:
         out[:-horizon] = np.convolve(daily_variance(candles), np.ones(horizon), mode="valid")[1:]
@@ -48,9 +48,10 @@ def _terms(candles: Candles) -> Floats:
 
 
 def walk_har(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
-    """Forecast with refits on every cut on what was known by then.
+    """Return the rows of `har`, refitted at every cut on the data known by then.
 
-    Raises ValueError if no fit was possible.
+    Raises:
+        ValueError: No fit was possible.
     """
     terms = {coin: _terms(candles) for coin, candles in panel.items()}
     parts = []

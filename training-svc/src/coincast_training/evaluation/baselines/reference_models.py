@@ -1,7 +1,7 @@
-"""Reference models in the same run: statsforecast's automatic models and mlforecast, on every eighth day.
+"""Reference models: the automatic models of statsforecast, and mlforecast, on every eighth day.
 
-They are refitted on each of those days, as they are designed to be, which makes them slow; their figures are
-therefore compared with the random walk on the same days only.
+statsforecast's models are refitted on each of these days, as they are designed to be, which is slow. Their
+figures are therefore compared with the random walk on the same days only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NAMES = {"AutoETS": "auto_ets", "AutoARIMA": "auto_arima", "AutoTheta": "auto_th
 
 
 def walk_statsforecast(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
-    """Forecast by AutoETS, AutoARIMA and AutoTheta on the log price of the last WINDOW_DAYS days."""
+    """Return the rows of AutoETS, AutoARIMA and AutoTheta on the log prices of the last WINDOW_DAYS."""
     from statsforecast import StatsForecast  # noqa: PLC0415 - slow to import
     from statsforecast.models import AutoARIMA, AutoETS, AutoTheta  # noqa: PLC0415
 
@@ -55,7 +55,7 @@ def walk_statsforecast(panel: Panel, plan: EvaluationPlan, progress: Progress) -
 
 
 def walk_mlforecast(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
-    """Forecast by mlforecast: LightGBM on lags of the differenced log price, one model for all coins."""
+    """Return the rows of mlforecast: LightGBM on lags of the differenced log price, pooled over coins."""
     import lightgbm  # noqa: PLC0415
     from mlforecast import MLForecast  # noqa: PLC0415 - slow to import
     from mlforecast.lag_transforms import RollingMean, RollingStd  # noqa: PLC0415
@@ -89,7 +89,7 @@ def walk_mlforecast(panel: Panel, plan: EvaluationPlan, progress: Progress) -> R
 
 
 def _long(panel: Panel, day: np.datetime64, days: int) -> pd.DataFrame:
-    """Return log prices of the coins that trade on a day, in the long form that both libraries take."""
+    """Return log prices of the coins that trade on a day, in the long format of both libraries."""
     import pandas as pd  # noqa: PLC0415 - slow to import, and only these models use it
 
     parts = []
@@ -133,7 +133,7 @@ def _rows(
 
 
 def _quantiles(row: pd.Series[Any], column: str, levels: tuple[int, ...]) -> np.ndarray:
-    """Return quantiles (Q,) at PROBABILITIES from the given intervals, interpolated in the normal score."""
+    """Interpolate quantiles (Q,) at PROBABILITIES from the intervals, linearly in the normal score."""
     from scipy.stats import norm  # noqa: PLC0415
 
     known = {0.5: float(row[column])}

@@ -20,7 +20,7 @@ GAUSS_DAYS = 60
 
 
 def walk_simple(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
-    """Forecast by random walk (point), moving averages, trend line and 60-day Gaussian random walk."""
+    """Return the rows of random walk, moving averages, trend line and 60-day Gaussian random walk."""
     parts = []
     for i, (coin, candles) in enumerate(panel.items()):
         at = origins_of(candles, plan)
@@ -46,7 +46,7 @@ def walk_simple(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
 
 
 def origins_of(candles: Candles, plan: EvaluationPlan) -> NDArray[np.int64]:
-    """Return the rows of a coin to forecast from: in the walk, and with enough days behind them."""
+    """Return the indices of a coin's origins: in the test period, and after MIN_HISTORY_DAYS days."""
     inside = (candles.dates >= plan.first) & (candles.dates <= plan.last)
     rows = np.flatnonzero(inside)
     return rows[rows >= MIN_HISTORY_DAYS - 1]

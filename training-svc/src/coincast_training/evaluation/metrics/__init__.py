@@ -1,1 +1,1 @@
-"""Scores of forecasts, by metrics of established libraries where they exist."""
+"""Scores of forecasts; established libraries compute them if they have the metric."""

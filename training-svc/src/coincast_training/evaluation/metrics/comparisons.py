@@ -1,4 +1,4 @@
-"""Figures of one model against another on the same coins and days."""
+"""Compare one model with another on the same coins and days."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 def compare_points(p: Pair) -> dict[str, Any]:
-    """Return the MAPE of both, and the skill of the first against the second."""
+    """Return the MAPE of both models, and the skill of the first against the second."""
     mine, other = p.a.absolute_percent[p.in_a], p.b.absolute_percent[p.in_b]
     return {
         "forecasts": len(mine),
@@ -31,7 +31,11 @@ def compare_points(p: Pair) -> dict[str, Any]:
 
 
 def compare_distributions(p: Pair) -> dict[str, Any]:
-    """Return the CRPS and Winkler skill of the first against the second, and the coins it wins."""
+    """Return the CRPS and Winkler skill of the first model against the second.
+
+    The result also counts the coins on which the first model has the better CRPS, and gives the skill by
+    year.
+    """
     mine, other = p.a.crps[p.in_a], p.b.crps[p.in_b]
     better = {str(c): skill_percent(mine[p.coins == c], other[p.coins == c]) for c in np.unique(p.coins)}
     return {
@@ -46,7 +50,10 @@ def compare_distributions(p: Pair) -> dict[str, Any]:
 
 
 def compare_volatility(p: Pair) -> dict[str, Any]:
-    """Return the QLIKE gain and the difference in accuracy of the volatility's direction, in points."""
+    """Return the QLIKE gain of the first model, and by how many points it forecasts the direction better.
+
+    `qlike_at_right_level` compares the models after each variance is scaled to the right mean level.
+    """
     out: dict[str, Any] = {}
     mine, other = p.a.qlike[p.in_a], p.b.qlike[p.in_b]
     good = np.isfinite(mine) & np.isfinite(other)

@@ -1,4 +1,4 @@
-"""Figures of one model at one horizon."""
+"""Score one model at one horizon: points, distribution, volatility and direction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CALIBRATION = tuple(round(0.05 * i, 2) for i in range(1, 20))
 
 
 def point_scores(s: Slice) -> dict[str, float]:
-    """Return MAPE, MAE, RMSE (both in percent of the last price), R2 of log return and of price, MASE."""
+    """Return MAPE, MAE and RMSE (in percent of the last price), R2 of log return and of log price, MASE."""
     actual, point, last = s.outcomes.actual, s.rows.point, s.rows.last_price
     moved = np.log(point / last)
     known = s.outcomes.mean_step > 0
@@ -37,7 +37,10 @@ def point_scores(s: Slice) -> dict[str, float]:
 
 
 def distribution_scores(s: Slice) -> dict[str, Any]:
-    """Return CRPS, Winkler, pinball, coverage and width over all and by causal volatility tercile."""
+    """Return CRPS, Winkler and pinball scores, coverage and width, calibration.
+
+    The coverage of the 80 % interval is also given by coin and by causal volatility tercile.
+    """
     scoringrules = import_scoringrules()
     pinball = {
         str(p): float(
@@ -87,7 +90,7 @@ def _by_tercile(s: Slice) -> dict[str, dict[str, float]]:
 def volatility_scores(s: Slice) -> dict[str, Any]:
     """Return the QLIKE of the variance and the accuracy of the volatility's direction.
 
-    QLIKE is also given with its level corrected beforehand.
+    `qlike_at_right_level` is the QLIKE after the variance is scaled to the right mean level.
     """
     out: dict[str, Any] = {}
     good = np.isfinite(s.qlike)
@@ -118,7 +121,8 @@ def volatility_direction(s: Slice) -> NDArray[np.bool_]:
 def price_direction(s: Slice) -> dict[str, Any]:
     """Return the accuracy of the sign of the return, on all days and on the most confident quarter.
 
-    Empty if the model forecasts no direction.
+    A model without a probability of a rise is scored by the sign of its point. The result is empty if
+    fewer than half of the forecasts have a direction.
     """
     stated = s.rows.price_rise - 0.5
     view = np.where(np.isfinite(stated), stated, np.log(s.rows.point / s.rows.last_price))

@@ -1,7 +1,7 @@
-"""Significance of a difference: Diebold-Mariano on date means with HAC, bootstrap over blocks of dates.
+"""Significance of a difference: Diebold-Mariano test with HAC errors, and bootstrap over blocks of dates.
 
-Twelve thousand forecasts are not twelve thousand observations: targets overlap and coins move together, so
-both work on the mean of each date and allow for correlation over the horizon.
+Forecasts are not independent observations: targets overlap and coins move together. Both methods therefore
+work on the mean of each date, and allow for correlation over the horizon.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ MIN_DATES = 12
 
 
 def date_sums(values: Floats, dates: NDArray[np.datetime64]) -> tuple[Floats, Floats]:
-    """Return sum and count of values (n,) by date, in the order of the dates."""
+    """Return the sum and the number of the values (n,) of each date, both (D,), in order of the dates."""
     _, at = np.unique(dates, return_inverse=True)
     return np.asarray(np.bincount(at, weights=values), dtype=np.float64), np.bincount(at).astype(np.float64)
 
 
 def hac_mean(values: Floats, dates: NDArray[np.datetime64], horizon: int) -> tuple[float, float]:
-    """Return the mean of the date means and its HAC standard error (Newey and West 1987); NaN if too few."""
+    """Return the mean of the date means and its HAC standard error (Newey and West 1987).
+
+    The error is NaN with fewer than MIN_DATES dates, or if all means are equal.
+    """
     total, count = date_sums(values, dates)
     means = total / count
     if len(means) < MIN_DATES or np.ptp(means) == 0:
@@ -35,13 +38,13 @@ def hac_mean(values: Floats, dates: NDArray[np.datetime64], horizon: int) -> tup
 
 
 def diebold_mariano(loss: Floats, baseline: Floats, dates: NDArray[np.datetime64], horizon: int) -> float:
-    """Return the statistic (Diebold and Mariano 1995), positive where `loss` is smaller; NaN if undefined."""
+    """Return the Diebold-Mariano statistic (1995); positive if `loss` is smaller, NaN without an error."""
     mean, error = hac_mean(baseline - loss, dates, horizon)
     return mean / error if error > 0 else float("nan")
 
 
 def skill_percent(loss: Floats, baseline: Floats) -> float:
-    """Return 100 (1 - mean loss / mean baseline)."""
+    """Return 100 (1 - mean loss / mean baseline); NaN if the mean of the baseline is not positive."""
     base = float(baseline.mean()) if len(baseline) else 0.0
     return 100 * (1 - float(loss.mean()) / base) if base > 0 else float("nan")
 
@@ -49,7 +52,10 @@ def skill_percent(loss: Floats, baseline: Floats) -> float:
 def ratio_interval(
     upper: Floats, lower: Floats, dates: NDArray[np.datetime64], horizon: int, *, seed: int = 1
 ) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of sum(upper) / sum(lower) over circular blocks of dates (n,)."""
+    """Return the 95 % bootstrap interval of sum(upper) / sum(lower), from circular blocks of dates.
+
+    `upper`, `lower` and `dates` are (n,). The result is NaN with fewer than MIN_DATES dates.
+    """
     with hidden(OPTIONAL_FOR_ARCH):
         from arch.bootstrap import CircularBlockBootstrap  # noqa: PLC0415 - slow to import
 
@@ -59,8 +65,8 @@ def ratio_interval(
         return float("nan"), float("nan")
     block = min(max(10, 2 * horizon), len(top) // 3)
     bootstrap = CircularBlockBootstrap(block, top, bottom, seed=seed)
-    drawn = bootstrap.apply(lambda a, b: np.array([a.sum() / b.sum() if b.sum() else np.nan]), REPETITIONS)
-    low, high = np.nanquantile(drawn[:, 0], [0.025, 0.975])
+    ratios = bootstrap.apply(lambda a, b: np.array([a.sum() / b.sum() if b.sum() else np.nan]), REPETITIONS)
+    low, high = np.nanquantile(ratios[:, 0], [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -1,4 +1,4 @@
-"""Forecasts of one model at one horizon, in a fixed order, with losses computed once."""
+"""Forecasts of one model at one horizon, in a fixed order; each loss is computed only once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHUNK = 4000
 
 @dataclass(frozen=True)
 class Slice:
-    """Forecasts of one model at one horizon whose outcome is known, ordered by coin and origin."""
+    """Forecasts of one model at one horizon with a known outcome, sorted by coin and origin."""
 
     model: str
     horizon: int
@@ -35,12 +35,12 @@ class Slice:
 
     @cached_property
     def key(self) -> NDArray[np.str_]:
-        """Return coin and origin of each row as one sortable text."""
+        """Return coin and origin of each row as one text, which identifies the row in other models."""
         return np.char.add(np.char.add(self.rows.coin, " "), self.rows.origin.astype(np.str_))
 
     @cached_property
     def has_distribution(self) -> bool:
-        """Return whether the model gives quantiles."""
+        """Return whether every forecast has quantiles."""
         return bool(len(self)) and bool(np.isfinite(self.rows.quantiles).all())
 
     def quantile(self, probability: float) -> Floats:
@@ -80,22 +80,26 @@ class Slice:
 
     @cached_property
     def qlike(self) -> Floats:
-        """Return the QLIKE of the forecast variance (Patton 2011), (n,).
+        """Return the QLIKE of the forecast variance against the realised variance (Patton 2011), (n,).
 
-        It is taken against the realised variance; NaN where there is none.
+        It is NaN if either variance is unknown.
         """
         share = self.outcomes.realised / self.rows.variance
         return share - np.log(share) - 1
 
     def inside(self, level_percent: float) -> NDArray[np.bool_]:
-        """Return whether the outcome fell into the central interval, (n,)."""
+        """Return whether the outcome is within the central interval of that level, (n,)."""
         tail = 0.5 - level_percent / 200
         r = self.outcomes.log_return
         return (r >= self.quantile(tail)) & (r <= self.quantile(1 - tail))
 
 
 def quantiles_at(table: NDArray[np.floating], wanted: Floats) -> Floats:
-    """Return quantiles (n, W) at probabilities (W,) from (n, Q), linear in the normal score."""
+    """Interpolate quantiles (n, W) at probabilities `wanted` (W,) from `table` (n, Q).
+
+    The interpolation is linear in the normal score of the probability. `table` has the probabilities
+    PROBABILITIES.
+    """
     known, at = norm.ppf(PROBABILITIES), norm.ppf(wanted)
     left = np.clip(np.searchsorted(known, at, side="right") - 1, 0, len(known) - 2)
     share = (at - known[left]) / (known[left + 1] - known[left])
@@ -103,7 +107,7 @@ def quantiles_at(table: NDArray[np.floating], wanted: Floats) -> Floats:
 
 
 def slices_of(rows: Rows, outcomes: Outcomes) -> dict[tuple[str, int], Slice]:
-    """Return every model at every horizon; rows have a known outcome and a finite point."""
+    """Return the slice of every model at every horizon; keep rows with a known outcome and a finite point."""
     good = np.isfinite(outcomes.actual) & np.isfinite(rows.point)
     found = {}
     for model in np.unique(rows.model):
@@ -121,7 +125,7 @@ def _take(outcomes: Outcomes, at: NDArray[np.int64]) -> Outcomes:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two models on the same coins and days: positions of the shared rows in each."""
+    """Two models on the same coins and days; `in_a` and `in_b` are positions of the shared rows in each."""
 
     a: Slice
     b: Slice
@@ -140,7 +144,7 @@ class Pair:
 
 
 def pair(slices: Mapping[tuple[str, int], Slice], a: str, b: str, horizon: int) -> Pair | None:
-    """Return two models on their shared days; None if either is absent or they share none."""
+    """Return two models on their shared coins and days; None if a model is absent or no row is shared."""
     if (a, horizon) not in slices or (b, horizon) not in slices:
         return None
     one, two = slices[a, horizon], slices[b, horizon]
@@ -149,5 +153,5 @@ def pair(slices: Mapping[tuple[str, int], Slice], a: str, b: str, horizon: int) 
 
 
 def models_at(slices: Mapping[tuple[str, int], Slice], horizon: int) -> Iterator[Slice]:
-    """Yield every model at one horizon."""
+    """Return the slices of all models at one horizon."""
     return (s for (_, h), s in slices.items() if h == horizon)

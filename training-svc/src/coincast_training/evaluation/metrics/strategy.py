@@ -1,4 +1,4 @@
-"""Simulate simple strategies after costs: sized by forecast volatility, or by the sign of a forecast."""
+"""Simulate simple strategies after costs: sized by the forecast volatility, or signed by the direction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TARGET_DAILY = 0.4 / np.sqrt(DAYS_PER_YEAR)
 
 @dataclass(frozen=True, slots=True)
 class DailyReturns:
-    """Returns of a strategy after costs: `days` [D], each the day of the forecast, and `returns` [D]."""
+    """Returns of a strategy after costs: `returns` (D,) and `days` (D,), the days of the forecasts."""
 
     days: NDArray[np.datetime64]
     returns: Floats
@@ -37,15 +37,16 @@ def equity(s: Slice, kind: str) -> DailyReturns:
     """Return the daily returns after costs of an equally weighted portfolio, from the first origin on.
 
     Args:
-        s: Forecasts at one day.
-        kind: `hold` is always invested; `sized` invests 40 % a year over the forecast volatility, at most
-            all; `signed` buys or sells by the direction of the forecast.
+        s: Forecasts for one day ahead.
+        kind: `hold` is always invested. `sized` invests the share that gives a volatility of 40 % a year,
+            at most the whole. `signed` buys or sells by the direction of the forecast.
     """
     coins, coin = np.unique(s.rows.coin, return_inverse=True)
     origins = s.rows.origin.astype("datetime64[D]")
     day = (origins - origins.min()).astype(np.int64)
     days = int(day.max()) + 1
-    # Some baselines forecast on every eighth day only; on the others their portfolio is empty, which counts.
+    # Some baselines forecast only every eighth day. On the days between, their portfolio is empty, with a
+    # return of 0, and these days count in the scores.
     positions, moves = np.zeros((days, len(coins))), np.zeros((days, len(coins)))
     positions[day, coin] = _position(s, kind)
     moves[day, coin] = np.expm1(s.outcomes.log_return)
@@ -68,7 +69,7 @@ def _position(s: Slice, kind: str) -> Floats:
 
 
 def strategy_scores(returns: Floats) -> dict[str, Any]:
-    """Return Sharpe, Sortino, maximum drawdown, share of days above zero and growth of daily returns."""
+    """Return Sharpe and Sortino ratios, maximum drawdown, share of winning days, and annual return."""
     moved = returns[returns != 0]
     return {
         "sharpe": sharpe_ratio(returns),

@@ -1,4 +1,4 @@
-"""Summarise all figures: by model, against baselines and reference models, direction, strategy."""
+"""Summarise all scores: by model, against the baselines, by coin, and of strategies."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ VOLATILITY_BASELINES = ("garch_normal", "garch_t_fhs", "har", "gaussian_rw_60")
 
 
 def summarise(slices: Slices, horizons: Sequence[int]) -> dict[str, Any]:
-    """Return all figures, keyed by horizon (as text) and model."""
+    """Return all scores as in evaluation.json, keyed by horizon (as text) and model."""
     return {
-        "models": {str(h): {s.model: _of(s) for s in models_at(slices, h)} for h in horizons},
+        "models": {str(h): {s.model: _score(s) for s in models_at(slices, h)} for h in horizons},
         "against": {str(h): {s.model: _against(slices, s) for s in models_at(slices, h)} for h in horizons},
         "by_coin_mape": {str(h): _by_coin(slices, h) for h in horizons},
         "strategies": strategies(slices),
     }
 
 
-def _of(s: Slice) -> dict[str, Any]:
+def _score(s: Slice) -> dict[str, Any]:
     out: dict[str, Any] = {"point": point_scores(s)}
     if s.has_distribution:
         out["distribution"] = distribution_scores(s)
@@ -74,7 +74,7 @@ def _by_coin(slices: Slices, horizon: int) -> dict[str, dict[str, float]]:
 
 
 def curves(slices: Slices) -> dict[str, DailyReturns]:
-    """Return daily returns of every strategy at one day: hold, sized and signed by each model."""
+    """Return the daily returns of each strategy on one-day forecasts: hold, sized or signed by a model."""
     found = {}
     for s in models_at(slices, 1):
         if s.model == "random_walk":
@@ -87,7 +87,7 @@ def curves(slices: Slices) -> dict[str, DailyReturns]:
 
 
 def strategies(slices: Slices) -> dict[str, Any]:
-    """Return scores of `curves`; empty if fewer than 30 days were walked."""
+    """Return the scores of the strategies of `curves` that have at least 30 days."""
     return {
         name: strategy_scores(daily.returns) for name, daily in curves(slices).items() if len(daily) >= 30
     }

@@ -1,5 +1,5 @@
 """Walk-forward evaluation of risk answers: value at risk, expected shortfall, touches and joint paths.
 
-`runner.evaluate_risk` walks the product's ensemble and its scenario engine over past days and judges every
-figure that `acceptance` demands.
+`runner.evaluate_risk` runs the ensemble and the scenario engine of the product on past days, and compares
+the results with the criteria of `acceptance`.
 """

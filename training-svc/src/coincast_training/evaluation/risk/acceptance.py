@@ -1,4 +1,4 @@
-"""Acceptance criteria of risk answers: each measured figure beside its bound (must) and target (aim)."""
+"""Acceptance criteria of risk answers: each measured value with its bound (must) and target (aim)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ Range = tuple[float, float]
 
 
 def demanded(results: Results) -> list[dict[str, Any]]:
-    """Return one entry for each figure: name, value, must and aim as closed ranges, holds and reaches_aim.
+    """Return one entry for each criterion: name, value, must, aim, holds and reaches_aim.
 
-    A figure that could not be measured on the chosen days and coins stays in the list, with value None.
+    `must` and `aim` are closed ranges. A criterion that cannot be measured on the chosen days and coins has
+    the value None.
     """
     parts = (_coverage, _tail_losses, _pinball, _touch, _joint, _exact)
     return [entry for part in parts for entry in part(results)]
@@ -163,6 +164,11 @@ def _joint(r: Results) -> Iterator[dict[str, Any]]:
 
 def _exact(r: Results) -> Iterator[dict[str, Any]]:
     value = _get(r, "var/components_sum_off")
-    yield _at_most("components of ES off from the whole, share of the holdings", value, 1e-9, 1e-12)
+    yield _at_most(
+        "components of ES: difference of their sum from the total, as a share of the holdings",
+        value,
+        1e-9,
+        1e-12,
+    )
     value = _get(r, "milliseconds")
     yield _at_most("1,000 paths x 10 coins x 7 days, ms of processor time", value, 20.0, 5.0)

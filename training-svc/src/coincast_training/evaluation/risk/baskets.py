@@ -1,4 +1,4 @@
-"""Fixed baskets of coins, and the outcomes of holding them."""
+"""Fixed baskets of coins, on which value at risk is tested."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 LONG_ONLY = LONG_SHORT = 200
-# Number of long/short baskets that GARCH is fitted on.
+# GARCH is slow; it is fitted on this many of the long/short baskets.
 GARCH_BASKETS = 40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Baskets:
-    """B baskets of n coins: weights (B, n) whose absolute values sum to one, and where each kind lies."""
+    """B baskets of n coins.
+
+    Attributes:
+        coin_ids: The coins, in order of the columns of `weights`.
+        weights: Weights (B, n); the absolute values of each row sum to 1.
+        equal: Row of the basket with equal weights.
+        bitcoin: Row of the basket of bitcoin alone; None without bitcoin.
+        long_only: Rows of the random long-only baskets.
+        long_short: Rows of the random long/short baskets.
+    """
 
     coin_ids: tuple[str, ...]
     weights: Floats
@@ -26,7 +35,7 @@ class Baskets:
 
 
 def fixed_baskets(coin_ids: tuple[str, ...], seed: int) -> Baskets:
-    """Return the baskets: equal weight, bitcoin alone (if present), random long-only and long/short ones."""
+    """Return baskets of equal weight, of bitcoin (if present), and random long-only and long/short ones."""
     n, rng = len(coin_ids), np.random.default_rng(seed)
     rows = [np.full((1, n), 1 / n)]
     bitcoin = None

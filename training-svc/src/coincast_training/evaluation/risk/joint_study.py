@@ -1,4 +1,4 @@
-"""Compare joint paths with other ways to join marginals: energy and variogram scores, joint falls."""
+"""Compare the joint paths of the engine with other methods: energy and variogram scores, joint falls."""
 
 from __future__ import annotations
 
@@ -30,10 +30,17 @@ VARIOGRAM_METHODS = ("engine", "independent", "gaussian_copula")
 
 @dataclass(frozen=True, eq=False)
 class JointStudy:
-    """Collect scores of 7-day paths of all coins, and the chance that one of the baskets' coins falls.
+    """Scores of the joint 7-day paths of all coins, and probabilities that at least one basket coin falls.
 
     Attributes:
-        columns: The coins whose falls are counted, positions in the market.
+        market: Prices of all coins.
+        columns: Positions in the market of the coins of the baskets, whose falls are counted.
+        seed: Seed of the random methods.
+        energy: Energy scores of each method, one for each row of `scored`.
+        variogram: Variogram scores of each method, one for each row of `scored`.
+        scored: Rows of the market with scores.
+        falls: For each day: row, forecast probability, probability by flipped signs, and the outcome as 0 or
+            1.
     """
 
     market: MarketDays
@@ -45,7 +52,7 @@ class JointStudy:
     falls: list[tuple[int, float, float, float]] = field(default_factory=list)
 
     def add_fall(self, row: int, paths: JointPaths, window: ScenarioWindow, forecasts: Forecasts) -> None:
-        """Add the chance that a coin closes 5 % lower tomorrow, and the chance by flipped signs."""
+        """Add the probability that a coin closes 5 % lower tomorrow, and the baseline by flipped signs."""
         names = [self.market.coin_ids[i] for i in self.columns]
         at = [paths.index(name) for name in names]
         if row + 1 >= len(self.market.days):
@@ -54,7 +61,8 @@ class JointStudy:
         if not np.isfinite(move).all():
             return
         chance = float((paths.closes[at, 0] <= FALL).any(axis=0).mean())
-        # Flipped signs: each past day counts twice, once mirrored; ranks are among the doubled sample.
+        # Flipped signs: each past day counts twice, once with the opposite sign. The ranks of this doubled
+        # sample join the same marginals.
         past = window.moves.closes[:, [window.coin_ids.index(n) for n in names], 0].T
         doubled = np.concatenate([past, -past], axis=1)
         order = np.argsort(np.argsort(doubled, axis=1, kind="stable"), axis=1)
@@ -64,7 +72,7 @@ class JointStudy:
         self.falls.append((row, chance, flipped, float((move <= FALL).any())))
 
     def add_scores(self, row: int, forecasts: Forecasts, paths: JointPaths) -> None:
-        """Add the scores of one day over the coins with HISTORY days and a whole path behind and ahead."""
+        """Add the scores of one day over the coins with HISTORY + DAYS days before and DAYS days after."""
         columns = [self.market.coin_ids.index(coin) for coin in paths.coin_ids]
         kept = [i for i, c in enumerate(columns) if present_on(self.market, row, [c], HISTORY + DAYS)]
         at = np.array([columns[i] for i in kept])
@@ -74,15 +82,15 @@ class JointStudy:
         rng = np.random.default_rng([self.seed, row])
         engine = paths.closes[kept][:, :DAYS]
         outcome = ahead.T.reshape(-1).astype(np.float32)
-        alone = np.stack([coin[:, rng.permutation(coin.shape[1])] for coin in engine])
-        drawn = {
+        independent = np.stack([coin[:, rng.permutation(coin.shape[1])] for coin in engine])
+        samples = {
             "engine": engine,
-            "independent": alone,
+            "independent": independent,
             "gaussian_copula": self._copula(row, at, forecasts, kept=kept, engine=engine, rng=rng),
             "hs_250": self._historical(row, at),
             "ewma": self._ewma(row, at, engine.shape[2], rng),
         }
-        for name, sample in drawn.items():
+        for name, sample in samples.items():
             flat = sample.reshape(-1, sample.shape[2]).T.astype(np.float32)
             self.energy[name].append(energy_score(flat, outcome))
             if name in self.variogram:
@@ -99,7 +107,10 @@ class JointStudy:
         engine: Floats,
         rng: np.random.Generator,
     ) -> Floats:
-        """Return sums of normal days with one correlation of the past, in the order of the same marginals."""
+        """Join the marginals of the engine by a Gaussian copula, (n, 7, count).
+
+        The copula has one correlation matrix, of the last 1,000 days, and independent days.
+        """
         moves = np.diff(self.market.log_close[: row + 1, at], axis=0)
         moves = moves[np.isfinite(moves).all(axis=1)][-1000:]
         ranks = np.argsort(np.argsort(moves, axis=0), axis=0)
@@ -115,13 +126,13 @@ class JointStudy:
         return np.take_along_axis(np.sort(engine, axis=2), order, axis=2)
 
     def _historical(self, row: int, at: NDArray[np.int64]) -> Floats:
-        """Return the last 250 paths of seven days that had ended, (n, 7, 250)."""
+        """Return the last 250 past paths of seven days that ended by `row`, (n, 7, 250)."""
         close = self.market.log_close[row - HISTORY - DAYS + 1 : row + 1, at]
         starts = close[:HISTORY]
         return np.stack([close[k : k + HISTORY] - starts for k in range(1, DAYS + 1)]).transpose(2, 0, 1)
 
     def _ewma(self, row: int, at: NDArray[np.int64], count: int, rng: np.random.Generator) -> Floats:
-        """Return normal days with an exponentially weighted covariance, (n, 7, count)."""
+        """Return paths of normal daily returns with an exponentially weighted covariance, (n, 7, count)."""
         moves = np.diff(self.market.log_close[row - HISTORY : row + 1, at], axis=0)
         weights = DECAY ** np.arange(len(moves))[::-1]
         covariance = (moves * weights[:, None]).T @ moves / weights.sum()
@@ -130,7 +141,7 @@ class JointStudy:
         return np.cumsum(normal.swapaxes(0, 1), axis=1)
 
     def results(self) -> dict[str, Any]:
-        """Return the engine's gains over each method and the figures of joint falls."""
+        """Return the gains of the engine over each method, and the scores of joint falls."""
         dates = self.market.days[np.array(self.scored, dtype=np.int64)]
         found: dict[str, Any] = {"days": len(dates), "energy": {}, "variogram": {}}
         for name, table in (("energy", self.energy), ("variogram", self.variogram)):
@@ -139,15 +150,15 @@ class JointStudy:
                 if method != "engine" and len(mine):
                     found[name][method] = _gain(mine, np.array(scores), dates, DAYS)
         if self.falls:
-            rows, chance, flipped, came = (np.array(part) for part in zip(*self.falls, strict=True))
+            rows, chance, flipped, fell = (np.array(part) for part in zip(*self.falls, strict=True))
             days = self.market.days[rows.astype(np.int64)]
             found["falls"] = {
                 "coins": len(self.columns),
                 "days": len(days),
                 "forecast_percent": 100 * float(chance.mean()),
                 "flipped_percent": 100 * float(flipped.mean()),
-                "observed_percent": 100 * float(came.mean()),
-                "over_flipped": _gain((chance - came) ** 2, (flipped - came) ** 2, days, 1),
+                "observed_percent": 100 * float(fell.mean()),
+                "over_flipped": _gain((chance - fell) ** 2, (flipped - fell) ** 2, days, 1),
             }
         return found
 

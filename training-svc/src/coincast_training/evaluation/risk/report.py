@@ -1,4 +1,4 @@
-"""The evaluation of risk answers as a Markdown page."""
+"""Write the evaluation of risk answers as a Markdown page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ METHODS = {
 
 
 def markdown(found: Found) -> str:
-    """Return the page: every figure demanded, then the tables behind them."""
+    """Return the page: the acceptance criteria, then the tables of all results."""
     return "\n".join([*_head(found), *_figures(found), *_var(found), *_touch(found), *_joint(found)]) + "\n"
 
 
@@ -34,8 +34,8 @@ def _head(found: Found) -> Iterator[str]:
     yield (
         f"{found['days']} days from {about['first_origin']} to {about['last_origin']}, "
         f"{len(about['coins'])} coins; baskets of {', '.join(found['basket_coins'])}. "
-        "The product's ensemble and scenario engine; each day's answer from what was known at its close. "
-        "Gains in percent with Diebold-Mariano on date means (HAC). "
+        "Answers of the product's ensemble and scenario engine; those of a day use data up to its close. "
+        "Gains are in percent, with Diebold-Mariano statistics on date means (HAC). "
         f"{about['seconds']['all']:.0f} s."
     )
     yield ""
@@ -45,10 +45,10 @@ def _head(found: Found) -> Iterator[str]:
 
 
 def _figures(found: Found) -> Iterator[str]:
-    yield "## Figures demanded"
+    yield "## Acceptance criteria"
     yield ""
     yield from _table(
-        ("figure", "value", "bound", "target", "result"),
+        ("criterion", "value", "bound", "target", "result"),
         [
             (
                 e["name"],
@@ -99,7 +99,7 @@ def _var(found: Found) -> Iterator[str]:
                 hits = _join(entries[x]["peer_hits_percent"] for x in LEVELS)
                 rows.append((title, GROUPS[group], gains, scores, hits))
         yield from _table(
-            ("engine over", "basket", "pinball gain % (DM)", "FZ0 gain (DM)", "its hits %"), rows
+            ("engine over", "basket", "pinball gain % (DM)", "FZ0 gain (DM)", "hits of the other %"), rows
         )
     years = found["var"]["1"]["groups"]["equal"]
     yield "Equal weight by year, 1 d, hits %: " + "; ".join(
@@ -175,8 +175,8 @@ def _joint(found: Found) -> Iterator[str]:
         gain = falls["over_flipped"]
         yield (
             f"Chance that one of {falls['coins']} coins closes below -5 %: forecast "
-            f"{falls['forecast_percent']:.1f} %, seen {falls['observed_percent']:.1f} %, flipped signs "
-            f"{falls['flipped_percent']:.1f} %; Brier gain over flipped "
+            f"{falls['forecast_percent']:.1f} %, observed {falls['observed_percent']:.1f} %, "
+            f"by flipped signs {falls['flipped_percent']:.1f} %; Brier gain over flipped "
             f"{gain['gain_percent']:.1f} % (DM {_number(gain['diebold_mariano'])})."
         )
         yield ""

@@ -1,4 +1,4 @@
-"""One evaluation of risk answers, from the folder of candles to the reports."""
+"""Run an evaluation of risk answers, from the folder of candles to the reports."""
 
 from __future__ import annotations
 
@@ -33,25 +33,27 @@ from coincast_training.evaluation.risk.walk import (
 )
 from coincast_training.executors import open_executor
 
-# A coin is in the baskets if it has this many days before the first test day: HS and GARCH need a past.
+# A coin is in the baskets if it has this many days before the first test day. Historical simulation and
+# GARCH need them.
 BASKET_DAYS = 300
 MIN_BASKET_COINS = 2
-# Joint scores cost most; every second day is enough, since their paths overlap.
+# Joint scores are the slowest part. Every second day is enough, since their paths overlap.
 JOINT_EVERY = 2
 TIMED_COINS, TIMED_DAYS, TIMED_RUNS = 10, 7, 15
-# The bounds allow for the sampling error of about 1,300 days.
+# Below this number of days a note says that the criteria may fail by chance: their bounds allow for the
+# sampling error of about 1,300 days.
 ENOUGH_DAYS = 1000
 LINE_SECONDS = 20.0
 LOG_WIDTH = 150
 
 
 def evaluate_risk(options: EvaluationOptions, console: Console | None = None) -> dict[str, Any]:
-    """Evaluate and write risk.json and risk.md; return what risk.json holds.
+    """Evaluate risk answers, write risk.json and risk.md, and return the content of risk.json.
 
     Args:
-        options: Folder, days, coins and seed, as for the evaluation of forecasts; models and horizons do not
-            count.
-        console: Where progress is printed.
+        options: Folder, days, coins and seed, as for the evaluation of forecasts. Models and horizons have no
+            effect.
+        console: Prints the progress and the results.
 
     Raises:
         BadOptionError: If an option does not fit the candles.
@@ -62,7 +64,7 @@ def evaluate_risk(options: EvaluationOptions, console: Console | None = None) ->
     began = time.monotonic()
     folder = read_folder(options.data)
     kept, plan = plan_of(replace(options, models=("ml_ensemble",), horizons=()), folder.panel)
-    # What comes after the last path ends is not needed, and would only take time.
+    # Candles after the end of the last path are not needed, and would only take time.
     kept = {coin: candles.until(plan.last + np.timedelta64(MAX_DAYS, "D")) for coin, candles in kept.items()}
     say = _Progress(console)
     console.print(
@@ -112,10 +114,10 @@ def study(
     seed: int,
     progress: Any,
 ) -> dict[str, Any]:
-    """Return the figures of all studies on the days from `first` to `last`.
+    """Return the results of all studies on the days from `first` to `last`.
 
     Raises:
-        BadOptionError: If fewer than two coins have a past before the first day.
+        BadOptionError: Fewer than two coins have BASKET_DAYS days before the first day.
     """
     market = walked.market
     start, stop = market.row(first), market.row(last) + 1
@@ -126,7 +128,7 @@ def study(
             "use a later day or more coins."
         )
     baskets = fixed_baskets(tuple(market.coin_ids[i] for i in columns), seed)
-    rows = np.array([r for r in range(start, stop) if _served(walked, r, columns)], dtype=np.int64)
+    rows = np.array([r for r in range(start, stop) if _has_forecasts(walked, r, columns)], dtype=np.int64)
     var, touch, joint = (
         VarStudy(market, baskets, columns, rows),
         TouchStudy(market),
@@ -143,9 +145,9 @@ def study(
         if at % JOINT_EVERY == 0:
             joint.add_scores(int(row), forecasts, paths)
         if at >= len(rows) - TIMED_RUNS:
-            milliseconds.append(_timed(window, forecasts))
+            milliseconds.append(_measure_milliseconds(window, forecasts))
         progress(0.8 * (at + 1) / len(rows), f"scenarios of {market.days[row]}")
-    progress(0.8, "compares with historical simulation and GARCH")
+    progress(0.8, "comparing with historical simulation and GARCH")
     return {
         "days": len(rows),
         "basket_coins": list(baskets.coin_ids),
@@ -157,7 +159,7 @@ def study(
 
 
 def basket_columns(market: MarketDays, start: int) -> NDArray[np.int64]:
-    """Return the coins with a whole past before a day, (m,)."""
+    """Return the positions of the coins with all BASKET_DAYS days before a day, (m,)."""
     return np.array(
         [i for i in range(len(market.coin_ids)) if present_on(market, start, [i], BASKET_DAYS)],
         dtype=np.int64,
@@ -169,17 +171,17 @@ def few_days_note(days: int) -> list[str]:
     if days >= ENOUGH_DAYS:
         return []
     return [
-        f"Only {days} days were judged. The bounds are those of about 1,300 days and ten coins: "
-        "on fewer days figures miss them by chance alone."
+        f"Only {days} days were evaluated. The bounds were set for about 1,300 days and ten coins: "
+        "on fewer days a value can miss its bound by chance."
     ]
 
 
-def _served(walked: WalkedForecasts, row: int, columns: NDArray[np.int64]) -> bool:
+def _has_forecasts(walked: WalkedForecasts, row: int, columns: NDArray[np.int64]) -> bool:
     return bool(np.isfinite(walked.quantiles[row, columns]).all())
 
 
-def _timed(window: Any, forecasts: Any) -> float:
-    """Processor milliseconds of one simulation of ten coins (fewer where there are fewer) over seven days."""
+def _measure_milliseconds(window: Any, forecasts: Any) -> float:
+    """Return the processor time, in milliseconds, of one simulation of up to ten coins over seven days."""
     some = forecasts.coins(range(min(TIMED_COINS, len(forecasts))))
     window.columns(some.coin_ids)
     began = time.process_time()
@@ -188,14 +190,14 @@ def _timed(window: Any, forecasts: Any) -> float:
 
 
 class _Progress:
-    """Print a progress line from time to time."""
+    """Print a line of progress at most every LINE_SECONDS."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._spoke = time.monotonic()
 
     def within(self, start: float, stop: float) -> Any:
-        """Return a listener to a part of the whole."""
+        """Return a callback for one part of the work, from `start` to `stop` as fractions of the whole."""
 
         def report(fraction: float, stage: str) -> None:
             now = time.monotonic()
@@ -207,9 +209,9 @@ class _Progress:
 
 
 def _print(console: Console, found: Mapping[str, Any], out: Path) -> None:
-    table = Table(title="Figures demanded of risk answers")
-    for column in ("figure", "value", "bound", "target", ""):
-        table.add_column(column, justify="left" if column in ("figure", "") else "right")
+    table = Table(title="Acceptance criteria of risk answers")
+    for column in ("criterion", "value", "bound", "target", ""):
+        table.add_column(column, justify="left" if column in ("criterion", "") else "right")
     for entry in found["figures"]:
         result = {True: "holds", False: "MISSES", None: "not measured"}[entry["holds"]]
         result += "; reaches the target" if entry["reaches_aim"] else ""
@@ -230,7 +232,7 @@ def _print(console: Console, found: Mapping[str, Any], out: Path) -> None:
 
 
 def as_range(bounds: list[float] | None) -> str:
-    """Return a closed range in words of a table."""
+    """Return a closed range as text for a table cell, like `>= 2`."""
     if bounds is None:
         return ""
     low, high = bounds
@@ -239,4 +241,4 @@ def as_range(bounds: list[float] | None) -> str:
     return f"<= {high:g}" if low == float("-inf") else f"{low:g} to {high:g}"
 
 
-assert HORIZONS[-1] == MAX_DAYS  # noqa: S101 - the walk serves every horizon of a path
+assert HORIZONS[-1] == MAX_DAYS  # noqa: S101 - the walk forecasts every horizon of a path

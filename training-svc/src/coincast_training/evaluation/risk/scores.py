@@ -1,4 +1,4 @@
-"""Scores of risk statements: exceedances, tail losses, touch probabilities, joint distributions."""
+"""Scores of risk answers: exceedances, tail losses, touch probabilities and joint distributions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ BINS = 10
 
 
 def pinball(outcomes: Floats, quantiles: Floats, alpha: float) -> Floats:
-    """Return the pinball loss of lower quantiles at alpha, elementwise (Koenker and Bassett 1978)."""
+    """Return the pinball loss of quantiles at probability alpha, elementwise (Koenker and Bassett 1978)."""
     gap = outcomes - quantiles
     return np.asarray(np.where(gap < 0, (alpha - 1) * gap, alpha * gap))
 
 
 def fz0(outcomes: Floats, quantiles: Floats, shortfalls: Floats, alpha: float) -> Floats:
-    """Return the joint score of a quantile and a tail mean, both negative (Patton, Ziegel and Chen 2019)."""
+    """Return the FZ0 score of a quantile and a tail mean, both negative (Patton, Ziegel and Chen 2019)."""
     hit = (outcomes <= quantiles).astype(np.float64)
     return np.asarray(
         -hit * (quantiles - outcomes) / (alpha * shortfalls)
@@ -31,7 +31,7 @@ def fz0(outcomes: Floats, quantiles: Floats, shortfalls: Floats, alpha: float) -
 
 
 def kupiec(hits: Flags, alpha: float) -> Floats:
-    """Return the p-value that hits come with probability alpha (Kupiec 1995), over the first axis."""
+    """Test over the first axis whether hits have the probability alpha; return the p-value (Kupiec 1995)."""
     n, x = len(hits), hits.sum(axis=0).astype(np.float64)
     share = x / n
     ratio = -2 * (_log_likelihood(n - x, x, alpha) - _log_likelihood(n - x, x, share))
@@ -39,7 +39,7 @@ def kupiec(hits: Flags, alpha: float) -> Floats:
 
 
 def christoffersen(hits: Flags) -> float:
-    """Return the p-value that hits (T,) do not follow on one another (Christoffersen 1998)."""
+    """Test whether hits (T,) are independent of the day before; return the p-value (Christoffersen 1998)."""
     before, after = hits[:-1], hits[1:]
     n00, n01 = float(np.sum(~before & ~after)), float(np.sum(~before & after))
     n10, n11 = float(np.sum(before & ~after)), float(np.sum(before & after))
@@ -58,7 +58,14 @@ def _log_likelihood(misses: Floats | float, hits: Floats | float, share: Floats 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Forecasts between two tenths: how many, their mean and how often the event came (percent)."""
+    """Forecast probabilities from `low` to `low` + 10 %.
+
+    Attributes:
+        low: Lower limit of the bin, in percent.
+        count: Number of forecasts.
+        forecast: Mean forecast probability, in percent.
+        observed: Share of the forecasts whose event happened, in percent.
+    """
 
     low: int
     count: int
@@ -67,7 +74,7 @@ class Bin:
 
 
 def calibration_bins(probabilities: Floats, events: Flags) -> list[Bin]:
-    """Return the occupied bins of probabilities (m,) by tenths."""
+    """Group probabilities (m,) into bins of a tenth each; leave empty bins out."""
     at = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
     found = []
     for i in range(BINS):
@@ -79,16 +86,17 @@ def calibration_bins(probabilities: Floats, events: Flags) -> list[Bin]:
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Return the mean distance of forecast and observed over the bins, weighted by count, in points."""
+    """Return the mean absolute difference of forecast and observed, weighted by count, in points."""
     total = sum(b.count for b in bins)
     return sum(b.count * abs(b.forecast - b.observed) for b in bins) / total if total else float("nan")
 
 
 def energy_score(paths: NDArray[np.float32], outcome: NDArray[np.float32]) -> float:
-    """Return the energy score of m draws (m, d) of a d-dimensional outcome (Gneiting and Raftery 2007).
+    """Return the energy score of m samples (m, d) for a d-dimensional outcome (Gneiting and Raftery 2007).
 
-    The mean is over all pairs of different draws (the fair version), so that samples of different size are
-    comparable and the order of the draws does not matter: pairs of neighbours in time would bias it.
+    This is the fair version: the mean is over all pairs of different samples. Sets of different size are
+    therefore comparable. Pairs of neighbouring samples would not be enough: neighbours in time are similar,
+    which would bias the score.
     """
     to_outcome = np.sqrt(((paths - outcome) ** 2).sum(axis=1)).mean()
     centred = paths - paths.mean(axis=0)
@@ -99,14 +107,14 @@ def energy_score(paths: NDArray[np.float32], outcome: NDArray[np.float32]) -> fl
 
 
 def variogram_score(paths: NDArray[np.float32], outcome: NDArray[np.float32]) -> float:
-    """Return the variogram score of order 1/2 of m draws (m, d) (Scheuerer and Hamill 2015).
+    """Return the variogram score of order 1/2 of m samples (m, d) (Scheuerer and Hamill 2015).
 
-    All pairs have the same weight.
+    All pairs of dimensions have the same weight.
     """
     i, j = np.triu_indices(paths.shape[1], 1)
     by_number = np.ascontiguousarray(paths.T)
     expected = np.concatenate(
         [np.sqrt(np.abs(row - by_number[a + 1 :])).mean(axis=1) for a, row in enumerate(by_number[:-1])]
     )
-    seen = np.sqrt(np.abs(outcome[i] - outcome[j]))
-    return float(((seen - expected) ** 2).sum())
+    observed = np.sqrt(np.abs(outcome[i] - outcome[j]))
+    return float(((observed - expected) ** 2).sum())

@@ -1,4 +1,4 @@
-"""Touch probabilities against outcomes: Brier scores over simpler methods, and calibration by tenths."""
+"""Compare touch probabilities with outcomes: Brier skill over simpler methods, and calibration by tenths."""
 
 from __future__ import annotations
 
@@ -28,7 +28,18 @@ CLOSE_DAYS = 30
 
 @dataclass(frozen=True, eq=False)
 class TouchStudy:
-    """Collect probabilities of every coin, day, level and horizon, and score them at the end."""
+    """Collected touch probabilities of all coins, days, levels and horizons, scored at the end.
+
+    Each entry of the lists is one coin on one day, with an array (levels, horizons).
+
+    Attributes:
+        market: Prices of all coins.
+        engine: Probabilities of the scenario engine.
+        twice_tail: Probabilities by twice the tail of the closing price.
+        lognormal: Probabilities by reflection of a lognormal walk.
+        events: Outcomes, 1 if the level was touched, else 0; NaN if the horizon has not ended.
+        rows: Row of the market of each entry.
+    """
 
     market: MarketDays
     engine: list[Floats] = field(default_factory=list)
@@ -38,7 +49,7 @@ class TouchStudy:
     rows: list[int] = field(default_factory=list)
 
     def add(self, row: int, forecasts: Forecasts, paths: JointPaths) -> None:
-        """Add one day: every coin whose distributions are served."""
+        """Add the probabilities and outcomes of all coins of one day."""
         at = [h - 1 for h in HORIZONS]
         levels = np.linspace(0.0005, 0.9995, 1999)
         table = forecasts.quantile_log_returns(levels)[:, at]
@@ -53,7 +64,10 @@ class TouchStudy:
             self.rows.append(row)
 
     def _lognormal(self, row: int, column: int) -> Floats:
-        """Return reflection probabilities by the last 30 daily returns, (levels, horizons)."""
+        """Return the touch probabilities of a lognormal walk, (levels, horizons).
+
+        The reflection principle gives them; the last 30 daily returns give the volatility.
+        """
         closes = self.market.log_close[row - CLOSE_DAYS : row + 1, column]
         deviation = float(np.diff(closes).std())
         roots = np.sqrt(np.array(HORIZONS, dtype=np.float64))
@@ -61,7 +75,7 @@ class TouchStudy:
         return np.asarray(np.minimum(1.0, 2 * norm.sf(distance / roots)))
 
     def _events(self, row: int, column: int) -> Floats:
-        """Return whether each level was touched within each horizon: 1 or 0, NaN where it has not ended."""
+        """Return 1 for each level that was touched in each horizon, else 0; NaN before the horizon ends."""
         out = np.full((len(LOG_LEVELS), len(HORIZONS)), np.nan)
         start = self.market.log_close[row, column]
         for j, horizon in enumerate(HORIZONS):
@@ -73,7 +87,7 @@ class TouchStudy:
         return out
 
     def results(self) -> dict[str, Any]:
-        """Return skill, calibration and bins by horizon."""
+        """Return Brier skill, calibration and bins of each horizon."""
         engine, tail, plain, events = (
             np.stack(part) for part in (self.engine, self.twice_tail, self.lognormal, self.events)
         )
@@ -83,14 +97,14 @@ class TouchStudy:
             known = np.isfinite(events[:, 0, j])
             if not known.any():
                 continue
-            mine, came = engine[known, :, j], events[known, :, j]
+            mine, touched = engine[known, :, j], events[known, :, j]
             dates = np.repeat(days[known], len(LOG_LEVELS))
-            loss, base, other = (((p[known, :, j] - came) ** 2).reshape(-1) for p in (engine, plain, tail))
-            bins = calibration_bins(mine.reshape(-1), came.reshape(-1) > 0)
+            loss, base, other = (((p[known, :, j] - touched) ** 2).reshape(-1) for p in (engine, plain, tail))
+            bins = calibration_bins(mine.reshape(-1), touched.reshape(-1) > 0)
             years = dates.astype("datetime64[Y]")
             up = LOG_LEVELS > 0
             found[str(horizon)] = {
-                "forecasts": int(came.size),
+                "forecasts": int(touched.size),
                 "brier_skill_percent": skill_percent(loss, base),
                 "interval": list(skill_interval(loss, base, dates, horizon)),
                 "diebold_mariano": diebold_mariano(loss, base, dates, horizon),
@@ -101,13 +115,13 @@ class TouchStudy:
                 },
                 "calibration_error": calibration_error(bins),
                 "calibration_error_lognormal": calibration_error(
-                    calibration_bins(plain[known, :, j].reshape(-1), came.reshape(-1) > 0)
+                    calibration_bins(plain[known, :, j].reshape(-1), touched.reshape(-1) > 0)
                 ),
                 "calibration_error_twice_tail": calibration_error(
-                    calibration_bins(tail[known, :, j].reshape(-1), came.reshape(-1) > 0)
+                    calibration_bins(tail[known, :, j].reshape(-1), touched.reshape(-1) > 0)
                 ),
-                "bias_up": 100 * float((mine - came)[:, up].mean()),
-                "bias_down": 100 * float((mine - came)[:, ~up].mean()),
+                "bias_up": 100 * float((mine - touched)[:, up].mean()),
+                "bias_down": 100 * float((mine - touched)[:, ~up].mean()),
                 "bins": [
                     {"low": b.low, "count": b.count, "forecast": b.forecast, "observed": b.observed}
                     for b in bins
@@ -117,9 +131,9 @@ class TouchStudy:
 
 
 def _twice_the_tail(table: Floats, levels: Floats) -> Floats:
-    """Return twice the chance to close beyond, at most one, (levels, horizons).
+    """Return twice the probability of a close beyond each level, at most 1, (levels, horizons).
 
-    It is read from quantiles (H, P) at levels (P,).
+    `table` (H, P) has the quantiles of the closing price at the probabilities `levels` (P,).
     """
     below = np.stack([np.interp(LOG_LEVELS, row, levels, left=0.0, right=1.0) for row in table], axis=1)
     beyond = np.where(LOG_LEVELS[:, None] > 0, 1 - below, below)

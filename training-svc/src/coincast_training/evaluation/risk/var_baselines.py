@@ -1,7 +1,7 @@
 """Value at risk by the reference methods: historical simulation, GARCH(1,1)-t and its filtered simulation.
 
-Each gives lower quantiles and tail means of a basket's return on every day, from what was known at its close.
-GARCH parameters are estimated by arch on an expanding window.
+Each method gives the lower quantiles and tail means of a basket's return on every day, from data up to the
+close of that day. GARCH parameters are estimated with `arch` on an expanding window.
 """
 
 from __future__ import annotations
@@ -26,17 +26,14 @@ ALPHAS = (0.05, 0.025, 0.01)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TailForecasts:
-    """Quantiles and tail means of returns at ALPHAS, (T, 3) each.
-
-    Negative for losses, NaN where unknown.
-    """
+    """Quantiles and tail means of returns at ALPHAS, (T, 3) each; negative for losses, NaN if unknown."""
 
     quantiles: Floats
     shortfalls: Floats
 
 
 def tails_of(samples: Floats) -> tuple[Floats, Floats]:
-    """Return Hazen quantiles and tail means at ALPHAS of equally likely outcomes (..., m): (..., 3) each."""
+    """Return the Hazen quantiles and the tail means of samples (..., m) at ALPHAS, (..., 3) each."""
     m = samples.shape[-1]
     most = min(int(np.ceil(m * ALPHAS[0])) + 1, m - 1)
     low = np.sort(np.partition(samples, most, axis=-1)[..., : most + 1], axis=-1)
@@ -53,11 +50,11 @@ def tails_of(samples: Floats) -> tuple[Floats, Floats]:
 
 
 def historical_simulation(past: Floats, rows: NDArray[np.int64]) -> TailForecasts:
-    """Return the tails of the last HISTORY returns known on each of some days.
+    """Return the tails of the last HISTORY returns before each forecast.
 
     Args:
-        past: Return that ended on each day, (T,), NaN before the first.
-        rows: Days forecast from, (m,).
+        past: Returns by the day on which they ended, (T,), NaN before the first.
+        rows: Positions of the days of the forecasts, (m,).
     """
     windows = np.lib.stride_tricks.sliding_window_view(past, HISTORY)
     at = rows - HISTORY + 1
@@ -70,14 +67,14 @@ def historical_simulation(past: Floats, rows: NDArray[np.int64]) -> TailForecast
 def garch_tails(
     daily: Floats, rows: NDArray[np.int64], horizon: int, *, seed: int, names: tuple[str, ...]
 ) -> dict[str, TailForecasts]:
-    """Return the tails by GARCH-t and by its filtered historical simulation.
+    """Return the tails by GARCH-t and by filtered historical simulation on it.
 
     Args:
         daily: Daily returns of a basket, (T,), NaN before the first.
-        rows: Days forecast from, increasing, (m,).
-        horizon: Days ahead; beyond one day only `garch_t_fhs` is simulated.
+        rows: Positions of the days of the forecasts, increasing, (m,).
+        horizon: Days ahead; beyond one day, `names` may only have `garch_t_fhs`.
         seed: Random seed of the simulation.
-        names: Which of `garch_t` and `garch_t_fhs`.
+        names: Methods to compute, of `garch_t` and `garch_t_fhs`.
     """
     first = int(np.flatnonzero(np.isfinite(daily))[0])
     known, at = 100 * daily[first:], rows - first
@@ -103,7 +100,7 @@ def garch_tails(
 
 @dataclass(frozen=True, slots=True)
 class _Garch:
-    """GARCH(1,1) with Student t of zero-mean returns in percent."""
+    """Parameters of a GARCH(1,1) model with Student t residuals, of zero-mean returns in percent."""
 
     omega: float
     alpha: float
@@ -112,13 +109,13 @@ class _Garch:
     start: float
 
     def filtered(self, returns: Floats) -> Floats:
-        """Return conditional variances (n + 1,): entry t is known before return t."""
+        """Return the conditional variances (n + 1,); entry t depends only on returns before t."""
         drive = self.omega + self.alpha * returns**2
         later = lfilter([1.0], [1.0, -self.beta], drive, zi=[self.beta * self.start])[0]
         return np.concatenate([[self.start], later])
 
     def student_tails(self, tomorrow: Floats) -> tuple[Floats, Floats]:
-        """Return quantiles and tail means (m, 3) one day ahead."""
+        """Return quantiles and tail means (m, 3) one day ahead, from variances `tomorrow` (m,)."""
         nu = self.freedom
         unit = np.sqrt((nu - 2) / nu)
         alphas = np.array(ALPHAS)
@@ -130,20 +127,20 @@ class _Garch:
     def simulated_tails(
         self, tomorrow: Floats, residuals: Floats, horizon: int, seed: int
     ) -> tuple[Floats, Floats]:
-        """Return quantiles and tail means (m, 3) of the summed return.
+        """Return quantiles and tail means (m, 3) of the return over the horizon.
 
-        They use every residual at one day, else random draws.
+        One day ahead, each residual is one sample; beyond, residuals are sampled at random.
         """
         if horizon == 1:
             q, s = tails_of(residuals)
             deviation = np.sqrt(tomorrow)[:, None]
             return deviation * q, deviation * s
         rng = np.random.default_rng(seed)
-        drawn = residuals[rng.integers(len(residuals), size=(horizon, PATHS))]
+        sampled = residuals[rng.integers(len(residuals), size=(horizon, PATHS))]
         variance = np.repeat(tomorrow[:, None], PATHS, axis=1)
         path = np.zeros_like(variance)
         for step in range(horizon):
-            shock = np.sqrt(variance) * drawn[step]
+            shock = np.sqrt(variance) * sampled[step]
             path += shock
             variance = self.omega + self.alpha * shock**2 + self.beta * variance
         return tails_of(path)
@@ -154,7 +151,7 @@ def _fit(returns: Floats) -> _Garch:
         from arch import arch_model  # noqa: PLC0415 - slow to import
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an optimiser that stops early still leaves usable parameters
+        warnings.simplefilter("ignore")  # parameters are usable even if the optimiser stops early
         model = arch_model(returns, mean="Zero", vol="GARCH", p=1, q=1, dist="t", rescale=False)
         p = model.fit(disp="off", show_warning=False).params
     freedom = max(float(p["nu"]), 2.1)

@@ -1,4 +1,4 @@
-"""Value at risk and expected shortfall of fixed baskets: the engine against the reference methods."""
+"""Compare value at risk and expected shortfall of the engine with the reference methods, on fixed baskets."""
 
 from __future__ import annotations
 
@@ -30,12 +30,15 @@ NAMES = tuple(f"{level:g}" for level in LEVELS)
 
 @dataclass(frozen=True, eq=False)
 class VarStudy:
-    """Collect the engine's tails day by day, and compare them at the end.
+    """Tails by the engine, collected day by day, and compared at the end.
 
     Attributes:
+        market: Prices of all coins.
         baskets: The baskets, over coins that all trade on every day of `rows`.
-        columns: Where their coins lie in the market, (n,).
-        rows: Days forecast from, (T,).
+        columns: Positions in the market of the coins of the baskets, (n,).
+        rows: Positions of the days of the forecasts, (T,).
+        made: Quantiles and tail means (2, T, baskets, levels) by horizon.
+        sums_off: For each answer, how far the components of the expected shortfall are from their total.
     """
 
     market: MarketDays
@@ -51,9 +54,10 @@ class VarStudy:
             self.made[horizon] = np.full((2, len(self.rows), count, len(ALPHAS)), np.nan)
 
     def add(self, at: int, paths: JointPaths) -> None:
-        """Add the engine's answer of one day.
+        """Add the tails by the engine on one day.
 
-        Equal weight goes through the product's own function; all baskets go through one vectorised rule.
+        All baskets are computed by one vectorised formula. The basket of equal weight is also computed by
+        the function of the product, and both must agree.
         """
         coins = [paths.index(coin) for coin in self.baskets.coin_ids]
         holdings = dict(zip(self.baskets.coin_ids, self.baskets.weights[self.baskets.equal], strict=True))
@@ -64,11 +68,11 @@ class VarStudy:
             for tail, quantile in zip(risk.levels, self.made[horizon][0, at, 0], strict=True):
                 if tail.expected_shortfall is not None and tail.value_at_risk is not None:
                     self.sums_off.append(abs(sum(tail.components) - tail.expected_shortfall))
-                    # The product's figure must equal the study's.
+                    # The value of the product must equal that of the study.
                     assert abs(tail.value_at_risk + quantile) < 1e-9  # noqa: S101
 
     def results(self, seed: int) -> dict[str, Any]:
-        """Return hits, tests, gains and scores by horizon; compared on days whose outcome is known."""
+        """Return hits, tests, gains and scores by horizon, on the days with a known outcome."""
         out: dict[str, Any] = {"components_sum_off": max(self.sums_off, default=float("nan"))}
         for horizon in HORIZONS:
             out[str(horizon)] = self._at(horizon, seed)
@@ -88,7 +92,7 @@ class VarStudy:
         found: dict[str, Any] = {
             "days": len(dates),
             "groups": {
-                name: _own(outcomes[:, at], engine, at, dates, single=len(at) == 1)
+                name: _score_engine(outcomes[:, at], engine, at, dates, single=len(at) == 1)
                 for name, at in groups.items()
             },
             "against": {},
@@ -103,7 +107,7 @@ class VarStudy:
                 at = [basket for basket in groups.get(group, []) if basket in place]
                 if at:
                     theirs = [place[basket] for basket in at]
-                    found["against"].setdefault(peer, {})[group] = _compared(
+                    found["against"].setdefault(peer, {})[group] = _compare(
                         outcomes[:, at],
                         TailForecasts(engine.quantiles[:, at], engine.shortfalls[:, at]),
                         TailForecasts(tails.quantiles[:, theirs], tails.shortfalls[:, theirs]),
@@ -115,13 +119,16 @@ class VarStudy:
     def _peers(
         self, horizon: int, known: NDArray[np.bool_], garch: list[int], seed: int
     ) -> dict[str, tuple[list[int], TailForecasts]]:
-        """Return the reference methods: which baskets each covers and its tails (T, baskets, 3)."""
+        """Return for each reference method the baskets that it covers, and its tails (T, baskets, 3)."""
         rows = self.rows[known]
         daily = self._history(1)
         ended = self._history(horizon)
-        all_of_them = list(range(len(self.baskets.weights)))
+        every_basket = list(range(len(self.baskets.weights)))
         peers = {
-            "hs_250": (all_of_them, _stacked([historical_simulation(ended[:, i], rows) for i in all_of_them]))
+            "hs_250": (
+                every_basket,
+                _stacked([historical_simulation(ended[:, i], rows) for i in every_basket]),
+            )
         }
         names = ("garch_t", "garch_t_fhs") if horizon == 1 else ("garch_t_fhs",)
         fits = [garch_tails(daily[:, i], rows, horizon, seed=seed, names=names) for i in garch]
@@ -130,9 +137,9 @@ class VarStudy:
         return peers
 
     def _history(self, horizon: int) -> Floats:
-        """Return returns of every basket over the horizon that ended on each day, (T, B).
+        """Return the returns of all baskets over the horizon that ended on each day, (T, B).
 
-        NaN before all coins began.
+        They are NaN until all coins have a price.
         """
         close = self.market.log_close[:, self.columns]
         past = np.full_like(close, np.nan)
@@ -151,10 +158,10 @@ def _stacked(parts: list[TailForecasts]) -> TailForecasts:
     )
 
 
-def _own(
+def _score_engine(
     outcomes: Floats, engine: TailForecasts, at: list[int], dates: NDArray[np.datetime64], *, single: bool
 ) -> dict[str, Any]:
-    """Return the engine's hits, tests and tail losses of some baskets (T, B), by level."""
+    """Return hits, tests and tail losses of the engine by level, for baskets `at` of `outcomes` (T, B)."""
     found: dict[str, Any] = {}
     years = dates.astype("datetime64[Y]")
     for j, (name, alpha) in enumerate(zip(NAMES, ALPHAS, strict=True)):
@@ -179,14 +186,14 @@ def _own(
     return found
 
 
-def _compared(
+def _compare(
     outcomes: Floats,
     engine: TailForecasts,
     peer: TailForecasts,
     dates: NDArray[np.datetime64],
     horizon: int,
 ) -> dict[str, Any]:
-    """Return the gain in pinball and FZ0 on shared days, with Diebold-Mariano on date means, by level."""
+    """Return the gains in pinball loss and FZ0 by level on shared days, with Diebold-Mariano statistics."""
     found: dict[str, Any] = {}
     both = np.isfinite(peer.quantiles).all(axis=(1, 2))
     for j, (name, alpha) in enumerate(zip(NAMES, ALPHAS, strict=True)):

@@ -1,4 +1,4 @@
-"""The product's distributions of past days, each as known on its day, and the scenarios made from them."""
+"""Compute the forecasts and scenarios of past days as the product would have made them on each day."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from coincast_training.trainers.progress import Progress
 Floats = NDArray[np.float64]
 ANCHORS = (1, 3, 7, 14)
 HORIZONS = tuple(range(1, MAX_DAYS + 1))
-# The product refuses coins with fewer closed days, and they are left out here.
+# The product refuses coins with fewer closed days; the evaluation leaves them out.
 MIN_OWN_DAYS = 120
 
 
@@ -39,9 +39,9 @@ class MarketDays:
     Attributes:
         days: datetime64[D], (T,).
         coin_ids: The coins, (n,).
-        log_close: Logs of the closes, (T, n), NaN where a coin did not trade.
-        log_high: Logs of the highs, not below the close.
-        log_low: Logs of the lows, not above the close.
+        log_close: Logs of the closes, (T, n), NaN on days without a candle.
+        log_high: Logs of the highs, (T, n); at least the log of the close.
+        log_low: Logs of the lows, (T, n); at most the log of the close.
     """
 
     days: NDArray[np.datetime64]
@@ -52,7 +52,7 @@ class MarketDays:
 
     @classmethod
     def of(cls, panel: Panel) -> MarketDays:
-        """Put the candles of a panel on one calendar."""
+        """Align the candles of a panel on one calendar."""
         first = min(c.dates[0] for c in panel.values())
         last = max(c.dates[-1] for c in panel.values())
         days = np.arange(first, last + np.timedelta64(1, "D"))
@@ -72,13 +72,13 @@ class MarketDays:
         return int((day - self.days[0]).astype(np.int64))
 
     def returns_ahead(self, horizon: int) -> Floats:
-        """Return the log return over the coming horizon, (T, n), NaN where it is not over."""
+        """Return the log return over the next `horizon` days, (T, n), NaN if they have not ended."""
         out = np.full_like(self.log_close, np.nan)
         out[:-horizon] = self.log_close[horizon:] - self.log_close[:-horizon]
         return out
 
     def own_days(self, row: int) -> NDArray[np.int64]:
-        """Return how many closes of each coin are known on a day, (n,)."""
+        """Return the number of closes of each coin up to a day, (n,)."""
         return np.asarray(np.isfinite(self.log_close[: row + 1]).sum(axis=0))
 
 
@@ -90,10 +90,10 @@ class WalkedForecasts:
     quantiles: NDArray[np.float32]
 
     def on(self, row: int) -> Forecasts:
-        """Return the forecasts of all coins that the product would serve on a day, at every horizon.
+        """Return the forecasts that the product would serve on a day, at every horizon.
 
-        Horizons between the anchors are interpolated as the model does when it serves: the daily scale in
-        logs and the shape, both linear in the log of the horizon.
+        Horizons between the anchors are interpolated as in serving: the log of the daily scale and the shape
+        are both linear in the log of the horizon.
         """
         table = self.quantiles[row].astype(np.float64)
         known = np.isfinite(table).all(axis=(1, 2)) & (self.market.own_days(row) >= MIN_OWN_DAYS)
@@ -114,10 +114,10 @@ class WalkedForecasts:
         )
 
     def library(self, panel: Panel) -> ScenarioLibrary:
-        """Return the scenario library of all origins, by the function that training stores it with.
+        """Build the scenario library of all origins, with the same function as training.
 
         Raises:
-            ValueError: If the history is too short for one.
+            ValueError: The history is too short for a library.
         """
         row, coin = np.nonzero(np.isfinite(self.quantiles).all(axis=(2, 3)))
         widths = spread_of(self.quantiles[row, coin].astype(np.float64), PROBABILITIES)
@@ -145,12 +145,20 @@ def walk_forecasts(
 ) -> WalkedForecasts:
     """Walk the ensemble forward over all days of a panel.
 
-    Members are refitted every `fold_days` of the recipe on targets that had ended, pools and calibration are
-    those known at the start of each fold. The walk is that of the training pipeline's own record, and of the
-    library that it stores.
+    Members are refitted every `fold_days` of the recipe, on targets that had ended by then. Pool weights and
+    calibration also use only data up to the start of each fold. The training pipeline does the same walk for
+    the record of a version and for its scenario library.
+
+    Args:
+        panel: Candles of the coins to forecast.
+        reference: Candles of reference coins that are not forecast.
+        recipe: Training parameters of the ensemble.
+        seed: Seed of the fits.
+        executor: Runs the fits.
+        progress: Called with the finished fraction and a text.
 
     Raises:
-        ValueError: If the panel is too short for the model.
+        ValueError: The panel is too short for the model.
     """
     plain = {**recipe, "anchors": list(ANCHORS), "lstm": {"use": "off"}}
     chosen = EnsembleParams.of(plain)
@@ -175,5 +183,5 @@ def walk_forecasts(
 
 
 def present_on(market: MarketDays, row: int, coins: Sequence[int], days_back: int) -> bool:
-    """Return whether coins traded on a day and on this many days before it."""
+    """Return whether all `coins` have a close on a day and on each of the `days_back` days before it."""
     return row >= days_back and bool(np.isfinite(market.log_close[row - days_back : row + 1, coins]).all())

@@ -1,4 +1,4 @@
-"""Job store in this process's memory, for the command line and for tests."""
+"""Job store in memory, for the command line and for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from coincast_training.domain import Job
 
 
 class InMemoryJobStore:
-    """Hold jobs until the process ends."""
+    """Store jobs until the process ends."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
@@ -17,7 +17,7 @@ class InMemoryJobStore:
         self._claims: dict[str, str] = {}
 
     async def save(self, job: Job) -> None:
-        """Save the job's newest state."""
+        """Save the current state of a job."""
         self._jobs[job.job_id] = job
 
     async def load_all(self) -> list[Job]:
@@ -25,13 +25,13 @@ class InMemoryJobStore:
         return sorted(self._jobs.values(), key=lambda job: job.submitted_at)
 
     async def append_log(self, job_id: str, lines: Sequence[str]) -> None:
-        """Append lines to the job's log."""
+        """Append lines to the log of a job."""
         self._logs[job_id].extend(lines)
 
     async def read_log(self, job_id: str, tail: int) -> list[str]:
-        """Return the last `tail` lines of the job's log."""
+        """Return the last `tail` lines of the log of a job."""
         return self._logs[job_id][-tail:]
 
     async def claim(self, idempotency_key: str, job_id: str) -> str:
-        """Return the job that first claimed the key."""
+        """Claim an idempotency key for a job; return the id of the job that claimed it first."""
         return self._claims.setdefault(idempotency_key, job_id)

@@ -22,13 +22,13 @@ PAUSES_SECONDS = (0.05, 0.2, 0.5)
 
 
 class RedisJobStore:
-    """Store each job as a string, an index by time of submission, and each log as a capped list."""
+    """Store each job as a string and each log as a short list; index jobs by the time of submission."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def save(self, job: Job) -> None:
-        """Write the job and its index entry in one transaction."""
+        """Write a job and its index entry in one transaction."""
 
         async def write() -> None:
             async with self._redis.pipeline(transaction=True) as pipe:
@@ -36,29 +36,29 @@ class RedisJobStore:
                 pipe.zadd(PREFIX + "jobs", {job.job_id: job.submitted_at})
                 await pipe.execute()
 
-        await _tried(write)
+        await _with_retries(write)
 
     async def load_all(self) -> list[Job]:
-        """Return the newest jobs, oldest first, and delete older ones."""
+        """Return the newest KEPT_JOBS jobs, the oldest first, and delete older ones."""
 
         async def read() -> list[Job]:
-            await self._forget_old()
+            await self._delete_old()
             ids = [_text(job_id) for job_id in await self._redis.zrange(PREFIX + "jobs", 0, -1)]
             if not ids:
                 return []
             texts = await self._redis.mget([_job_key(job_id) for job_id in ids])
             return [job_from_json(text) for text in texts if text is not None]
 
-        return await _tried(read)
+        return await _with_retries(read)
 
-    async def _forget_old(self) -> None:
+    async def _delete_old(self) -> None:
         old = [_text(job_id) for job_id in await self._redis.zrange(PREFIX + "jobs", 0, -KEPT_JOBS - 1)]
         if old:
             await self._redis.zrem(PREFIX + "jobs", *old)
             await self._redis.delete(*map(_job_key, old), *map(_log_key, old))
 
     async def append_log(self, job_id: str, lines: Sequence[str]) -> None:
-        """Append lines to the job's log, which retains its newest 10,000."""
+        """Append lines to the log of a job, which keeps the newest KEPT_LOG_LINES."""
         if not lines:
             return
 
@@ -68,25 +68,25 @@ class RedisJobStore:
                 pipe.ltrim(_log_key(job_id), -KEPT_LOG_LINES, -1)
                 await pipe.execute()
 
-        await _tried(write)
+        await _with_retries(write)
 
     async def read_log(self, job_id: str, tail: int) -> list[str]:
-        """Return the last `tail` lines of the job's log."""
+        """Return the last `tail` lines of the log of a job."""
 
         async def read() -> list[Any]:
-            return list(await _awaited(self._redis.lrange(_log_key(job_id), -tail, -1)))
+            return list(await _await_reply(self._redis.lrange(_log_key(job_id), -tail, -1)))
 
-        return [_text(line) for line in await _tried(read)]
+        return [_text(line) for line in await _with_retries(read)]
 
     async def claim(self, idempotency_key: str, job_id: str) -> str:
-        """Return the job that first claimed the key."""
+        """Claim an idempotency key for a job; return the id of the job that claimed it first."""
         key = f"{PREFIX}claim:{idempotency_key}"
 
         async def write() -> str:
             await self._redis.set(key, job_id, nx=True, ex=CLAIM_SECONDS)
             return _text(await self._redis.get(key) or job_id)
 
-        return await _tried(write)
+        return await _with_retries(write)
 
 
 def _job_key(job_id: str) -> str:
@@ -101,13 +101,16 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-async def _awaited(value: Any) -> Any:
-    """Await a reply: redis-py types its asynchronous replies as possibly synchronous."""
+async def _await_reply(value: Any) -> Any:
+    """Await a reply of Redis.
+
+    The types of redis-py allow a synchronous reply, which a plain `await` rejects.
+    """
     return await value
 
 
-async def _tried(call: Callable[[], Awaitable[T]]) -> T:
-    """Retry through a short stall of Redis; every write here may be repeated."""
+async def _with_retries(call: Callable[[], Awaitable[T]]) -> T:
+    """Call Redis again after short failures; all calls of this store may safely be repeated."""
     for pause_seconds in PAUSES_SECONDS:
         try:
             return await call()
@@ -117,5 +120,5 @@ async def _tried(call: Callable[[], Awaitable[T]]) -> T:
         return await call()
     except (RedisError, OSError) as error:
         raise Unavailable(
-            "Redis, which keeps the training jobs, does not answer.", retry_after_seconds=5
+            "Redis, which stores the training jobs, does not answer.", retry_after_seconds=5
         ) from error

@@ -1,1 +1,1 @@
-"""Score served risk answers: consume their stream, score each day when it is over, publish the record."""
+"""Score served risk answers: consume their stream, score each day after its close, publish the record."""

@@ -1,4 +1,4 @@
-"""What became of a risk statement on each of its days. Pure."""
+"""Compare a risk statement with the candles of each of its days."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from coincast_modelkit.scenarios.statements import LossStatement, RiskStatement,
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One scored chance.
+    """One scored probability.
 
     Attributes:
         kind: TOUCH, CLOSE_BEYOND or EXCEEDANCE.
         horizon_days: Days ahead.
         promised: The stated probability.
-        came_true: Whether it came true.
-        level_percent: Level of value at risk; None for touches.
-        loss_over_shortfall: Loss over expected shortfall, where the value at risk was exceeded; else None.
+        came_true: Whether the event happened.
+        level_percent: Level of the value at risk; None for touches.
+        loss_over_shortfall: Loss divided by expected shortfall if the value at risk was exceeded; else None.
     """
 
     kind: str
@@ -35,13 +35,13 @@ class Outcome:
 
 
 def first_due(statement: RiskStatement) -> dt.date:
-    """Return the first day whose close decides something."""
+    """Return the first day whose close decides a probability of the statement."""
     ahead = statement.first_day if isinstance(statement, TouchStatement) else statement.days
     return dt.date.fromisoformat(statement.as_of) + dt.timedelta(days=ahead)
 
 
 def last_due(statement: RiskStatement) -> dt.date:
-    """Return the last day whose close decides something."""
+    """Return the last day whose close decides a probability of the statement."""
     ahead = statement.last_day if isinstance(statement, TouchStatement) else statement.days
     return dt.date.fromisoformat(statement.as_of) + dt.timedelta(days=ahead)
 
@@ -49,12 +49,12 @@ def last_due(statement: RiskStatement) -> dt.date:
 def outcomes_of(
     statement: RiskStatement, day: dt.date, histories: Mapping[str, Candles]
 ) -> list[Outcome] | None:
-    """Return what is decided by one day's close, or None while a candle that it needs is missing.
+    """Return the outcomes that the close of one day decides; None while a necessary candle is missing.
 
     Args:
         statement: The statement.
         day: One of its days, from `first_due` to `last_due`.
-        histories: Candles in the statement's currency, by coin.
+        histories: Candles in the currency of the statement, by coin.
     """
     if isinstance(statement, TouchStatement):
         return _touch(statement, day, histories)
@@ -80,8 +80,8 @@ def _touch(statement: TouchStatement, day: dt.date, histories: Mapping[str, Cand
         )
     ]
     extremes = after.high if up else after.low
-    # Days without a range cannot rule a touch out, and counting only those that the closes prove would count
-    # touches and never their absence: such a statement is not scored.
+    # Without high and low, a day may have had a touch that its close does not show. Counting only the touches
+    # that closes prove would be biased, so such a statement is not scored.
     if np.isfinite(extremes).all():
         reached = np.fmax(extremes, after.close).max() if up else np.fmin(extremes, after.close).min()
         came = bool(reached >= statement.level if up else reached <= statement.level)
@@ -115,7 +115,7 @@ def _losses(statement: LossStatement, day: dt.date, histories: Mapping[str, Cand
 
 
 def _days_between(candles: Candles, after: dt.date, until: dt.date) -> Candles:
-    """Return the candles of the days after one day, up to and including another."""
+    """Return the candles of the days after `after`, up to and including `until`."""
     start = int(np.searchsorted(candles.dates, np.datetime64(after, "D"), side="right"))
     stop = int(np.searchsorted(candles.dates, np.datetime64(until, "D"), side="right"))
     return candles.rows(start, stop)

@@ -1,4 +1,4 @@
-"""From tallies to the record that is quoted with each answer."""
+"""Compute the record that is served with each risk answer, from tallies of scored statements."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def live_risk_table(tallies: Iterable[Tally], *, measured_at: float) -> LiveRisk
 
 
 def independent_periods(days: Iterable[str], horizon_days: int) -> int:
-    """Return how many of the days lie at least the horizon apart, taken from the first one on."""
+    """Return the number of days that are at least the horizon apart, counted from the first day on."""
     count, free_from = 0, dt.date.min
     for day in sorted({dt.date.fromisoformat(text) for text in days}):
         if day >= free_from:
@@ -53,7 +53,8 @@ def _record(key: Key, tallies: Sequence[Tally]) -> LiveRiskRecord:
         statements=count,
         promised_percent=round(100 * promised, 4),
         observed_percent=round(100 * observed, 4),
-        # Of the promised share: the observed one is 0 or 100 % at first, and would claim to be exact.
+        # The standard error is that of the promised share. The observed share is 0 or 100 % at first, which
+        # would give an error of 0.
         standard_error_percent=round(100 * math.sqrt(promised * (1 - promised) / periods), 4),
         independent_periods=periods,
         brier=None if is_loss else round(brier, 6),

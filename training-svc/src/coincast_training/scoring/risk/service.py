@@ -1,4 +1,4 @@
-"""Run the ledger of risk answers: store them every few seconds, score and publish every few minutes."""
+"""Run the ledger of risk answers: store answers every few seconds, score and publish every few minutes."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from coincast_training.scoring.service import fetch_panel, guarded, run_scoring
 from coincast_training.scoring.source_calendar import SourceCalendar
 
 log = structlog.get_logger(__name__)
-# A day whose candles do not come for this long after it is passed over.
+# A day is skipped if its candles are still missing this many days later.
 EXPIRE_DAYS = 30
 
 
 class RiskLedgerService:
-    """Consume, score and publish; a failed step is repeated in its next period."""
+    """Store, score and publish risk answers; a failed step is repeated in its next period."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class RiskLedgerService:
         scoring_seconds: float = 600.0,
     ) -> None:
         self.store = store
-        # What is on disk has no use in the stream: portfolios need not stay in two places.
+        # Entries on disk are not needed in the stream, and portfolios should not be stored in two places.
         self.consumer = StreamConsumer(
             redis, RISK_STREAM_KEY, self._write, consumer=consumer, keep_acknowledged=0
         )
@@ -70,14 +70,14 @@ class RiskLedgerService:
         )
 
     async def cycle(self) -> int:
-        """Score the days that are over, publish the record, and return how many chances were scored."""
+        """Score the closed days, publish the record, and return the number of scored probabilities."""
         scored = await guarded("risk_ledger_not_scored", self._score) or 0
         await guarded("risk_record_not_published", self._publish)
         await guarded("risk_ledger_not_trimmed", self.consumer.trim)
         return scored
 
     def _write(self, messages: Sequence[Message]) -> None:
-        """Store the statements of some messages; an unreadable one is counted, logged and dropped."""
+        """Store the statements of some messages; count, log and drop unreadable ones."""
         statements: list[RiskStatement] = []
         for stream_id, fields in messages:
             try:
@@ -110,7 +110,7 @@ class RiskLedgerService:
     async def _histories(
         self, vs_currency: str, found: Sequence[OpenStatement], newest: dt.date
     ) -> dict[str, Candles]:
-        """Return candles that reach back to the oldest statement."""
+        """Fetch the candles of all coins of the statements, from the day of the oldest statement on."""
         oldest = min(dt.date.fromisoformat(one.statement.as_of) for one in found)
         days = (max(newest, self._calendar.yesterday()) - oldest).days + 2
         ids = coins_of([one.statement for one in found])
@@ -120,7 +120,7 @@ class RiskLedgerService:
         first = self._calendar.newest() - dt.timedelta(days=TALLY_DAYS)
         tallies = await asyncio.to_thread(self.store.tallies, first)
         if not tallies and not self._record_path.exists():
-            return  # nothing was ever published, so there is nothing to replace
+            return  # no record was published yet, and an empty one has no use
         table = live_risk_table(tallies, measured_at=self._clock.now())
         self._record_path.parent.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(replace_file, self._record_path, table.to_json().encode())
@@ -129,7 +129,7 @@ class RiskLedgerService:
 def _score_all(
     found: Sequence[OpenStatement], histories: Mapping[str, Candles], newest: dt.date
 ) -> list[ScoredDays]:
-    """Score each statement day by day, up to the newest closed day or the first day without its candles."""
+    """Score each statement up to the newest closed day, or to the first day with missing candles."""
     return [one for each in found if (one := _score_days(each, histories, newest)) is not None]
 
 

@@ -1,7 +1,7 @@
-"""Open risk statements and tallies of the scored ones, in one SQLite file of bounded size.
+"""Store open risk statements, and tallies of scored ones, in one SQLite file of limited size.
 
-A statement is deleted once its last day is scored: what stays is how many such statements there were and how
-many came true, by day, model, horizon and stated probability. So no portfolio outlives its horizon.
+A statement is deleted when its last day is scored. The tallies only count the statements and how many came
+true, by day, model, horizon and stated probability. So no portfolio is stored longer than its horizon.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from coincast_modelkit.scenarios.live_record import EXCEEDANCE, tenth_of
 from coincast_modelkit.scenarios.statements import RiskStatement, TouchStatement, read_statement
 from coincast_training.scoring.risk.outcomes import Outcome, first_due, last_due
 
-# Statements that are taken of one day's close; further ones are dropped. More would add little, since the
-# statements of a day count as one observation.
+# Maximum of statements for each daily close; further ones are dropped. They would add little information,
+# since all statements of a day count as one observation.
 MAX_TOUCHES_A_DAY = 10_000
 MAX_PORTFOLIOS_A_DAY = 1_000
-# A scored statement's id is remembered for as long as the stream may deliver its message again.
+# The id of a scored statement is stored for this time, since the stream may deliver its message again.
 REMEMBERED_DAYS = 60
 TALLY_DAYS = 730
 
@@ -53,7 +53,7 @@ ON CONFLICT DO UPDATE SET
 
 @dataclass(frozen=True, slots=True)
 class OpenStatement:
-    """A statement with the next day that is to be scored."""
+    """A statement, and the next of its days to score."""
 
     key: str
     next_due: dt.date
@@ -62,7 +62,7 @@ class OpenStatement:
 
 @dataclass(frozen=True, slots=True)
 class ScoredDays:
-    """The outcomes of one statement, and the next day to score; None where it is done."""
+    """The outcomes of one statement, and its next day to score; None if all days are scored."""
 
     scored: OpenStatement
     outcomes: tuple[Outcome, ...]
@@ -71,7 +71,10 @@ class ScoredDays:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Scored statements of one kind, model, horizon, bin and day. `bin` is a tenth, or a level in percent."""
+    """Sums over the scored statements of one kind, model, horizon, bin and day.
+
+    `bin` is the number of a tenth, or a level in percent.
+    """
 
     kind: str
     served_by: str
@@ -88,20 +91,20 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """How many statements were new, and how many were dropped because their day is full."""
+    """Number of new statements, and of those that were dropped because their day is full."""
 
     stored: int
     dropped: int
 
 
 class RiskStore:
-    """The file. Its methods block: call them off the event loop. Each is one transaction."""
+    """The SQLite file. Its methods block, so call them in a thread. Each method is one transaction."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def add(self, statements: Iterable[RiskStatement]) -> Added:
-        """Store statements that are not known yet."""
+        """Store the statements that are not stored yet."""
         stored = dropped = 0
         with self._transaction() as database:
             counts: Counter[tuple[str, str]] = Counter()
@@ -145,7 +148,12 @@ class RiskStore:
         ]
 
     def close(self, scored: Sequence[ScoredDays], newest: dt.date) -> None:
-        """Add outcomes to the tallies, move the statements on, and delete what is too old to matter."""
+        """Add outcomes to the tallies, set the next days of the statements, and delete old rows.
+
+        Args:
+            scored: Statements with their new outcomes.
+            newest: The newest closed day, from which the age of rows is counted.
+        """
         with self._transaction() as database:
             for one in scored:
                 for outcome in one.outcomes:
@@ -155,8 +163,8 @@ class RiskStore:
                 else:
                     moved = one.next_due.isoformat(), one.scored.key
                     database.execute("UPDATE statements SET next_due = ? WHERE key = ?", moved)
-            forgotten = (newest - dt.timedelta(days=REMEMBERED_DAYS)).isoformat()
-            database.execute("DELETE FROM statements WHERE last_due < ?", (forgotten,))
+            oldest_due = (newest - dt.timedelta(days=REMEMBERED_DAYS)).isoformat()
+            database.execute("DELETE FROM statements WHERE last_due < ?", (oldest_due,))
             oldest = (newest - dt.timedelta(days=TALLY_DAYS)).isoformat()
             database.execute("DELETE FROM tallies WHERE as_of < ?", (oldest,))
 
@@ -180,7 +188,7 @@ class RiskStore:
         return [Tally(*row) for row in rows]
 
     def counts(self) -> tuple[int, int]:
-        """Return how many statements are open, and how many chances have been scored."""
+        """Return the number of open statements, and of scored probabilities."""
         with self._transaction() as database:
             waiting = database.execute("SELECT COUNT(*) FROM statements WHERE line IS NOT NULL").fetchone()[0]
             scored = database.execute("SELECT COALESCE(SUM(statements), 0) FROM tallies").fetchone()[0]
@@ -188,12 +196,12 @@ class RiskStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Open the file, created where it is missing; commit at the end, or undo all after an error."""
+        """Open or create the file; commit at the end of the block, or roll back after an error."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
             database = sqlite3.connect(self._path, timeout=10)
             try:
-                # What is deleted is overwritten, so that no portfolio stays in a free page of the file.
+                # Deleted rows are overwritten, so that no portfolio remains in a free page of the file.
                 database.execute("PRAGMA secure_delete = ON")
                 database.executescript(SCHEMA)
                 with database:
@@ -205,9 +213,9 @@ class RiskStore:
 
 
 def _unknown_part(database: sqlite3.Connection, statement: RiskStatement) -> RiskStatement | None:
-    """Return what is new of a statement; None where all of it is known.
+    """Return the part of a statement that is not stored yet; None if all of it is stored.
 
-    The same request for more days is the same statement: only the later days are added.
+    If a request is repeated for more days, its statement has the same id, and only the later days are added.
     """
     found = database.execute(
         "SELECT MAX(last_due) FROM statements WHERE statement_id = ?", (statement.statement_id,)

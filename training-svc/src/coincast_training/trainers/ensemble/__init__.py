@@ -1,1 +1,1 @@
-"""Train the ensemble: its members, their pool and the backtest that calibrates it."""
+"""Train the ensemble: its members, their pool, and the walk-forward that calibrates it."""

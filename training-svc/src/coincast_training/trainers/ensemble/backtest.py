@@ -1,4 +1,4 @@
-"""Walk the ensemble's members and pools forward: what was known on a day, and its outcome."""
+"""Walk the members and pools of the ensemble forward: fit up to a day, and forecast the days after."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AT_80 = int(np.argmin(np.abs(LEVELS - 0.8)))
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Walk-forward over one panel; everything is stored in `store` under the day it was learnt by."""
+    """The walk-forward over one panel; `store` has all fits, by the last day of their data."""
 
     coins: Sequence[CoinRows]
     params: EnsembleParams
@@ -43,13 +43,17 @@ class Walk:
         return MEMBERS if self.rnn is None else (*MEMBERS, RNN)
 
     def fit_all(self, source: CoinTable, cut: int, executor: Executor, progress: Progress) -> None:
-        """Fit the members of every fold up to `cut` and report progress; the pools need little time.
+        """Fit the members of all folds up to `cut`, which takes most of the time.
 
-        source is where `coins` came from, which is sent to the workers.
+        Args:
+            source: The table of `coins`, which is sent to the workers.
+            cut: Last day of the data, since 1970.
+            executor: Runs the fits.
+            progress: Called with the finished fraction and a text.
         """
         days = [*fold_days(self.coins, cut, self.params.fold_days), cut]
         missing = [d for d in days if any(("scales", h, d) not in self.store for h in self.params.anchors)]
-        missing.reverse()  # longest first: a long task that starts last would delay the end
+        missing.reverse()  # longest first, since a long task that starts last would delay the end
 
         def on_done(done: int) -> None:
             progress(done / len(missing), f"fitted members of {done} of {len(missing)} folds")
@@ -59,17 +63,17 @@ class Walk:
             self.store.update(learnt)
 
     def anchor(self, horizon: int, cut: int) -> Anchor | None:
-        """Return members and pool as known on day `cut`; None if there is too little to learn from."""
+        """Return members and pool by the data up to day `cut`; None with too little data."""
         scales = self._scales(horizon, cut)
         return None if scales is None else Anchor(scales, self.pool(horizon, cut))
 
     def members_of(self, horizon: int, day: int, block: Block) -> Floats | None:
-        """Return the log scales of any rows by members fitted on a day; None where too little is known."""
+        """Return the log scales of a block by members fitted up to `day`; None with too little data."""
         scales = self._scales(horizon, day)
         return None if scales is None else scales.forecast(block.coins, DEFAULT_SPEC)
 
     def record(self, horizon: int, cut: int) -> list[tuple[Block, int, Floats]]:
-        """Return each fold's rows, horizon and log-return quantiles (n, Q) by the pool known at its start."""
+        """Return rows, horizon and log-return quantiles (n, Q) of each fold, by the pool at its start."""
         out = []
         for day, block, members in self.folds(horizon, cut):
             pool = self.pool(horizon, day)
@@ -80,7 +84,7 @@ class Walk:
         return out
 
     def folds(self, horizon: int, cut: int) -> list[tuple[int, Block, Floats]]:
-        """Return (fit day, rows, members' forecasts) of every fold that ends by `cut`, in order."""
+        """Return fit day, rows and forecasts of the members of each fold up to `cut`, in order."""
         folds = []
         for day in fold_days(self.coins, cut, self.params.fold_days):
             scales = self._scales(horizon, day)
@@ -92,7 +96,7 @@ class Walk:
         return folds
 
     def _members(self, scales: Scales, day: int, block: Block) -> Floats:
-        """Return the members' log scales of a fold's rows, as known on its first day."""
+        """Return the log scales (n, M) of the rows of a fold, by the members fitted at its start."""
         key = ("members", scales.horizon, day)
         if key not in self.store:
             self.store[key] = scales.forecast(block.coins, DEFAULT_SPEC)
@@ -110,7 +114,7 @@ class Walk:
         return found
 
     def _fit_scales(self, horizon: int, cut: int) -> Scales | None:
-        """Fit on rows whose outcome was known by the end of day `cut`: the purge is exactly the horizon."""
+        """Fit on rows whose outcome is known at the close of day `cut`: the purge is exactly the horizon."""
         block = block_of(self.coins, 0, cut - horizon + 1, horizon)
         if not len(block.day):
             return None
@@ -126,7 +130,7 @@ class Walk:
             return None
 
     def pool(self, horizon: int, cut: int) -> Pool:
-        """Return the pool as known on day `cut`, its sizes corrected by the coverage of earlier pools."""
+        """Return the pool by the data up to `cut`, with sizes corrected by the coverage of earlier pools."""
         key = ("corrected pool", horizon, cut, self.members)
         if key not in self.store:
             raw = self._raw_pool(horizon, cut)
@@ -144,7 +148,7 @@ class Walk:
         return found
 
     def _prior(self) -> Floats:
-        """Return the members' prior weights, (M,)."""
+        """Return the prior weights of the members, (M,)."""
         own = np.asarray(self.params.pool.prior) / np.sum(self.params.pool.prior)
         if self.rnn is None:
             return np.asarray(own)
@@ -152,14 +156,14 @@ class Walk:
         return np.append((1 - share) * own, share)
 
     def _correction(self, horizon: int, cut: int) -> float:
-        """Return the factor with which the sizes of earlier pools would have had the right coverage."""
+        """Return the factor that would have given the sizes of earlier pools the right coverage."""
         parts = []
         for day, block, members in self.folds(horizon, cut):
             pool = self._raw_pool(horizon, day)
             size = (
                 np.exp(pool.log_scale(members, block.regime)) * pool.sizes_of(joined(block.coins))[:, AT_80]
             )
-            # A size of zero results from outcomes of zero: its coverage has no meaning.
+            # If all outcomes of a pool were zero, its size is zero, and its coverage has no meaning.
             sized = np.where(size > 0, size, np.nan)
             parts.append((np.abs(block.returns) / sized, block.day))
         if not parts:
@@ -170,7 +174,7 @@ class Walk:
 
 
 def _members_on(shared: tuple[CoinTable, EnsembleParams, int], day: int) -> Store:
-    """Fit the members at every horizon as of a day, in the form in which the store holds them."""
+    """Fit the members at every horizon by the data up to `day`; return them as entries of the store."""
     source, params, seed = shared
     alone = Walk(source.coins, params, seed, {})
     for horizon in params.anchors:
@@ -189,7 +193,7 @@ def _pool_inputs(folds: Sequence[tuple[int, Block, Floats]], count: int) -> Pool
             weekend=day,
             day=day,
             outlook=none,
-            drawn=np.empty((0, 0)),
+            random_sign_returns=np.empty((0, 0)),
         )
     members = np.concatenate([table for *_, table in folds])
     blocks = [block for _, block, _ in folds]
@@ -201,5 +205,5 @@ def _pool_inputs(folds: Sequence[tuple[int, Block, Floats]], count: int) -> Pool
         weekend=spans_weekend(np.concatenate([joined(b.coins).weekday for b in blocks])),
         day=np.concatenate([b.day for b in blocks]),
         outlook=outlook_of(members),
-        drawn=np.empty((len(members), 0)),
+        random_sign_returns=np.empty((len(members), 0)),
     )

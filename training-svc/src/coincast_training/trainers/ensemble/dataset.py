@@ -1,4 +1,4 @@
-"""Rows that the ensemble learns from: every day of every coin, with its outcome."""
+"""The training rows of the ensemble: every day of every coin, with its outcome."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIRST_ROW = 45
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CoinRows:
-    """One coin: its days since 1970 (n,), inputs, log closes (n,) and daily variances (n,)."""
+    """The rows of one coin: days since 1970 (n,), inputs, log closes (n,) and daily variances (n,)."""
 
     coin_id: str
     days: Days
@@ -31,9 +31,9 @@ class CoinRows:
     variance: Floats
 
     def cut(self, first: int, after: int) -> tuple[Inputs, slice]:
-        """Return the inputs of the rows from day `first` up to day `after`, which is excluded.
+        """Return the inputs and positions of the rows from day `first` up to day `after`, excluded.
 
-        `squared` reaches back to the start.
+        `squared` also has all earlier rows, which the GARCH recursion needs.
         """
         start, stop = (int(i) for i in np.searchsorted(self.days, [first, after]))
         start = min(max(start, FIRST_ROW), len(self.days))
@@ -52,13 +52,13 @@ class CoinRows:
         )
 
     def returns_ahead(self, horizon: int) -> Floats:
-        """Return the log return over the coming horizon, (n,); NaN where it has not ended."""
+        """Return the log return over the next `horizon` days, (n,); NaN if they have not ended."""
         out = np.full(len(self.days), np.nan)
         out[:-horizon] = self.log_close[horizon:] - self.log_close[:-horizon]
         return out
 
     def log_volatility_ahead(self, horizon: int) -> Floats:
-        """Return half the log of the summed variance over the coming horizon, (n,); NaN where unknown."""
+        """Return half the log of the total variance of the next `horizon` days, (n,); NaN if unknown."""
         out = np.full(len(self.days), np.nan)
         if len(self.days) > horizon:
             sums = np.convolve(self.variance, np.ones(horizon), mode="valid")
@@ -68,14 +68,14 @@ class CoinRows:
 
 @dataclass(frozen=True, eq=False)
 class CoinTable:
-    """Rows of a panel's coins, built on first use: workers receive the candles."""
+    """The rows of a panel, built on first use; only the candles are sent to workers."""
 
     panel: Panel
     reference: Panel
 
     @cached_property
     def coins(self) -> tuple[CoinRows, ...]:
-        """Return the rows of every feature, in the panel's order."""
+        """Return the rows of each coin, in the order of the panel."""
         return rows_of(self.panel, self.reference, DEFAULT_SPEC)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -83,9 +83,9 @@ class CoinTable:
 
 
 def rows_of(panel: Panel, reference: Panel, spec: FeatureSpec) -> tuple[CoinRows, ...]:
-    """Return the rows of every coin with more than FIRST_ROW days, in the panel's order.
+    """Return the rows of every coin with more than FIRST_ROW days, in the order of the panel.
 
-    The bound is exact: a coin that is left out today must not have had a row in an earlier fold.
+    This is the exact limit: a coin with fewer days has no row in any fold.
     """
     market = Market.of(reference)
     return tuple(
@@ -110,7 +110,7 @@ def _coin_rows(candles: Candles, market: Market, spec: FeatureSpec) -> CoinRows:
 class Block:
     """Rows of several coins between two days at one horizon.
 
-    Inputs are by coin; the flat (n,) arrays are in the same order.
+    `coins` has the inputs of each coin; the flat (n,) arrays are in the same order.
     """
 
     coins: tuple[Inputs, ...]
@@ -123,7 +123,7 @@ class Block:
 
 
 def block_of(coins: Sequence[CoinRows], first: int, after: int, horizon: int) -> Block:
-    """Return rows from day `first` up to day `after`, excluded, with the outcomes that are known."""
+    """Return the rows from day `first` up to day `after`, excluded; an unknown outcome is NaN."""
     cuts = [coin.cut(first, after) for coin in coins]
     parts = [(i, coin, rows) for i, (coin, (_, rows)) in enumerate(zip(coins, cuts, strict=True))]
     return Block(
@@ -138,6 +138,9 @@ def block_of(coins: Sequence[CoinRows], first: int, after: int, horizon: int) ->
 
 
 def fold_days(coins: Sequence[CoinRows], cut: int, every_days: int) -> list[int]:
-    """Return the refit days of the walk, increasing, counted back from `cut`, which is excluded."""
+    """Return the refit days of the walk in increasing order, `every_days` apart and counted back from `cut`.
+
+    `cut` itself is not included.
+    """
     first = min(int(c.days[0]) for c in coins)
     return list(reversed(range(cut - every_days, first, -every_days)))

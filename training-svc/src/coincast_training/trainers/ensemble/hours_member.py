@@ -1,8 +1,8 @@
-"""Walk the ensemble's hours member forward: line and trees that read hours, and their share of the pool.
+"""Walk the hours member of the ensemble forward: a regression and trees on hourly features, and their weight.
 
-The daily members are learnt from their whole history; this one only from days whose hours are known, on the
-volatility that the hours of the coming days had, which is less noisy than that of daily ranges. Its share
-beside the daily pool is learnt from forecasts of both that were made out of sample.
+The daily members are fitted on their whole history. The hours member is only fitted on days with known hours.
+Its target is the volatility from the hours of the next days, which is less noisy than that of daily ranges.
+Its weight against the daily pool is fitted on out-of-sample forecasts of both.
 """
 
 from __future__ import annotations
@@ -49,36 +49,40 @@ from coincast_training.trainers.ensemble.members import ridge
 from coincast_training.trainers.ensemble.pooling import PoolHistory, correction, fit_pool
 
 Floats = NDArray[np.float64]
-# How often the signs of the hours are drawn for the weights, and the hours since 1970 from which on.
+# Number of random signs for each hour, on which the weights are fitted, and the first hour (since 1970) that
+# has signs.
 DRAWS = 8
 DRAWS_FROM = 14_600 * HOURS_A_DAY
-# Share of the days of a horizon whose hours must be known for an outcome.
+# An outcome needs the hours of this share of the days of the horizon.
 PRESENT_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HoursOfCoin:
-    """One coin's rows (n, 17) on the days of the walk, and the variance (n,) of the hours of each.
+    """Hourly features and outcomes of one coin on the n days of the walk.
 
-    drawn (n, K) are returns of each day with the signs of its hours redrawn: the size of every hour's return
-    stays, its sign is drawn, one for all coins. They have the scale of the returns and tell it with less
-    noise.
+    Attributes:
+        rows: Hourly features, (n, 17); NaN without hours.
+        variance: Variance from the hours of each day, (n,).
+        random_sign_returns: K returns of each day with random signs, (n, K). Each hourly return keeps its
+            size and gets a random sign, the same for all coins. They have the same scale as the real returns,
+            and estimate it with less noise.
     """
 
     rows: Floats
     variance: Floats
-    drawn: Floats
+    random_sign_returns: Floats
 
-    def drawn_ahead(self, horizon: int) -> Floats:
-        """Return the drawn returns over the coming days, (n, K); NaN where the days have not ended."""
-        out = np.full_like(self.drawn, np.nan)
+    def random_sign_returns_ahead(self, horizon: int) -> Floats:
+        """Return the random-sign returns over the next `horizon` days, (n, K); NaN if they have not ended."""
+        out = np.full_like(self.random_sign_returns, np.nan)
         if horizon < len(out):
-            windows = np.lib.stride_tricks.sliding_window_view(self.drawn[1:], horizon, axis=0)
+            windows = np.lib.stride_tricks.sliding_window_view(self.random_sign_returns[1:], horizon, axis=0)
             out[:-horizon] = windows.sum(axis=-1)
         return out
 
     def log_volatility_ahead(self, horizon: int) -> Floats:
-        """Return half the log of the variance summed over the coming days, (n,); NaN where unknown."""
+        """Return half the log of the total variance of the next `horizon` days, (n,); NaN if unknown."""
         known = np.isfinite(self.variance)
         total = np.concatenate([[0.0], np.cumsum(np.where(known, self.variance, 0.0))])
         count = np.concatenate([[0], np.cumsum(known)])
@@ -91,18 +95,18 @@ class HoursOfCoin:
         return out
 
 
-# The hours of each coin, in the order of the walk's coins, by source.
+# For each source, the hours of each coin in the order of the coins of the walk.
 HoursRows = Mapping[str, tuple[HoursOfCoin, ...]]
 
 
 def hours_rows(coins: Sequence[CoinRows], hours: HourlyPanel) -> HoursRows:
-    """Return the rows of every coin's days, NaN without hours; a source that no coin has is absent.
+    """Return the hourly features of all days of each coin by source; a source that no coin has is absent.
 
-    Rows of ranges come from coins whose newest hours have them: coins that never had any, or no longer do,
-    would teach the line another measure.
+    The source RANGES only includes coins whose newest hours have ranges. Other coins would have another
+    measure of volatility in some or all rows.
     """
     out: dict[str, tuple[HoursOfCoin, ...]] = {}
-    # Outcomes use the best available measure, independent of the inputs of the line.
+    # Outcomes use the best measure of each coin, independent of the source of the features.
     outcomes = {c: day_measures(h, ranges=source_of(h) == RANGES) for c, h in hours.items() if len(h)}
     for source in (RANGES, CLOSES):
         known = {c: h for c, h in hours.items() if len(h) and (source == CLOSES or source_of(h) == RANGES)}
@@ -116,23 +120,23 @@ def hours_rows(coins: Sequence[CoinRows], hours: HourlyPanel) -> HoursRows:
                 found.append(HoursOfCoin(nothing, nothing[:, 0], nothing[:, :DRAWS]))
             else:
                 variance = day_variance(outcomes[coin.coin_id], dates)
-                drawn = drawn_returns(hours[coin.coin_id], coin.days)
-                found.append(HoursOfCoin(day_rows(own, market, dates), variance, drawn))
+                signed = random_sign_returns(hours[coin.coin_id], coin.days)
+                found.append(HoursOfCoin(day_rows(own, market, dates), variance, signed))
         if any(np.isfinite(of_coin.rows).all(axis=1).any() for of_coin in found):
             out[source] = tuple(found)
     return out
 
 
-def drawn_returns(hours: HourlyCandles, days: NDArray[np.int64]) -> Floats:
-    """Return the returns (n, K) of some days (since 1970) with the signs of their hours redrawn.
+def random_sign_returns(hours: HourlyCandles, days: NDArray[np.int64]) -> Floats:
+    """Return K returns of each day (since 1970) with random signs of its hours, (n, K).
 
-    Coins share the signs of an hour, and a day has the same ones whatever history is given. Hours that are
-    not known do not move; NaN on days outside the history.
+    All coins share the signs of an hour, and the signs of a day do not depend on the length of the history.
+    An unknown hour counts as a return of 0. The returns are NaN on days outside the history.
     """
     size = np.abs(np.nan_to_num(hourly_returns(hours)))
     first = int(hours.first.astype(np.int64))
-    drawn = _signs(first + len(size))[:, first - DRAWS_FROM :] * size
-    total = np.concatenate([np.zeros((DRAWS, 1)), np.cumsum(drawn, axis=1)], axis=1)
+    signed = _signs(first + len(size))[:, first - DRAWS_FROM :] * size
+    total = np.concatenate([np.zeros((DRAWS, 1)), np.cumsum(signed, axis=1)], axis=1)
     start = days * HOURS_A_DAY - first
     inside = (start >= 0) & (start + HOURS_A_DAY <= len(size))
     out = np.full((len(days), DRAWS), np.nan)
@@ -141,14 +145,14 @@ def drawn_returns(hours: HourlyCandles, days: NDArray[np.int64]) -> Floats:
 
 
 def _signs(until: int) -> NDArray[np.int8]:
-    """Return the signs (K, n) of the hours from DRAWS_FROM up to `until` (since 1970), excluded."""
+    """Return random signs (K, n) of the hours from DRAWS_FROM up to `until` (since 1970), excluded."""
     count = max(0, until - DRAWS_FROM)
     rng = np.random.default_rng(DRAWS_FROM)
     return rng.integers(0, 2, size=(count, DRAWS), dtype=np.int8).T * 2 - 1
 
 
 def days_with_hours(coins: Sequence[CoinRows], rows: HoursRows) -> int:
-    """Return the most days on which any coin's hours are known, over the sources."""
+    """Return the number of days on which a coin has known hours, of the source with the most such days."""
     days = [
         [c.days[np.isfinite(own.rows).all(axis=1)] for c, own in zip(coins, found, strict=True)]
         for found in rows.values()
@@ -158,7 +162,10 @@ def days_with_hours(coins: Sequence[CoinRows], rows: HoursRows) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HoursFold:
-    """A fold's rows: scales (n, 2) of the daily pool and of the line, outlook (n,), NaN without hours."""
+    """The rows of a fold, with the log scales (n, 2) of the daily pool and of the hours member.
+
+    `outlook` (n,) is the mean forecast of the log volatility. Both are NaN without hours.
+    """
 
     day: int
     block: Block
@@ -168,7 +175,7 @@ class HoursFold:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """Everything that the lines of one horizon and source are fitted on, all days of all coins."""
+    """The data of the fits of one horizon and source, for all days of all coins."""
 
     block: Block
     design: Floats
@@ -178,7 +185,7 @@ class _Table:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HoursWalk:
-    """The hours member of a walk; results are in the walk's store under the day they were learnt by."""
+    """The hours member of a walk; its fits are in the store of the walk, by the last day of their data."""
 
     daily: Walk
     rows: HoursRows
@@ -187,11 +194,11 @@ class HoursWalk:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Return the sources that a line can be fitted on."""
+        """Return the sources of hours on which a member can be fitted."""
         return tuple(self.rows)
 
     def members(self, horizon: int, cut: int) -> dict[str, HoursMember]:
-        """Return the member as known on day `cut` by source; empty where too little is known."""
+        """Return the member of each source by the data up to `cut`; empty with too little data."""
         found = {}
         for source in self.sources:
             scale = self._scale(source, horizon, cut) if self._is_proven(source, horizon, cut) else None
@@ -200,7 +207,7 @@ class HoursWalk:
         return found
 
     def record(self, horizon: int, cut: int) -> list[tuple[Block, int, Floats]]:
-        """Return the walk's record with the hours of RANGES, else of CLOSES, wherever they were known."""
+        """Return the forecasts of all folds, with hours if known; ranges are preferred to closes."""
         daily = self.daily.record(horizon, cut)
         source = next(iter(self.sources), None)
         if source is None or horizon > self.params.max_horizon:
@@ -218,7 +225,7 @@ class HoursWalk:
         return out
 
     def notes(self, horizons: Sequence[int], cut: int) -> dict[str, Any]:
-        """Return the line's share by source, horizon and regime, for the manifest."""
+        """Return the weight of the hours member by source, horizon and regime, for the manifest."""
         return {
             source: {
                 str(h): [round(float(w), 4) for w in found[source].pool.weights[:, 1]]
@@ -232,7 +239,7 @@ class HoursWalk:
         return [day for day, _, _ in self.daily.folds(horizon, cut)]
 
     def _is_proven(self, source: str, horizon: int, cut: int) -> bool:
-        """Return whether the line has forecast enough days out of sample whose outcome was known by `cut`."""
+        """Return whether the member has `min_days` out-of-sample forecasts with an outcome known by `cut`."""
         if horizon > self.params.max_horizon:
             return False
         days = [
@@ -265,23 +272,23 @@ class HoursWalk:
         return np.column_stack([daily, own]), hours_outlook(members, own)
 
     def _rows_of(self, source: str, block: Block) -> Floats:
-        """Return the hours of a block's rows, (n, 17)."""
+        """Return the hourly features of the rows of a block, (n, 17)."""
         out = np.empty((len(block.day), len(TERMS)))
         for i, (coin, own) in enumerate(zip(self.daily.coins, self.rows[source], strict=True)):
             mine = block.coin == i
             out[mine] = own.rows[block.day[mine] - coin.days[0]]
         return out
 
-    def _drawn(self, source: str, block: Block, horizon: int) -> Floats:
-        """Return the drawn returns over the horizon of a block's rows, (n, K)."""
+    def _random_sign_returns(self, source: str, block: Block, horizon: int) -> Floats:
+        """Return the random-sign returns over the horizon of the rows of a block, (n, K)."""
         out = np.empty((len(block.day), DRAWS))
         for i, (coin, own) in enumerate(zip(self.daily.coins, self.rows[source], strict=True)):
             mine = block.coin == i
-            out[mine] = own.drawn_ahead(horizon)[block.day[mine] - coin.days[0]]
+            out[mine] = own.random_sign_returns_ahead(horizon)[block.day[mine] - coin.days[0]]
         return out
 
     def _log_volatility(self, source: str, block: Block, horizon: int) -> Floats:
-        """Return the log volatility over the horizon of a block's rows from their hours, (n,)."""
+        """Return the log volatility over the horizon, from hours, of the rows of a block, (n,)."""
         out = np.empty(len(block.day))
         for i, (coin, own) in enumerate(zip(self.daily.coins, self.rows[source], strict=True)):
             mine = block.coin == i
@@ -289,7 +296,7 @@ class HoursWalk:
         return out
 
     def _scale(self, source: str, horizon: int, cut: int) -> HoursScale | None:
-        """Return line and trees by what was known on day `cut`; None with too few days of hours."""
+        """Return regression and trees by the data up to `cut`; None with too few days of hours."""
         key = ("hours scale", source, horizon, cut)
         if key not in self.daily.store:
             self.daily.store[key] = self._fit_scale(source, horizon, cut)
@@ -328,7 +335,7 @@ class HoursWalk:
         return found
 
     def _pool(self, source: str, horizon: int, cut: int) -> Pool:
-        """Return the pool as known on day `cut`, its sizes corrected as those of the daily pool are."""
+        """Return the pool by the data up to `cut`; its sizes are corrected as those of the daily pool."""
         key = ("corrected hours pool", source, horizon, cut, self.daily.members)
         if key not in self.daily.store:
             raw = self._raw_pool(source, horizon, cut)
@@ -343,13 +350,13 @@ class HoursWalk:
             folds = [f for f in self._folds(source, horizon, cut) if f.day < cut]
             params = replace(self.daily.params.pool, prior_days=self.params.prior_days)
             prior = np.array([1 - self.params.prior, self.params.prior])
-            drawn = [self._drawn(source, fold.block, horizon) for fold in folds]
-            self.daily.store[key] = fit_pool(_seen(folds, drawn), horizon, cut, params, prior)
+            signed = [self._random_sign_returns(source, fold.block, horizon) for fold in folds]
+            self.daily.store[key] = fit_pool(_pool_history(folds, signed), horizon, cut, params, prior)
         found: Pool = self.daily.store[key]
         return found
 
     def _correction(self, source: str, horizon: int, cut: int) -> float:
-        """Return the factor with which the sizes of earlier pools would have had the right coverage."""
+        """Return the factor that would have given the sizes of earlier pools the right coverage."""
         shares, days = [np.empty(0)], [np.empty(0, dtype=np.int64)]
         for fold in self._folds(source, horizon, cut):
             pool = self._raw_pool(source, horizon, fold.day)
@@ -362,7 +369,7 @@ class HoursWalk:
         return correction(share[known], cut - day[known], horizon, self.daily.params.pool)
 
 
-def _seen(folds: Sequence[HoursFold], drawn: Sequence[Floats]) -> PoolHistory:
+def _pool_history(folds: Sequence[HoursFold], signed: Sequence[Floats]) -> PoolHistory:
     none, day = np.empty(0), np.empty(0, dtype=np.int64)
     blocks = [fold.block for fold in folds]
     return PoolHistory(
@@ -373,5 +380,5 @@ def _seen(folds: Sequence[HoursFold], drawn: Sequence[Floats]) -> PoolHistory:
         weekend=spans_weekend(np.concatenate([day, *(joined(b.coins).weekday for b in blocks)])),
         day=np.concatenate([day, *(b.day for b in blocks)]),
         outlook=np.concatenate([none, *(fold.outlook for fold in folds)]),
-        drawn=np.concatenate([np.empty((0, DRAWS)), *drawn]),
+        random_sign_returns=np.concatenate([np.empty((0, DRAWS)), *signed]),
     )

@@ -1,4 +1,4 @@
-"""Parameters of the ensemble's member that reads hours, and whether to use it."""
+"""Parameters of the member of the ensemble that reads hours, and whether to use it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import Literal
 class HoursParams:
     """Parameters of the hours member.
 
-    use: auto adds it where hours of at least min_days days are known, on requires that, off leaves it out.
-    max_horizon: longest horizon in days at which it is pooled, since hours say nothing about a month.
-    prior: its share before any fit, prior_days the strength of the shrinkage to it. min_days: days with
-    hours before the first fit, and days of its forecasts before it is used. rounds: trees on what its line
-    leaves.
+    Attributes:
+        use: `auto` adds the member if the hours of enough days are known, `on` requires it, `off` leaves it
+            out.
+        max_horizon: Longest horizon in days at which it is pooled, since hours tell nothing about a month.
+        prior: Prior weight of the member.
+        prior_days: Strength of the shrinkage to the prior weight.
+        min_days: Days with hours before the first fit, and days of its forecasts before it is used.
+        rounds: Number of trees on the residuals of its regression.
     """
 
     use: Literal["auto", "on", "off"] = "auto"
@@ -25,7 +28,7 @@ class HoursParams:
     rounds: int = 200
 
     def faults(self) -> list[str]:
-        """Return what is out of range, field by field."""
+        """Return a sentence for each field that is out of range."""
         checks = {
             f"max_horizon: must be at least 1, got {self.max_horizon}": self.max_horizon >= 1,
             f"prior: must be 0 to 0.9, got {self.prior}": 0 <= self.prior <= 0.9,

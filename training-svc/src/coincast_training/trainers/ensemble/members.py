@@ -1,4 +1,4 @@
-"""Fit the ensemble's members at one horizon on everything known by a day."""
+"""Fit the members of the ensemble at one horizon."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FREEDOM = 5.0
 
 @dataclass(frozen=True, slots=True)
 class TreeParams:
-    """Parameters of the trees. min_leaf_share bounds min_data_in_leaf where there are few rows."""
+    """Parameters of the trees; with few rows, `min_leaf_share` of them limits `min_data_in_leaf`."""
 
     learning_rate: float = 0.03
     num_leaves: int = 7
@@ -39,7 +39,7 @@ class TreeParams:
     size_rounds: int = 160
 
     def lightgbm(self, rows: int, seed: int) -> dict[str, object]:
-        """Return LightGBM's parameters; the same rows and seed give the same trees byte for byte."""
+        """Return the parameters for LightGBM; the same rows and seed give exactly the same trees."""
         return {
             "objective": "regression",
             "learning_rate": self.learning_rate,
@@ -68,11 +68,24 @@ def fit_scales(
     penalty: float,
     seed: int,
 ) -> Scales:
-    """Fit the members on rows with known outcomes. Raises ValueError if there are fewer than MIN_ROWS."""
+    """Fit the members on the rows with a known outcome.
+
+    Args:
+        block: Rows at one horizon.
+        horizon: Days ahead.
+        garch: GARCH parameters, fitted on all coins.
+        spec: Features of the rows.
+        trees: Parameters of the trees.
+        penalty: Penalty of the ridge regression.
+        seed: Seed of the trees.
+
+    Raises:
+        ValueError: Fewer than MIN_ROWS rows have a known outcome.
+    """
     inputs = joined(block.coins)
     chosen = np.isfinite(block.returns) & np.isfinite(block.log_volatility) & np.isfinite(inputs.base)
     if chosen.sum() < MIN_ROWS:
-        raise ValueError(f"{int(chosen.sum())} days with a known outcome, and {MIN_ROWS} are needed")
+        raise ValueError(f"{int(chosen.sum())} days with a known outcome; {MIN_ROWS} are needed")
     target = block.log_volatility[chosen] - inputs.base[chosen] - 0.5 * np.log(horizon)
     design = linear_design(inputs, spec)[chosen]
     har = ridge(design, target, penalty)
@@ -112,9 +125,9 @@ def ridge(design: Floats, target: Floats, penalty: float) -> LinearScale:
 
 
 def student_t(freedom: float) -> Callable[[Floats, lightgbm.Dataset], tuple[Floats, Floats]]:
-    """Return the LightGBM objective: minus the log likelihood of |x| under a Student t of log scale x.
+    """Return a LightGBM objective: the negative log likelihood of absolute returns under a Student t.
 
-    The output of the trees is the log scale.
+    The output of the trees is the log scale of the distribution.
     """
 
     def objective(output: Floats, data: lightgbm.Dataset) -> tuple[Floats, Floats]:
@@ -126,7 +139,7 @@ def student_t(freedom: float) -> Callable[[Floats, lightgbm.Dataset], tuple[Floa
 
 
 def fit_garch(coins: Sequence[CoinRows], cut: int) -> Garch:
-    """Return the median of the coins' GARCH(1,1)-t fits on returns up to day `cut` (since 1970), included.
+    """Return the median of the GARCH(1,1)-t fits of all coins, on returns up to day `cut`, included.
 
     Args:
         coins: Rows of every coin.
@@ -153,7 +166,7 @@ def _garch_t(returns: Floats) -> tuple[float, float]:
 
     scale = float(returns.std()) or 1.0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a coin on which the optimiser stops early still gives usable values
+        warnings.simplefilter("ignore")  # parameters are usable even if the optimiser stops early
         model = arch_model(returns / scale, mean="Zero", vol="GARCH", p=1, q=1, dist="t", rescale=False)
         found = model.fit(disp="off", show_warning=False).params
     return float(found["alpha[1]"]), float(found["beta[1]"])

@@ -1,4 +1,4 @@
-"""Parameters of the ensemble's recipe, validated before anything is computed."""
+"""Parameters of the recipe of the ensemble, and their validation before the training starts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,17 @@ PARTS: dict[str, Any] = {"trees": TreeParams, "pool": PoolParams, "lstm": RnnPar
 
 @dataclass(frozen=True, slots=True)
 class EnsembleParams:
-    """anchors: the horizons fitted, in days; fold_days: how often the walk-forward record refits."""
+    """Parameters of the ensemble.
+
+    Attributes:
+        anchors: Horizons in days at which members are fitted.
+        fold_days: Days between refits of the walk-forward.
+        ridge: Penalty of the ridge regressions.
+        trees: Parameters of the trees.
+        pool: Parameters of the pool.
+        lstm: Parameters of the recurrent member.
+        hours: Parameters of the hours member.
+    """
 
     anchors: tuple[int, ...] = (1, 3, 7, 14, 30)
     fold_days: int = 60
@@ -32,7 +42,11 @@ class EnsembleParams:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> EnsembleParams:
-        """Read a mapping as in a YAML file. Raises ValueError that names what is unknown or out of range."""
+        """Read the parameters from a mapping as in a YAML file.
+
+        Raises:
+            ValueError: A parameter is unknown or out of range; the message names it.
+        """
         given = dict(plain)
         for name in ("lstm", "hours"):
             if name in given:

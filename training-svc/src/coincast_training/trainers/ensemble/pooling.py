@@ -1,4 +1,4 @@
-"""Learn the weights of the members and the residual sizes from out-of-sample forecasts."""
+"""Fit the weights of the members and the sizes of the residuals on out-of-sample forecasts."""
 
 from __future__ import annotations
 
@@ -17,19 +17,23 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MIN_ROWS = 200
 FREEDOM = 5.0
-# An error of log volatility beyond this counts as this large in the moments of the outlook.
+# Larger errors of the log volatility are clipped to this value in the moments of the outlook.
 MAX_LOG_ERROR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class PoolParams:
-    """Penalties of the pool, in days of one coin (overlapping days counted once).
+    """Parameters of the pool. Strengths of shrinkage are in days of one coin; overlapping days count once.
 
-    prior: prior weights of the classical and boosted members; prior_days shrinks the weights to them,
-    regime_days shrinks each regime's weights to those of all regimes. half_life_days: age at which an outcome
-    counts half. correction_periods: the same age for the correction of the sizes, in periods of the horizon,
-    at most half_life_days. size_prior_days: the same shrinkage for the residual sizes by regime. Weights are
-    bounded to [0, max_weight].
+    Attributes:
+        prior: Prior weights of the classical and boosted members.
+        prior_days: Strength of the shrinkage of the weights to the prior.
+        regime_days: Strength of the shrinkage of the weights of a regime to those of all regimes.
+        half_life_days: Age at which an outcome has half the weight.
+        correction_periods: Half-life for the correction of the sizes, in periods of the horizon; at most
+            half_life_days.
+        size_prior_days: Strength of the shrinkage of the sizes of a regime to those of all regimes.
+        max_weight: Upper bound of each weight; the lower bound is 0.
     """
 
     prior: tuple[float, ...] = (0.2, 0.1, 0.135, 0.2, 0.135, 0.07, 0.07, 0.09)
@@ -43,11 +47,18 @@ class PoolParams:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoolHistory:
-    """Out-of-sample forecasts and outcomes.
+    """Out-of-sample forecasts of M members and their outcomes, n rows.
 
-    members are (n, M); returns, log volatility, regime, whether the next day is on a weekend, day, and the
-    mean log volatility that the members forecast are (n,). drawn (n, K) are returns of the same size with
-    other signs, from which the weights are learnt; without any (K = 0) they are learnt from the returns.
+    Attributes:
+        members: Log scales that the members forecast, (n, M).
+        returns: Log returns over the horizon, (n,).
+        log_volatility: Log volatility over the horizon, (n,).
+        regime: Volatility regime, (n,).
+        weekend: 1 if the next day is on a weekend, else 0, (n,).
+        day: Day of the origin since 1970, (n,).
+        outlook: Mean log volatility that the members forecast, (n,).
+        random_sign_returns: Returns over the horizon whose hourly returns have random signs, (n, K). The
+            weights are fitted on them, or on `returns` if K is 0.
     """
 
     members: Floats
@@ -57,17 +68,17 @@ class PoolHistory:
     weekend: Ints
     day: Ints
     outlook: Floats
-    drawn: Floats
+    random_sign_returns: Floats
 
 
 def fit_pool(seen: PoolHistory, horizon: int, cut: int, params: PoolParams, prior: Floats) -> Pool:
-    """Return the pool learnt from outcomes known on day `cut`; the prior (M,) if there are too few.
+    """Fit the pool on the outcomes known on day `cut`; with fewer than MIN_ROWS, the weights are the prior.
 
     Args:
         seen: Out-of-sample forecasts of the members, with outcomes.
         horizon: Days ahead.
         cut: The newest known day, since 1970.
-        params: Half-life, prior and bounds of the weights.
+        params: Parameters of the pool.
         prior: Prior weights (M,).
     """
     known = (seen.day + horizon <= cut) & np.isfinite(seen.returns) & np.isfinite(seen.members).all(axis=1)
@@ -83,11 +94,12 @@ def fit_pool(seen: PoolHistory, horizon: int, cut: int, params: PoolParams, prio
             outlook_factor=1.05,
         )
     members, returns, regime = seen.members[known], seen.returns[known], seen.regime[known]
-    drawn = seen.drawn[known] if seen.drawn.shape[1] else returns[:, None]
+    signed = seen.random_sign_returns
+    targets = signed[known] if signed.shape[1] else returns[:, None]
     recency = 0.5 ** ((cut - seen.day[known]) / params.half_life_days)
-    pooled = _fit_to_draws(
+    pooled = _fit_columns(
         members,
-        drawn,
+        targets,
         recency / horizon,
         prior=prior,
         strength=params.prior_days,
@@ -95,9 +107,9 @@ def fit_pool(seen: PoolHistory, horizon: int, cut: int, params: PoolParams, prio
     )
     weights = np.stack(
         [
-            _fit_to_draws(
+            _fit_columns(
                 members[regime == r],
-                drawn[regime == r],
+                targets[regime == r],
                 recency[regime == r] / horizon,
                 prior=pooled,
                 strength=params.regime_days,
@@ -109,7 +121,7 @@ def fit_pool(seen: PoolHistory, horizon: int, cut: int, params: PoolParams, prio
     scale = (members * weights[regime]).sum(axis=1)
     residuals, prior_rows = returns / np.exp(scale), params.size_prior_days * horizon
     sizes = regime_sizes(residuals, recency, regime, LEVELS, prior_rows=prior_rows)
-    error = _bounded(seen.log_volatility[known] - seen.outlook[known])
+    error = _clip(seen.log_volatility[known] - seen.outlook[known])
     offset = float(np.average(error, weights=recency))
     return Pool(
         weights=weights,
@@ -121,19 +133,28 @@ def fit_pool(seen: PoolHistory, horizon: int, cut: int, params: PoolParams, prio
     )
 
 
-def _bounded(error: Floats) -> Floats:
-    """Return errors of log volatility (n,), none farther from their median than MAX_LOG_ERROR."""
+def _clip(error: Floats) -> Floats:
+    """Clip errors of log volatility (n,) to at most MAX_LOG_ERROR from their median."""
     middle = float(np.median(error))
     return np.asarray(np.clip(error, middle - MAX_LOG_ERROR, middle + MAX_LOG_ERROR))
 
 
 def correction(shares: Floats, age_days: Ints, horizon: int, params: PoolParams) -> float:
-    """Return the factor of the sizes for a coverage of 80 %, newer outcomes weighing more.
+    """Return the factor of the sizes for a coverage of 80 %; newer outcomes have a higher weight.
 
-    shares (n,) are outcomes over their out-of-sample 80 % size, age_days (n,) their age. A pool's own
-    residuals are too small, and their level drifts: this is conformal calibration on forecasts as they were
-    made (after Gibbs and Candes 2021, in steps of a refit). One if few are known. Short horizons see many
-    independent outcomes a year, so their factor follows a change of level sooner.
+    The residuals of the data that a pool is fitted on are too small, and their level drifts. This is
+    therefore a conformal calibration on out-of-sample forecasts (after Gibbs and Candes 2021, in steps of a
+    refit). Short horizons have more independent outcomes per year, so their factor follows a change of level
+    sooner.
+
+    Args:
+        shares: Absolute returns divided by half their out-of-sample 80 % interval, (n,).
+        age_days: Age of each outcome, (n,).
+        horizon: Days ahead.
+        params: Half-lives.
+
+    Returns:
+        The factor; 1 with fewer than MIN_ROWS outcomes.
     """
     if len(shares) < MIN_ROWS:
         return 1.0
@@ -145,7 +166,7 @@ def correction(shares: Floats, age_days: Ints, horizon: int, params: PoolParams)
 def _weekend_ratios(
     residuals: Floats, recency: Floats, weekend: Ints, horizon: int, prior_rows: float
 ) -> Floats:
-    """Return sizes (2, L) of working days and weekends over those of all days; one beyond a day ahead."""
+    """Return the sizes of working days and weekends relative to all days, (2, L); 1 beyond one day ahead."""
     if horizon > 1:
         return np.ones((2, len(LEVELS)))
     own = regime_sizes(residuals, recency, weekend, LEVELS, prior_rows=prior_rows, groups=2)
@@ -153,15 +174,15 @@ def _weekend_ratios(
     return np.where(pooled > 0, own / np.where(pooled > 0, pooled, 1.0), 1.0)
 
 
-def _fit_to_draws(
-    members: Floats, drawn: Floats, rows: Floats, *, prior: Floats, strength: float, max_weight: float
+def _fit_columns(
+    members: Floats, targets: Floats, rows: Floats, *, prior: Floats, strength: float, max_weight: float
 ) -> Floats:
-    """Return the weights (M,) by `fit_weights` on every draw (n, K) of the outcomes that is known."""
-    draws = drawn.shape[1]
-    known = np.isfinite(drawn).all(axis=1)
+    """Fit the weights (M,) with `fit_weights` on all K columns of `targets` (n, K); each counts 1 / K."""
+    draws = targets.shape[1]
+    known = np.isfinite(targets).all(axis=1)
     return fit_weights(
         np.tile(members[known], (draws, 1)),
-        drawn[known].T.reshape(-1),
+        targets[known].T.reshape(-1),
         np.tile(rows[known], draws) / draws,
         prior=prior,
         strength=strength,
@@ -174,8 +195,7 @@ def fit_weights(
 ) -> Floats:
     """Return the weights (M,) of a log pool of scales.
 
-    They maximise a ridge-penalised Student t likelihood, are at least zero and sum to one. members (n, M) are
-    log scales, rows (n,) the weight of each outcome; strength shrinks the weights to the prior.
+    They maximise a ridge-penalised Student t likelihood; they are at least 0 and sum to 1.
 
     Args:
         members: Log scales (n, M).

@@ -1,4 +1,4 @@
-"""Walk the ensemble's recurrent member forward: each network forecasts only days after its training.
+"""Walk the recurrent member of the ensemble forward: each network only forecasts days after its training.
 
 TensorFlow is imported only when a network is fitted.
 """
@@ -34,14 +34,14 @@ Store = MutableMapping[tuple[Any, ...], Any]
 
 @dataclass(frozen=True, eq=False)
 class RnnTable:
-    """Rows of the network, built on first use like `CoinTable`."""
+    """The rows of the network, built on first use like `CoinTable`."""
 
     source: CoinTable
     recipe: LstmParams
 
     @cached_property
     def rows(self) -> Rows:
-        """Return all days of all coins, with the features of the network and its line."""
+        """Return all days of all coins, with the features of the network and of its regression."""
         return _rows(self.source.coins, self.recipe)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -50,9 +50,9 @@ class RnnTable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RnnWalk:
-    """Networks over one panel's rows; `grid` are their fit days (since 1970), increasing.
+    """The networks of a walk over one panel; `grid` are their fit days (since 1970), in increasing order.
 
-    Everything is stored in `store` under the day it was learnt by.
+    `store` has all results, by the last day of their data.
     """
 
     table: RnnTable
@@ -73,15 +73,26 @@ class RnnWalk:
         seed: int,
         store: Store,
     ) -> RnnWalk | None:
-        """Return a walk with networks on some of the days `folds`; None if the recurrent member is left out.
+        """Return a walk with networks fitted on some of the fold days; None if the member is left out.
+
+        Args:
+            source: The rows of the coins.
+            anchors: Horizons of the ensemble in days.
+            params: Parameters of the recurrent member.
+            folds: Refit days of the ensemble, since 1970, in increasing order.
+            seed: Seed of the networks.
+            store: Results of earlier fits, and of this walk.
 
         Raises:
-            ValueError: The member is required and TensorFlow or history is missing.
+            ValueError: The member is required, but TensorFlow is missing or the history is too short.
         """
         missing = unavailable_reason("lstm")
         recipe = params.recipe(anchors)
-        grid = _due(folds, min(int(c.days[0]) for c in source.coins) + params.min_days, params.every_days)
-        # The pool learns from forecasts of a fold that has ended; a network fitted today has none.
+        grid = _fit_days(
+            folds, min(int(c.days[0]) for c in source.coins) + params.min_days, params.every_days
+        )
+        # The pool is fitted on forecasts of folds that have ended. A network of the last day has no such
+        # forecast.
         short = not any(day < folds[-1] for day in grid)
         if params.use == "on" and (missing or short):
             needed = f"{params.min_days} days of history and a fold after them are needed"
@@ -94,12 +105,12 @@ class RnnWalk:
 
     @property
     def rows(self) -> Rows:
-        """Return the network's table."""
+        """Return the rows of the network."""
         return self.table.rows
 
     def fit_all(self, last: int, executor: Executor, progress: Progress) -> None:
-        """Fit every network of the walk and the served one, and report progress."""
-        # The longest first, like the members' folds.
+        """Fit all networks of the walk and the served one, and report progress."""
+        # The longest first, as for the folds of the members.
         wanted = sorted({*(day for day in self.grid if day <= last), self._served_day(last)}, reverse=True)
         missing = [day for day in wanted if ("network", day) not in self.store]
         if not missing:
@@ -115,7 +126,7 @@ class RnnWalk:
             self.store["network", day] = found if found is None else found.on(trainer.net)
 
     def columns(self, day: int, block: Block) -> Floats:
-        """Return log scales (n, A) of a block's rows by the newest network on `day`; NaN before the first."""
+        """Return log scales (n, A) of a block by the newest network on `day`; NaN before the first one."""
         known = [d for d in self.grid if d <= day]
         network = self._network(known[-1]) if known else None
         if network is None:
@@ -127,12 +138,12 @@ class RnnWalk:
         return found
 
     def served(self, last: int) -> RnnMember | None:
-        """Return the member for serving: a network fitted up to `last`, or the walk's newest."""
+        """Return the member for serving: a network fitted up to `last`, or the newest of the walk."""
         day = self._served_day(last)
         key = ("rnn", day)
         if key not in self.store:
             network = self._network(day)
-            self.store[key] = None if network is None else _exported(network, self.recipe)
+            self.store[key] = None if network is None else _export(network, self.recipe)
         found: RnnMember | None = self.store[key]
         return found
 
@@ -141,7 +152,7 @@ class RnnWalk:
         return last if self.params.refit or not known else known[-1]
 
     def notes(self) -> dict[str, Any]:
-        """Return which networks were fitted, for the manifest."""
+        """Return the days and epochs of the fitted networks, for the manifest."""
         days = sorted(key[1] for key in self.store if key[0] == "network")
         networks = {str(np.datetime64(d, "D")): self.store["network", d] for d in days}
         return {
@@ -157,7 +168,7 @@ class RnnWalk:
         return rnn_scales(found.line, found.extra, found.widen, self.recipe.anchors)
 
     def _network(self, day: int) -> Recurrent | None:
-        """Return the network that knows the closes up to `day`; None if they were too few for its line."""
+        """Return the network fitted on closes up to `day`; None if they are too few for its regression."""
         key = ("network", day)
         if key not in self.store:
             self.store[key] = _network_on(self._trainer(), day)
@@ -165,7 +176,7 @@ class RnnWalk:
         return found
 
     def _trainer(self) -> Trainer:
-        """Return a trainer of the compiled network, which all trainers of this recipe share."""
+        """Return a trainer with the compiled network, which all trainers of this recipe share."""
         from coincast_training.trainers.lstm.fitting import Trainer  # noqa: PLC0415 - imports TensorFlow
         from coincast_training.trainers.lstm.network import shared_net  # noqa: PLC0415 - as above
 
@@ -175,7 +186,7 @@ class RnnWalk:
 
 
 def _network_on(trainer: Trainer, day: int) -> Recurrent | None:
-    """Return the network that knows the closes up to `day`; None if they were too few for its line."""
+    """Return the network fitted on closes up to `day`; None if they are too few for its regression."""
     window = Window(trainer.rows.origins.min(), np.datetime64(day, "D"))
     try:
         return trainer.fit(window)[0]
@@ -183,8 +194,8 @@ def _network_on(trainer: Trainer, day: int) -> Recurrent | None:
         return None
 
 
-def _due(folds: Sequence[int], earliest: int, every_days: int) -> tuple[int, ...]:
-    """Return the first fold from `earliest` on, then each that is `every_days` or more after the previous."""
+def _fit_days(folds: Sequence[int], earliest: int, every_days: int) -> tuple[int, ...]:
+    """Return folds from `earliest` on that are at least `every_days` apart, beginning with the first."""
     due: list[int] = []
     for day in folds:
         if day >= earliest and (not due or day - due[-1] >= every_days):
@@ -216,7 +227,7 @@ def _rows(coins: Sequence[CoinRows], recipe: LstmParams) -> Rows:
     )
 
 
-def _exported(network: Recurrent, recipe: LstmParams) -> RnnMember:
+def _export(network: Recurrent, recipe: LstmParams) -> RnnMember:
     return RnnMember(
         anchors=recipe.anchors,
         inputs=network.inputs,

@@ -1,4 +1,4 @@
-"""Parameters of the ensemble's recurrent member, and whether to use it."""
+"""Parameters of the recurrent member of the ensemble, and whether to use it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from typing import Any, Literal
 from coincast_training.trainers.lstm.params import LstmParams
 from coincast_training.trainers.params import read_params
 
-# YAML reads a bare on and off as true and false.
-WORDS: dict[Any, str] = {True: "on", False: "off"}
+# YAML reads `on` and `off` without quotes as true and false.
+SWITCHES: dict[Any, str] = {True: "on", False: "off"}
 
 
 @dataclass(frozen=True, slots=True)
 class RnnParams:
     """Parameters of the recurrent member.
 
-    use: auto adds the network if TensorFlow is installed and the history is long enough, on requires it, off
-    leaves it out. every_days: age at which a network of the walk is replaced. refit: the served network knows
-    everything up to the last day, otherwise it is the walk's newest. prior: its prior share of the pool.
-    min_days: history before the first network. passes: Monte-Carlo passes of each forecast. network:
-    parameters of the lstm recipe, like units or epochs.
+    Attributes:
+        use: `auto` adds the network if TensorFlow is installed and the history is long enough, `on` requires
+            it, `off` leaves it out.
+        every_days: Age at which a network of the walk is replaced.
+        refit: Whether the served network is fitted up to the last day; else it is the newest of the walk.
+        prior: Prior weight of the member in the pool.
+        min_days: Days of history before the first network.
+        passes: Monte-Carlo passes of each forecast.
+        network: Parameters of the lstm recipe, like units or epochs.
     """
 
     use: Literal["auto", "on", "off"] = "auto"
@@ -33,9 +37,12 @@ class RnnParams:
     network: dict[str, Any] = field(default_factory=dict)
 
     def recipe(self, anchors: tuple[int, ...]) -> LstmParams:
-        """Return the network's recipe at the ensemble's anchors. Raises ValueError if it is wrong.
+        """Return the recipe of the network at the anchors of the ensemble.
 
-        Its forecast of the mean gets no weight: the ensemble's point forecast is the last price.
+        Its forecast of the mean gets no weight, since the point forecast of the ensemble is the last price.
+
+        Raises:
+            ValueError: A parameter of the network is wrong.
         """
         horizons = tuple(sorted(set(anchors)))
         own = {"anchors": horizons, "mean_anchors": horizons[:1], "mean_loss_share": 0.0}
@@ -46,7 +53,7 @@ class RnnParams:
         return read_params(LstmParams, recipe, model="ml_ensemble lstm.network")
 
     def faults(self) -> list[str]:
-        """Return what is out of range, field by field."""
+        """Return a sentence for each field that is out of range."""
         checks = {
             f"every_days: must be at least 30, got {self.every_days}": self.every_days >= 30,
             f"prior: must be 0 to 0.5, got {self.prior}": 0 <= self.prior <= 0.5,
@@ -57,10 +64,10 @@ class RnnParams:
 
 
 def switch_mapping(plain: Any) -> Any:
-    """Return `lstm: off` as `lstm: {use: off}`, with on and off as words; other values unchanged."""
+    """Convert the value of `lstm: off` to `{use: off}`, with `on` and `off` as text; keep other values."""
     if isinstance(plain, Mapping):
         use = plain.get("use")
-        return {**plain, "use": WORDS[use]} if isinstance(use, bool) else dict(plain)
+        return {**plain, "use": SWITCHES[use]} if isinstance(use, bool) else dict(plain)
     if isinstance(plain, bool | str):
-        return {"use": WORDS[plain] if isinstance(plain, bool) else plain}
+        return {"use": SWITCHES[plain] if isinstance(plain, bool) else plain}
     return plain

@@ -1,4 +1,4 @@
-"""Fit ml_ensemble: walk-forward forecasts of its members, pooled by their out-of-sample accuracy."""
+"""Fit ml_ensemble: members and their pool, whose weights are fitted on walk-forward forecasts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from coincast_training.trainers.ensemble.params import EnsembleParams
 from coincast_training.trainers.ensemble.rnn_member import RnnWalk
 from coincast_training.trainers.progress import Progress, part_of
 
-# Shares of the time of a fit for the networks, if there are any, and for the members.
+# Shares of the duration of a fit: networks, if there are any, and members (of the rest).
 RNN_SHARE = 0.8
 MEMBERS_SHARE = 0.8
 NO_HOURS = "hours.use: on, but at least {} days of hourly candles are needed"
@@ -41,23 +41,23 @@ def fit(
     store: Store | None = None,
     hours: HourlyPanel | None = None,
 ) -> FittedModel:
-    """Fit the ensemble on the whole panel and make the walk-forward record of the same recipe.
+    """Fit the ensemble on the whole panel, and make walk-forward forecasts with the same recipe.
 
     Args:
-        panel: Candles to learn from.
+        panel: Candles of the coins to train on.
         params: Parameters of the recipe.
         seed: Random seed.
-        progress: Called with the progress.
+        progress: Called with the finished fraction and a text.
         reference: Reference coins; None takes those of the panel.
         executor: Runs the folds; None runs them in this process.
-        store: Results of folds, shared between calls on growing cuts of one panel. A fold depends on nothing
-            after its cut, so a later call gives the same model (to rounding) faster.
-        hours: Hourly candles of the panel's and the reference coins, up to the panel's last day; without them
-            the ensemble has no member that reads hours.
+        store: Results of folds, shared between calls on longer and longer cuts of one panel. A fold does not
+            depend on later days, so later calls are faster and give the same model (except for rounding).
+        hours: Hourly candles of the coins of the panel and the reference coins, up to the last day of the
+            panel. Without them the ensemble has no hours member.
 
     Raises:
-        ValueError: The panel is too short: 150 days with a known outcome at the shortest horizon, over all
-            coins; or hours are required and too few are known.
+        ValueError: The panel has fewer than 150 days with a known outcome at the shortest horizon, over all
+            coins, or hours are required and too few are known.
     """
     chosen = EnsembleParams.of(params)
     source = CoinTable(panel, {**(reference or {}), **panel})
@@ -112,7 +112,7 @@ def _fit_rnn(
     executor: Executor,
     progress: Progress,
 ) -> tuple[RnnWalk, RnnMember] | tuple[None, None]:
-    """Return the recurrent member's fitted walk and the served member; None for both if it is left out."""
+    """Fit the recurrent member; return its walk and the served member, or None for both if it is left out."""
     last = max(int(c.days[-1]) for c in source.coins)
     folds = [*fold_days(source.coins, last, chosen.fold_days), last]
     walk = RnnWalk.of(source, chosen.anchors, chosen.lstm, folds, seed=seed, store=store)
@@ -124,7 +124,7 @@ def _fit_rnn(
 
 
 def _resolved(chosen: EnsembleParams, rnn: RnnWalk | None, reads_hours: bool) -> EnsembleParams:
-    """Return the parameters with `auto` resolved, so that the same version can be made again anywhere."""
+    """Replace `auto` by `on` or `off`, so that the same version can be trained again on any machine."""
     return replace(
         chosen,
         lstm=replace(chosen.lstm, use="off" if rnn is None else "on"),
@@ -137,7 +137,7 @@ def _by_member(anchor: Anchor, members: Sequence[str]) -> dict[str, list[float]]
 
 
 def _joined(parts: Sequence[tuple[Block, int, Floats]], coins: Sequence[CoinRows]) -> WalkForward:
-    """Return the record of all anchors; forecasts whose outcome is not known yet are left out."""
+    """Join the forecasts of all anchors; leave out forecasts without a known outcome."""
     names = np.array([c.coin_id for c in coins])
     kept = [(b, h, q, np.isfinite(b.returns) & np.isfinite(q).all(axis=1)) for b, h, q in parts]
     if not kept:

@@ -1,4 +1,4 @@
-"""Fit one LightGBM booster, identical to the byte for the same rows."""
+"""Fit one LightGBM booster; the same rows give exactly the same bytes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,14 @@ def boost(
     rounds: int,
     seed: int,
 ) -> lgb.Booster:
-    """Fit y (N,) on x (N, F) at the positions `train`.
-
-    With positions `stop`, boosting stops early where they no longer improve. Too few rows give constant
-    trees.
+    """Fit a booster. With fewer than MIN_ROWS training rows, it is constant.
 
     Args:
         x: Features (N, F).
         y: Targets (N,); NaN is left out.
         train: Positions of the training rows.
-        stop: Positions of the rows for early stopping; None trains all rounds.
+        stop: Positions of the rows for early stopping: boosting stops when their loss no longer improves.
+            None trains all rounds.
         tree: Parameters of the trees.
         rounds: Maximum number of rounds.
         seed: Seed of all random choices.
@@ -52,7 +50,7 @@ def boost(
 
 
 def _from_text(booster: lgb.Booster, rounds: int) -> lgb.Booster:
-    """Return the booster as read from its text, the form a worker returns: gains are rounded there."""
+    """Convert a booster to text and back. Workers return boosters as text, which rounds the gains."""
     return lgb.Booster(model_str=booster.model_to_string(num_iteration=rounds))
 
 

@@ -1,4 +1,4 @@
-"""Fit the two heads of the LightGBM model on the rows known by a day."""
+"""Fit the two heads of the LightGBM model on the rows of a window."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from coincast_training.trainers.training_table import Rows, Table
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heads:
-    """The line and both heads with weights of one."""
+    """The regression and both heads, with weights of 1."""
 
     line: HarLine
     volatility: Head
     mean: Head
 
     def outputs(self, rows: Rows, at: np.ndarray) -> Outputs:
-        """Return uncorrected outputs on some rows."""
+        """Return the uncorrected outputs on the rows `at`."""
         x = rows.features[at]
         line = self.line.predict(x, rows.spec.names)
         return Outputs(at, line, self.volatility.predict(x), self.mean.predict(x), np.zeros_like(line))
@@ -45,7 +45,7 @@ class Heads:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TreeRecipe:
-    """Fit the line and the trees on any window of a table."""
+    """A recipe that fits the regression and the trees on any window of a table."""
 
     table: Table
     params: LightgbmParams
@@ -53,14 +53,15 @@ class TreeRecipe:
 
     @property
     def rows(self) -> Rows:
-        """Return the table's rows."""
+        """Return the rows of the table."""
         return self.table.rows
 
     def fit(self, window: Window) -> tuple[Heads, Outputs]:
-        """Fit on a window, and return the outputs on its later block, which decided the early stop.
+        """Fit on a window; return the heads, and out-of-sample outputs on the later block of the window.
 
-        The number of rounds is found with trees that did not train on the block; then the whole window is
-        fitted with as many rounds.
+        First, trees are fitted on the earlier block, and stop early by the loss on the later block. Their
+        outputs on the later block are returned. Then the whole window is fitted with the same number of
+        rounds.
         """
         rows, params = self.rows, self.params
         earlier, later = window.divided(params.later_share)
@@ -82,7 +83,7 @@ def _fit(
     stop: Window | None = None,
     rounds: dict[str, list[int]] | None = None,
 ) -> Heads:
-    """Fit line and heads on one window; a stop block determines the rounds, otherwise they are given."""
+    """Fit regression and heads on one window; the rounds are given, or determined by the block `stop`."""
     anchors = params.anchors
     line = line_of(rows, anchors, window, params.ridge_rows)
     base = line.predict(rows.features, rows.spec.names)

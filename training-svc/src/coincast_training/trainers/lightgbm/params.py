@@ -1,4 +1,4 @@
-"""Parameters of the LightGBM recipe, validated before anything is computed."""
+"""Parameters of the LightGBM recipe, and their validation before the training starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TreeParams(BaseModel):
 
 
 class LightgbmParams(WalkParams):
-    """Parameters of the whole recipe: trees of the volatility, trees of the mean."""
+    """Parameters of the recipe: trees of the volatility head and of the mean head."""
 
     volatility: TreeParams = TreeParams()
     mean: TreeParams = TreeParams(

@@ -1,4 +1,4 @@
-"""Fit the pooled LightGBM model and make its walk-forward record with the same recipe."""
+"""Fit the pooled LightGBM model, and make walk-forward forecasts with the same recipe."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def fit(
     reference: Panel | None = None,
     executor: Executor | None = None,
 ) -> FittedModel:
-    """Fit on a panel.
+    """Fit the model on a panel, and make walk-forward forecasts with the same recipe.
 
     Args:
         panel: Daily candles by coin.
         params: The recipe.
         seed: Seed of all random choices.
-        progress: Called with the completed share and the stage.
+        progress: Called with the finished fraction and the stage.
         reference: Coins of the cross-sectional features; None for those of the panel.
         executor: Runs the refits of the walk; None runs them in this process.
 
@@ -66,7 +66,7 @@ def fit(
 
 
 def _notes(model: LightgbmModel, params: LightgbmParams, rows: int) -> dict[str, Any]:
-    """Return notes of the fit: rounds, weights, and the features with the largest gain."""
+    """Return notes on the fit: rounds, weights, and the features with the largest gain."""
     heads = {"volatility": model.volatility, "mean": model.mean}
     boosters = {f"{k}_{h}": b for k, v in heads.items() for h, b in zip(v.anchors, v.boosters, strict=True)}
     return {
@@ -79,7 +79,7 @@ def _notes(model: LightgbmModel, params: LightgbmParams, rows: int) -> dict[str,
 
 
 def importance(model: LightgbmModel, top: int = 20) -> dict[str, float]:
-    """Return the share of the gain of the volatility trees by feature, largest first."""
+    """Return the share of each feature in the gain of the volatility trees, the largest first."""
     gains = np.sum([b.feature_importance("gain") for b in model.volatility.boosters], axis=0)
     total = float(gains.sum()) or 1.0
     order = np.argsort(-gains, kind="stable")[:top]

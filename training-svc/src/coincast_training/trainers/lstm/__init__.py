@@ -1,1 +1,1 @@
-"""Train the LSTM with TensorFlow."""
+"""Train the LSTM model with TensorFlow."""

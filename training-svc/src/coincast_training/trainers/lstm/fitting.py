@@ -1,4 +1,4 @@
-"""Train the recurrent network on the rows known by a day."""
+"""Train the recurrent network on the rows of a window."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROBE_ROWS = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recurrent:
-    """The line and a trained network, not yet corrected."""
+    """A fitted regression and a trained network, without corrections."""
 
     params: LstmParams
     inputs: tuple[str, ...]
@@ -34,11 +34,11 @@ class Recurrent:
     epochs: int
 
     def on(self, net: Net) -> Recurrent:
-        """Return a copy on the compiled graph of an equal net; a worker's net has none yet."""
+        """Return a copy with the compiled graph of an equal net; a network from a worker has no graph."""
         return replace(self, network=replace(self.network, net=net))
 
     def outputs(self, rows: Rows, at: np.ndarray) -> Outputs:
-        """Return uncorrected outputs on some rows."""
+        """Return the uncorrected outputs on the rows `at`."""
         nothing = np.empty((len(rows), 0), np.float32)
         examples = _examples(rows, self.inputs, self.scaler, nothing, self.params.window_days)
         found = [
@@ -66,7 +66,7 @@ class Recurrent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trainer:
-    """One compiled network, reinitialised for every window of a table."""
+    """A trainer with one compiled network, which it initialises again for each window of a table."""
 
     table: RowSource
     params: LstmParams
@@ -76,20 +76,21 @@ class Trainer:
 
     @classmethod
     def of(cls, table: RowSource, params: LstmParams, seed: int) -> Trainer:
-        """Return a trainer for the inputs of the table."""
+        """Return a trainer with those inputs of the recipe that the table has."""
         inputs = tuple(n for n in params.inputs if n in table.rows.spec.names)
         return cls(table, params, inputs, shared_net(len(inputs), params, seed), seed)
 
     @property
     def rows(self) -> Rows:
-        """Return the table's rows."""
+        """Return the rows of the table."""
         return self.table.rows
 
     def fit(self, window: Window) -> tuple[Recurrent, Outputs]:
-        """Fit on a window, and return the outputs on its later block, which decided the early stop.
+        """Fit on a window; return the network, and out-of-sample outputs on the later block of the window.
 
-        The number of epochs is found with a network that did not train on the block; then the whole window is
-        fitted with as many epochs.
+        First, a network is trained on the earlier block, and stops early by the loss on the later block. Its
+        outputs on the later block are returned. Then a network is trained on the whole window with the same
+        number of epochs.
         """
         earlier, later = window.divided(self.params.later_share)
         with self.net.lock:
@@ -98,9 +99,9 @@ class Trainer:
         return fitted, early.outputs(self.rows, later.known(self.rows, 0))
 
     def _train(self, window: Window, *, stop: Window | None = None, epochs: int = 1) -> Recurrent:
-        """Fit line, scaler and network on one window.
+        """Fit regression, scaler and network on one window.
 
-        Training ends when the stop block no longer improves, or after this many epochs.
+        Training ends when the loss on the block `stop` no longer improves, or without a block after `epochs`.
         """
         rows, params = self.rows, self.params
         line = line_of(rows, params.anchors, window, params.ridge_rows)
@@ -126,7 +127,7 @@ class Trainer:
         )
 
     def _thinned(self, window: Window) -> np.ndarray:
-        """Return rows with a target at the shortest anchor, at a fixed interval of days."""
+        """Return the rows with a target at the shortest anchor, one in `stride_days` days."""
         at = window.known(self.rows, min(self.params.anchors))
         return np.asarray(at[self.rows.origins[at].astype(np.int64) % self.params.stride_days == 0])
 
@@ -140,7 +141,10 @@ def _scaler(inputs: Floats) -> Scaler:
 
 
 def _targets(rows: Rows, params: LstmParams, line: HarLine, windows: Sequence[Window]) -> Singles:
-    """Return corrections of the line and scores of the mean, (N, A + M), as far as the window knows."""
+    """Return the targets (N, A + M): corrections of the regression, and scores of the mean.
+
+    They are NaN if the outcome is not known in one of the windows.
+    """
     base = line.predict(rows.features, rows.spec.names)
     corrections = volatility_ahead(rows, params.anchors) - base
     scores = scores_of(rows, params.anchors, params.mean_anchors, base)

@@ -33,9 +33,13 @@ EVALUATED_ROWS = 512
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """Standardised inputs (N + 1, F), the last row zeros; targets (N, O), NaN where unknown; starts (N,).
+    """Inputs and targets of N rows, from which windows are cut.
 
-    starts are the first row of the coin that a row belongs to: windows never reach into another coin.
+    Attributes:
+        inputs: Standardised inputs, (N + 1, F); the last row is zeros, for days before the first of a coin.
+        targets: Targets, (N, O); NaN if unknown.
+        starts: First row of the coin of each row, (N,), so that a window has days of one coin only.
+        window_days: Length of a window.
     """
 
     inputs: Singles
@@ -44,14 +48,22 @@ class Examples:
     window_days: int
 
     def windows(self, at: np.ndarray) -> Singles:
-        """Return windows (m, L, F) that end at rows (m,), zeros before a coin's first row."""
+        """Return windows (m, L, F) that end at rows `at` (m,), with zeros before the first row of a coin."""
         rows = at[:, None] - np.arange(self.window_days - 1, -1, -1)
         return self.inputs[np.where(rows >= self.starts[at, None], rows, len(self.inputs) - 1)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """Encoder, head and both in one, compiled; widths of the dropout inputs; the initial weights."""
+    """The compiled Keras models.
+
+    Attributes:
+        encoder: Maps windows to contexts.
+        head: Maps contexts and dropout masks to outputs.
+        whole: Encoder and head together, which is trained.
+        widths: Widths of the two dropout masks.
+        start: Initial weights, and initial state of the optimizer.
+    """
 
     encoder: Any
     head: Any
@@ -61,7 +73,7 @@ class Graph:
 
     @classmethod
     def of(cls, features: int, params: LstmParams, loss_weights: Singles) -> Graph:
-        """Build the graph from the global seed."""
+        """Build the graph; the initial weights follow the global seed."""
         encoder = _encoder(features, params)
         width = int(encoder.output_shape[-1])
         head = _head(width, len(loss_weights), params)
@@ -85,8 +97,8 @@ class Graph:
 class Net:
     """Encoder and head with dropout masks as inputs, so that the exported head takes the same masks.
 
-    The compiled graph is built on first use, then trained and evaluated in place, so users hold `lock`.
-    Workers receive how it is built; trained weights are in a `Snapshot`.
+    The compiled graph is built on first use. It is then trained and evaluated in place, so users must hold
+    `lock`. Only the arguments of the constructor are sent to workers; trained weights are in a `Snapshot`.
     """
 
     def __init__(self, features: int, params: LstmParams, seed: int) -> None:
@@ -110,23 +122,23 @@ class Net:
 
     @property
     def whole(self) -> Any:
-        """Return encoder and head in one."""
+        """Return the model of encoder and head together."""
         return self.graph.whole
 
     def reset(self, seed: int) -> None:
-        """Restore the initial state instead of building again, which costs as much as an epoch."""
+        """Restore the initial state; building again would take as long as an epoch."""
         self.graph.reset()
         self.rng = np.random.default_rng(seed)
 
     def masks(self, rows: int) -> list[Singles]:
-        """Draw dropout masks of both layers."""
+        """Return random dropout masks of both layers."""
         return [draw_masks(rows, w, self.params.dropout, self.rng) for w in self.graph.widths]
 
     def epoch(self, examples: Examples, train: np.ndarray) -> None:
-        """Make one pass over the training rows in a drawn order.
+        """Make one pass over the training rows in random order.
 
-        Batches have one length, since each other length would be compiled again; the last few rows are left
-        out.
+        All batches have the same length, since another length would be compiled again. The rows of the last,
+        incomplete batch are left out.
         """
         rows = self.params.batch_rows
         order = np.resize(self.rng.permutation(train), max(1, len(train) // rows) * rows)
@@ -134,7 +146,7 @@ class Net:
             self.whole.train_on_batch([examples.windows(at), *self.masks(len(at))], examples.targets[at])
 
     def loss(self, examples: Examples, at: np.ndarray) -> float:
-        """Return the masked squared error without dropout."""
+        """Return the mean squared error over the known targets, without dropout."""
         error, known = 0.0, 0
         ones = [np.ones((EVALUATED_ROWS, w), np.float32) for w in self.graph.widths]
         for some in _parts(at, EVALUATED_ROWS):
@@ -146,7 +158,11 @@ class Net:
         return error / max(known, 1)
 
     def fit(self, examples: Examples, train: np.ndarray, stop: np.ndarray) -> int:
-        """Train until the stop rows no longer improve; restore the best weights, return the epochs."""
+        """Train until the loss on the rows `stop` no longer improves; restore the best weights.
+
+        Returns:
+            The number of epochs with the best loss.
+        """
         best, best_epoch, kept = self.loss(examples, stop), 0, self.whole.get_weights()
         for number in range(1, self.params.epochs + 1):
             self.epoch(examples, train)
@@ -159,24 +175,24 @@ class Net:
         return best_epoch
 
     def snapshot(self) -> Snapshot:
-        """Return the network's current state, with dropout masks drawn for it."""
+        """Return the current weights of the network, with new random dropout masks."""
         masks = [draw_masks(self.params.samples, w, self.params.dropout, self.rng) for w in self.graph.widths]
         return Snapshot(self, self.whole.get_weights(), masks[0], masks[1])
 
 
 @lru_cache(maxsize=4)
 def shared_net(features: int, params: LstmParams, seed: int) -> Net:
-    """Return one net for all users in this process that would build it in the same way.
+    """Return a net that all users in this process with the same arguments share.
 
-    Building and tracing a graph takes longer than many a training. Users reset it under its lock before they
-    train it, so they find it as if it were new.
+    Building and tracing a graph takes longer than many trainings. Users must hold the lock of the net and
+    reset it before a training.
     """
     return Net(features, params, seed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """Weights and masks of a network at one moment, on the compiled graph it shares with the others."""
+    """Weights and masks of a trained network, which shares the compiled graph of its net with others."""
 
     net: Net
     weights: list[Singles]
@@ -184,7 +200,7 @@ class Snapshot:
     hidden_masks: Singles
 
     def samples(self, windows: Singles) -> Floats:
-        """Return outputs under every mask, (S, n, O), as `Network.samples` does."""
+        """Return the outputs with each of S masks, (S, n, O), like `Network.samples`."""
         graph, found = self.net.graph, []
         with self.net.lock:
             graph.whole.set_weights(self.weights)
@@ -196,8 +212,12 @@ class Snapshot:
         return np.concatenate(found, axis=1).astype(np.float64)
 
     def export(self, probe: Singles) -> Network:
-        """Return the network as ONNX. Raises RuntimeError where it differs from Keras on the probe."""
-        # A graph is traced only once it has been called.
+        """Convert the network to ONNX, and compare its outputs on the windows `probe`.
+
+        Raises:
+            RuntimeError: The outputs differ from those of Keras.
+        """
+        # The call also traces the graph, which the export needs.
         expected = self.samples(probe)
         network = Network(
             _onnx(self.net.graph.encoder), _onnx(self.net.graph.head), self.context_masks, self.hidden_masks
@@ -209,7 +229,7 @@ class Snapshot:
 
 
 def one_thread() -> None:
-    """Limit TensorFlow to one thread; without effect once TensorFlow has started."""
+    """Limit TensorFlow to one thread; this has no effect after TensorFlow has started."""
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -218,7 +238,7 @@ def one_thread() -> None:
 
 
 def _encoder(features: int, params: LstmParams) -> Any:
-    """Map windows (L, F) to a context (4 units,): attention over the days beside the last day's state."""
+    """Build the encoder of windows (L, F) to contexts (4 * units,): attention and the last state."""
     windows = keras.Input((params.window_days, features), name="window")
     days = layers.Bidirectional(layers.LSTM(params.units, return_sequences=True))(windows)
     score = layers.Dense(1, use_bias=False)(layers.Dense(params.attention, activation="tanh")(days))
@@ -233,13 +253,14 @@ def _head(width: int, outputs: int, params: LstmParams) -> Any:
         keras.Input((params.hidden,), name="hidden_mask"),
     )
     hidden = layers.Dense(params.hidden, activation="relu")(layers.Multiply()([context, first]))
-    # Starts at zero: the network begins as the line it corrects.
+    # With zero weights, the first outputs are zero: the network starts without a correction of the
+    # regression.
     out = layers.Dense(outputs, kernel_initializer="zeros")(layers.Multiply()([hidden, second]))
     return keras.Model([context, first, second], out)
 
 
 def _masked_square(weights: Singles) -> Callable[[Any, Any], Any]:
-    """Return the mean square over the known targets, with a weight for each output."""
+    """Return a Keras loss: the mean square over the known targets, with a weight for each output."""
 
     def loss(target: Any, found: Any) -> Any:
         known = ops.isfinite(target)
@@ -250,14 +271,14 @@ def _masked_square(weights: Singles) -> Callable[[Any, Any], Any]:
 
 
 def _parts(at: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-    """Yield parts of at most this many rows."""
+    """Split positions into parts of at most `rows` rows."""
     for start in range(0, len(at), rows):
         yield at[start : start + rows]
 
 
 def _onnx(model: Any) -> bytes:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations within the converter, which this project cannot fix
+        warnings.simplefilter("ignore")  # deprecation warnings of the converter itself
         path = Path(folder) / "model.onnx"
         model.export(str(path), format="onnx", verbose=False)
         return path.read_bytes()

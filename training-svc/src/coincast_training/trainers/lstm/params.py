@@ -1,4 +1,4 @@
-"""Parameters of the LSTM recipe, validated before anything is computed."""
+"""Parameters of the LSTM recipe, and their validation before the training starts."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ INPUTS = (
 
 
 class LstmParams(WalkParams):
-    """Parameters of the whole recipe.
+    """Parameters of the recipe.
 
-    samples is the number of dropout masks of the served model; stride_days thins the training days.
+    `samples` is the number of dropout masks of the served model. Training uses one in `stride_days` days.
     """
 
     folds: int = Field(3, ge=1, le=60)

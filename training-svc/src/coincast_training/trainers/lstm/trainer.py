@@ -1,4 +1,4 @@
-"""Fit the LSTM model and make its walk-forward record with the same recipe."""
+"""Fit the LSTM model, and make walk-forward forecasts with the same recipe."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def fit(
     reference: Panel | None = None,
     executor: Executor | None = None,
 ) -> FittedModel:
-    """Fit on a panel.
+    """Fit the model on a panel, and make walk-forward forecasts with the same recipe.
 
     Args:
         panel: Daily candles by coin.
         params: The recipe.
         seed: Seed of all random choices.
-        progress: Called with the completed share and the stage.
+        progress: Called with the finished fraction and the stage.
         reference: Coins of the cross-sectional features; None for those of the panel.
         executor: Runs the refits of the walk; None runs them in this process.
 
@@ -67,6 +67,6 @@ def fit(
 
 
 def _spec(params: LstmParams, reference: Panel) -> FeatureSpec:
-    """Return the features that the inputs and the line need, as far as the reference provides them."""
+    """Return the features of the inputs and of the regression that the reference coins allow."""
     wanted = {*params.inputs, *TERMS}
     return FeatureSpec(tuple(n for n in choose_spec(reference).names if n in wanted))
