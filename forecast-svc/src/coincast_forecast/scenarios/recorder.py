@@ -52,7 +52,7 @@ class RiskRecorder:
         """Log the touch probabilities of each coin and level up to `days`; return whether all were logged.
 
         If the answer starts within the day, the probabilities from the last close are logged, since days are
-        scored by their daily candles. A level equal to the last price is touched already, so it is not logged.
+        scored by their daily candles. A level equal to the last price is touched already and not logged.
         """
         answer = answer.at_close or answer
 
