@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from playwright.async_api import (
 )
 
 from coincast.common.v1 import common_pb2 as common
+from coincast.forecast.v1 import forecast_pb2 as fc
 from coincast_chassis.errors import Unavailable
 from tests.contract.gateway.fake_script import STANDING, provenance
 from tests.contract.gateway.fakes import World, world
@@ -115,7 +117,11 @@ async def test_first_view_says_what_is_forecast_and_how_such_statements_did(
     assert await page.is_visible("#sandbox")
     assert not await page.is_visible("#attribution")
     assert await page.evaluate("document.documentElement.dataset.theme") == theme
-    assert "Bitcoin" in await page.title()
+    # The price may come later than the forecast, and changes.
+    await expect(page).to_have_title(re.compile(r"^Bitcoin \$37,00\d · Coincast$"), timeout=WAIT_MS)
+    await expect(page.locator("#coin-price")).to_have_text(re.compile(r"^\$37,00\d$"), timeout=WAIT_MS)
+    first = page.locator("#watch-list li:first-child .watch-price")
+    await expect(first).to_contain_text("$37,00", timeout=WAIT_MS)
     assert wrong == []
 
 
@@ -134,20 +140,26 @@ async def test_every_view_names_coingecko_where_its_prices_are_shown(
     assert await link.inner_text() == "Data provided by CoinGecko"
 
 
+@pytest.mark.parametrize("width", [390, 1280])
 async def test_forecast_takes_a_third_of_the_width_and_the_interval_is_read_on_hover(
-    there: World, browser: Browser
+    there: World, browser: Browser, width: int
 ) -> None:
-    page, _ = await opened(browser, there.url)
+    page, _ = await opened(browser, there.url, viewport={"width": width, "height": 860})
     chart, future = page.locator("#fan svg"), page.locator("#fan rect.future")
     chart_box, future_box = await chart.bounding_box(), await future.bounding_box()
     assert chart_box is not None
     assert future_box is not None
-    assert future_box["width"] / chart_box["width"] > 1 / 3 - 0.03
+    assert future_box["width"] / chart_box["width"] > 1 / 3
+    await future.scroll_into_view_if_needed()
+    future_box = await future.bounding_box()
+    assert future_box is not None
     await page.mouse.move(future_box["x"] + future_box["width"] - 3, future_box["y"] + 40)
     await expect(page.locator("#readout")).to_contain_text("80 %: 36,200 to 37,800", timeout=WAIT_MS)
     await page.focus("#fan")
     await page.keyboard.press("Home")
     await expect(page.locator("#readout")).to_contain_text("closed at", timeout=WAIT_MS)
+    await page.evaluate("location.hash = 'coin=ethereum'")
+    await expect(page.locator("#readout")).to_contain_text("Point at the chart", timeout=WAIT_MS)
 
 
 async def test_controls_act_at_once_and_stand_in_the_address(there: World, browser: Browser) -> None:
@@ -162,6 +174,30 @@ async def test_controls_act_at_once_and_stand_in_the_address(there: World, brows
     await expect(page.locator("#view-coin")).to_be_visible()
     await page.go_back()
     await expect(page.locator("#said")).to_contain_text("In 7 days", timeout=WAIT_MS)
+
+
+async def test_hours_are_forecast_whichever_model_of_days_was_chosen(there: World, browser: Browser) -> None:
+    page, wrong = await open_page(browser, there.url, "/#ahead=24h&model=technical")
+    await expect(page.locator("#said")).to_contain_text("8 times in 10", timeout=WAIT_MS)
+    assert there.forecast.script.requested(fc.GetForecastsRequest).model == "auto"
+    assert await page.locator("[data-set=model]:disabled").count() == 5
+    await page.click("[data-set=ahead][data-value='7d']")
+    await expect(page.locator("[data-set=model]:disabled")).to_have_count(0)
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "level"), [("-5%", "-5%25"), ("+2.5 %", "%2B2.5%25"), ("120,000", "120000"), ("$90", "90")]
+)
+async def test_a_move_is_asked_for_as_it_was_typed(
+    there: World, browser: Browser, typed: str, level: str
+) -> None:
+    page, _ = await opened(browser, there.url)
+    await page.fill("#touch-level", typed)
+    async with page.expect_request("**/forecasts/touch?*") as sent:
+        await page.click("#touch-form button[type=submit]")
+    assert f"level={level}&" in (await sent.value).url
+    await expect(page.locator("#touch-said")).to_contain_text("from $", timeout=WAIT_MS)
 
 
 async def test_an_address_opens_its_view(there: World, browser: Browser) -> None:
@@ -217,6 +253,9 @@ async def test_unknown_coin_gets_a_suggestion_and_keeps_nothing_of_the_one_befor
     await page.evaluate("location.hash = 'coin=bitcon'")
     await expect(page.locator("#problem")).to_contain_text("Did you mean bitcoin", timeout=WAIT_MS)
     assert await page.locator("#fan svg path.history").count() == 0
+    # It is said once, and what is not there is not asked for again.
+    assert not await page.is_visible("#history-problem")
+    assert await page.locator("#problem button").count() == 0
 
 
 async def test_every_control_has_a_name(there: World, browser: Browser) -> None:

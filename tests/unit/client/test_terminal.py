@@ -48,10 +48,11 @@ def test_chart_fits_its_columns_and_the_legend_stands_below_the_data(columns: in
     assert all("close" not in line for line in lines[:-1])
 
 
-def test_forecast_takes_a_third_of_the_width() -> None:
-    line = max(draw_fan(FAN, 100).plain.split("\n")[:HEIGHT_ROWS], key=len)
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_forecast_takes_a_third_of_the_width(columns: int) -> None:
+    line = max(draw_fan(FAN, columns).plain.split("\n")[:HEIGHT_ROWS], key=len)
     past, ahead = line.split("│")
-    assert len(ahead) / (len(past) + len(ahead)) > 0.3
+    assert len(ahead) / (len(past) + len(ahead)) > 1 / 3
 
 
 def test_axis_labels_differ() -> None:

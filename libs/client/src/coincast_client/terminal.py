@@ -18,7 +18,7 @@ HEIGHT_ROWS = 14
 MAX_COLUMNS = 100
 MIN_COLUMNS = 40
 # Share of the chart's width for the forecast; the rest shows the past.
-FORECAST_SHARE = 0.36
+FORECAST_SHARE = 0.42
 _SHADES = ("░", "▒")
 _STYLES = {"•": "bold", "─": "green", "░": "green", "▒": "green", "│": "dim"}
 

@@ -13,7 +13,9 @@
 
   function requestForecast(id, model, signal) {
     const { count, hours } = ahead();
-    return get("/forecasts", { ids: id, model, ...(hours ? { hours: count } : { days: count }) }, signal).then((reply) => {
+    // One model alone forecasts hours; the choice among those of days does not apply to them.
+    const able = hours && model !== "intraday" ? "auto" : model;
+    return get("/forecasts", { ids: id, model: able, ...(hours ? { hours: count } : { days: count }) }, signal).then((reply) => {
       if (!reply.forecasts.length) throw new Error(reply.errors[0]?.message ?? `There is no forecast of ${id}.`);
       return reply.forecasts[0];
     });
@@ -34,10 +36,14 @@
     };
   }
 
+  function read(text) {
+    byId("readout").textContent = text || "Point at the chart, or use the arrow keys, to read a day.";
+  }
+
   function draw() {
     if (!shown.candles.length && !shown.forecast) return;
     charts.fan(byId("fan"), chartModel(), {
-      onRead: (text) => { byId("readout").textContent = text || "Point at the chart, or use the arrow keys, to read a day."; },
+      onRead: read,
       onLevel: window.Coincast.touch?.move,
     });
   }
@@ -141,8 +147,12 @@
   function fail(id, error, retry) {
     const place = byId(id);
     place.hidden = false;
-    const wait = error.retrySeconds ? ` Try again in ${error.retrySeconds} s.` : "";
-    place.replaceChildren(element("p", {}, error.message + wait), element("button", { type: "button", onclick: retry }, "Try again"));
+    const wait = error.retrySeconds ? ` Try again in ${format.plural(error.retrySeconds, "second")}.` : "";
+    // What is not there will not come by asking again.
+    const absent = error.status === 404;
+    const hint = absent ? " Find a coin above by its name, symbol or id." : wait;
+    place.replaceChildren(element("p", {}, format.sentence(error.message) + hint),
+      ...(absent ? [] : [element("button", { type: "button", onclick: retry }, "Try again")]));
   }
 
   async function loadHistory(id, mine, signal) {
@@ -154,7 +164,8 @@
       byId("history-note").textContent = [reply.truncated ? reply.truncated_reason : "", reply.partial_reason ?? "", reply.missing_dates?.length ? `Missing in this history: ${format.plural(reply.missing_dates.length, "day")}.` : ""].filter(Boolean).join(" ");
       draw();
     } catch (error) {
-      if (mine === round && error.name !== "AbortError") fail("history-problem", error, () => show(true));
+      // That there is no such coin is said once, in place of the forecast.
+      if (mine === round && error.name !== "AbortError" && error.status !== 404) fail("history-problem", error, () => show(true));
     }
   }
 
@@ -211,6 +222,7 @@
       shown = { coin, candles: force && coin === shown.coin ? shown.candles : [], forecast: null, market: coin === shown.coin ? shown.market : null };
       if (!shown.candles.length) byId("fan").replaceChildren(element("div", { class: "skeleton tall" }));
       clearForecast();
+      read("");
     }
     byId("said").textContent = shown.forecast ? byId("said").textContent : "Loading the forecast…";
     round += 1;

@@ -12,6 +12,7 @@
     }
     document.querySelectorAll("[data-set]").forEach((button) => {
       button.setAttribute("aria-pressed", String(now[button.dataset.set] === button.dataset.value));
+      button.disabled = button.dataset.set === "model" && now.ahead.endsWith("h");
     });
     if (now.view !== "coin") document.title = `${state.VIEWS[now.view]} · Coincast`;
   }
