@@ -222,7 +222,13 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
             version="1",
             uptime_seconds=3,
             quality=[
-                mk.QualityReport(id=coin_id, vs_currency="usd", missing_days=1, notes=["One day is missing."])
+                mk.QualityReport(
+                    id=coin_id,
+                    vs_currency="usd",
+                    missing_days=1,
+                    last_good_date="2023-11-13",
+                    notes=["One day is missing."],
+                )
                 for coin_id in request.quality_ids
                 if coin_id in COINS
             ],

@@ -137,6 +137,10 @@ async def test_hostile_arguments_are_refused_in_words(tool: str, arguments: dict
         ),
         ("chance_of_touching", {"id": "bitcoin"}, "level: Field required. It takes id, level, days"),
         ("get_prices", {"ids": []}, "ids: List should have at least 1 item"),
+        # A tool answers one level: the others would be left out without a word.
+        ("chance_of_touching", {"id": "bitcoin", "level": "5%,6%"}, "level: "),
+        ("nonsense", {}, "no tool 'nonsense'. The tools are search_coins, get_prices"),
+        ("data_quality", {"id": "nocoin"}, "nocoin"),
     ],
 )
 async def test_argument_that_does_not_fit_is_named_with_those_that_do(

@@ -29,6 +29,7 @@ from coincast_gateway.schemas.requests.market import (
 from coincast_gateway.schemas.responses.market import Coins, History, Ohlc, Quality
 from coincast_gateway.serialization import iso, provenance_fields
 
+NOT_CHECKED = "No day of this coin has been checked yet."
 router = APIRouter(tags=["market"], dependencies=[READ])
 
 
@@ -137,6 +138,7 @@ async def get_quality(
     found = next((each for each in reports if each.id == id and each.vs_currency == query.vs_currency), None)
     if found is None:
         refuse_if_all_failed(0, await market.unknown_coins([id]))
+    notes = list(found.notes) if found else []
     document = {
         "id": id,
         "vs_currency": query.vs_currency,
@@ -144,7 +146,7 @@ async def get_quality(
         "duplicate_points": found.duplicate_points if found else 0,
         "quarantined_points": found.quarantined_points if found else 0,
         "last_good_date": (found.last_good_date if found else "") or None,
-        "notes": list(found.notes) if found else ["No day of this coin has been checked yet."],
+        "notes": notes or ([] if found and found.last_good_date else [NOT_CHECKED]),
     }
     return render_cacheable(encode_json(document), settings.history_fresh_seconds)
 

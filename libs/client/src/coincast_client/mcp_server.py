@@ -248,7 +248,7 @@ class _Server(MCPServer):
             ToolError: An argument is unknown or invalid, or the tool fails; the message names the next step.
         """
         if name not in _Tools.NAMES:
-            return await super().call_tool(name, arguments, context)
+            raise ToolError(f"There is no tool {name[:60]!r}. The tools are {', '.join(_Tools.NAMES)}.")
         if unknown := sorted(set(arguments) - set(_arguments_of(name))):
             raise ToolError(f"{name} has no argument {', '.join(unknown)}. {_takes(name)}")
         try:
@@ -375,7 +375,9 @@ class _Tools:
         self,
         ctx: Context,
         id: CoinId,
-        level: Annotated[str, Field(description="a price, or a move such as -5%", max_length=40)],
+        level: Annotated[
+            str, Field(description="one price, or one move such as -5%", max_length=40, pattern="^[^,]*$")
+        ],
         days: Annotated[int, Field(ge=1, le=14)] = 7,
         vs_currency: Currency = "usd",
     ) -> TouchChance:
@@ -451,6 +453,8 @@ class _Tools:
     async def data_quality(self, ctx: Context, id: CoinId) -> DataQuality:
         """Report the known defects of a coin's history."""
         document = await self._call(ctx, lambda client: client.quality(id))
+        if not document.last_good_date:
+            raise ToolError(f"No day of {id} has been checked yet. Call summarize_history for it first.")
         return DataQuality(
             id=id,
             missing_days=document.missing_days,

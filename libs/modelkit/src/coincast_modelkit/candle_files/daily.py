@@ -46,6 +46,7 @@ MOST_REJECTED_SHARE = 0.05
 HARMLESS = frozenset({NOT_WHOLE, NOT_CLOSED, TOO_EARLY, REPEATED, REPEATED_HOUR})
 # Rejected rows of one file that are named; the others are counted.
 MAX_NAMED_ROWS = 100
+ROWS_OF_A_LEFT_OUT_FILE = 3
 # Characters of a cell that are shown in the report on its row.
 MAX_CELL = 40
 
@@ -163,7 +164,8 @@ def read_folder(folder: Path, last_day: date) -> DailyFolder:
             continue
         if fault := found.fault():
             left_out.append(f"{found.file} {fault}: the file is left out")
-            left_out += found.named_rows()
+            # The first rows show the kind of fault; all of them would bury the other files.
+            left_out += [str(row) for row in found.set_aside[:ROWS_OF_A_LEFT_OUT_FILE]]
         elif found.coin in files:
             left_out.append(
                 f"{found.file} is a second file of {found.coin}, beside {files[found.coin].file}: "
