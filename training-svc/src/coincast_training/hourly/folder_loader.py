@@ -70,7 +70,7 @@ def read_hourly_folder(path: Path) -> HourlyFolder:
 
 
 def _read_clean_parquet(file: Path, coin: str, last_day: date) -> HourlyCandles | None:
-    """Return the hours of a Parquet file that has no row to reject; None where rows must be looked at.
+    """Return the hours of a Parquet file without faults; None if its rows must be checked one by one.
 
     A long history is read forty times as fast as row by row.
     """
@@ -118,7 +118,7 @@ def _numbers(table: pa.Table, name: str) -> Floats | None:
     try:
         return np.asarray(table[name].to_numpy(), dtype=np.float64)
     except (ValueError, TypeError):
-        # A column of text: its rows are looked at one by one.
+        # A column of text; NaN leads to a check of the rows one by one.
         return np.full(len(table), np.nan)
 
 
@@ -131,11 +131,11 @@ def _ranges_hold(prices: dict[str, Floats]) -> bool:
 
 
 def _read_rows(file: Path, last_day: date, notes: list[str]) -> HourlyCandles:
-    """Return the hours of a file read row by row; rejected rows are named."""
+    """Read the hours of a file row by row; the notes name rejected rows."""
     found = read_file(file, last_day)
     if not found.hours:
-        raise CandleFileError(f"{file.name} holds no hours")
-    # The hours of a day that is not whole are used here; only its day is not.
+        raise CandleFileError(f"{file.name} has no hours")
+    # The hours of an incomplete day are used here, although the day is rejected as a daily candle.
     found.set_aside = [row for row in found.set_aside if row.reason != NOT_WHOLE]
     if fault := found.fault():
         raise CandleFileError(f"{file.name} {fault}")
@@ -144,7 +144,7 @@ def _read_rows(file: Path, last_day: date, notes: list[str]) -> HourlyCandles:
 
 
 def _counts_coins(file: Path) -> bool:
-    """Return whether a file's volume is an amount of coins, which the reader takes for money."""
+    """Return whether the volume of a file is in coins; the reader takes it for money."""
     if file.suffix.lower() != ".parquet":
         return False
     names = {name.strip().lower() for name in pq.read_schema(file).names}
