@@ -95,7 +95,7 @@ def generate(document: dict[str, Any]) -> str:
             "--formatters", "builtin", "--custom-file-header", " ",
         ]  # fmt: skip
         if generate_models(arguments) is not Exit.OK:
-            raise SystemExit("datamodel-codegen failed; its message stands above")
+            raise SystemExit("datamodel-codegen failed; see its message above")
         # Fields of days that may be empty have no format in the document, so they are generated as text.
         body = MAYBE_DAY.sub(r"\1Day\n", made.read_text().lstrip()).replace(
             "from coincast_client.base import Reply", "from coincast_client.base import Day, Reply"
