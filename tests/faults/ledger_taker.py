@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import os
 import random
+import select
 import signal
 import sys
 import time
@@ -29,42 +30,91 @@ from training_fakes import NORMAL, PROBABILITIES, FakeHistory, candles_of
 CANDLES = candles_of("bitcoin", 400, first="2024-01-01")
 NOW = dt.datetime.combine(CANDLES.as_of + dt.timedelta(days=1), dt.time(12), dt.UTC).timestamp()
 MARK = "died-between"
+# Every third life ends between file and acknowledgement: the acknowledgement pauses there for the kill.
+BETWEEN_EVERY = 3
+# How many acknowledgements such a life makes before it pauses, at most.
+MAX_ACKNOWLEDGED_BEFORE = 2
+RUNS, PAUSES = b"r", b"p"
 
 
 def main(folder: Path, url: str, lives: int, seed: int) -> None:
-    """One life after another, none longer than a second."""
+    """Run one life after another; each ends by a kill at its pause, or within 0.6 s of its first read."""
     rng = random.Random(seed)
     for number in range(lives):
+        between = number % BETWEEN_EVERY == 0
+        pause_after = rng.randint(0, MAX_ACKNOWLEDGED_BEFORE) if between else None
+        signs, sign = os.pipe()
         child = os.fork()
         if child == 0:
-            asyncio.run(_live(folder, url, number))
+            os.close(signs)
+            asyncio.run(_live(folder, url, sign, pause_after))
             os._exit(1)  # it has no end of its own
-        time.sleep(rng.uniform(0.05, 1.0))
+        os.close(sign)
+        _wait_for(signs, PAUSES if between else RUNS)
+        if between:
+            with (folder / MARK).open("a") as file:
+                file.write("x")
+        else:
+            time.sleep(rng.uniform(0.0, 0.6))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
+        os.close(signs)
         if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
             raise SystemExit("a life ended by itself")
 
 
-async def _live(folder: Path, url: str, number: int) -> None:
-    redis: Any = DiesBetween(open_redis(url, timeout_seconds=5), folder, random.Random(number))
+def _wait_for(signs: int, wanted: bytes) -> None:
+    """Wait until the child gives a sign; it must within a minute."""
+    until = time.monotonic() + 60
+    while (left := until - time.monotonic()) > 0:
+        if select.select([signs], [], [], left)[0]:
+            found = os.read(signs, 1)
+            if found == wanted:
+                return
+            if not found:
+                raise SystemExit("a life ended by itself")
+    raise SystemExit(f"no sign {wanted!r} of a life in a minute")
+
+
+async def _live(folder: Path, url: str, sign: int, pause_after: int | None) -> None:
+    redis: Any = PausesBeforeAcknowledging(open_redis(url, timeout_seconds=5), folder, sign, pause_after)
     await _service(redis, folder).run()
 
 
-class DiesBetween:
-    """A client whose process ends now and then just before it acknowledges what is on disk."""
+class PausesBeforeAcknowledging:
+    """A client that tells its parent when it first reads, and when it is about to acknowledge a file.
 
-    def __init__(self, redis: Redis, folder: Path, rng: random.Random) -> None:
-        self._redis, self._folder, self._rng = redis, folder, rng
+    At the acknowledgement after `pause_after` others the whole process stands still, so that the kill falls
+    between file and acknowledgement; with None it never does.
+    """
+
+    def __init__(self, redis: Redis, folder: Path, sign: int, pause_after: int | None) -> None:
+        self._redis, self._folder, self._sign, self._left = redis, folder, sign, pause_after
+        self._runs = False
+        self._before = self._files()
+
+    def _files(self) -> set[tuple[str, int]]:
+        return {(path.name, path.stat().st_mtime_ns) for path in self._folder.rglob("*.parquet")}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._redis, name)
 
+    async def xreadgroup(self, *arguments: Any, **options: Any) -> Any:
+        if not self._runs:
+            self._runs = True
+            os.write(self._sign, RUNS)
+        return await self._redis.xreadgroup(*arguments, **options)
+
     async def xack(self, *arguments: Any) -> Any:
-        if self._rng.random() < 0.3:
-            with (self._folder / MARK).open("a") as file:
-                file.write("x")
-            os.kill(os.getpid(), signal.SIGKILL)
+        files = self._files()
+        if files <= self._before:
+            raise SystemExit("acknowledged without a new file")
+        self._before = files
+        if self._left == 0:
+            os.write(self._sign, PAUSES)
+            time.sleep(3600)  # noqa: ASYNC251 - the process stands still until it is killed
+        if self._left is not None:
+            self._left -= 1
         return await self._redis.xack(*arguments)
 
 
