@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from coincast_chassis.errors import CoincastError
+from coincast_chassis.observability.logs import get_logger
 from coincast_forecast.domain import (
     AUTO,
     PRODUCTION,
@@ -32,6 +33,7 @@ from coincast_forecast.domain import (
     close_of,
 )
 from coincast_forecast.fallback.executor import Prediction
+from coincast_forecast.hourly.plausibility import failure_reason, hourly_faults
 from coincast_forecast.hourly.versions import HourlyVersions
 from coincast_forecast.ports import HourlyHistory
 from coincast_forecast.prediction_log.recorder import PROBABILITIES as LOGGED_PROBABILITIES
@@ -47,6 +49,7 @@ from coincast_modelkit.hourly.candles import HOURS_A_DAY
 from coincast_modelkit.hourly.model import MODEL, HourlyForecasts
 from coincast_modelkit.ledger import LedgerEntry
 
+log = get_logger("coincast.forecast.hourly")
 DAILY_DAYS = 2
 
 
@@ -188,15 +191,24 @@ async def predict_hours(
     }
     if not available:
         return made, reasons
-    forecasts = await asyncio.to_thread(
-        artifact.model.predict,
-        [panel[coin] for coin in available],
-        range(1, query.hours + 1),
-        reference={coin: panel[coin] for coin in REFERENCE_COINS if coin in panel},
-    )
+    inputs = [panel[coin] for coin in available]
+
+    def predict() -> tuple[HourlyForecasts, list[str]]:
+        reference = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel}
+        forecasts = artifact.model.predict(inputs, range(1, query.hours + 1), reference=reference)
+        return forecasts, hourly_faults(forecasts, inputs)
+
+    try:
+        forecasts, faults = await asyncio.to_thread(predict)
+    except Exception as error:
+        log.warning("hourly_forecast_failed", coins=len(available), error=str(error)[:200])
+        return made, reasons | dict.fromkeys(available, failure_reason(error))
     for i, usable in enumerate(forecasts.usable().tolist()):
         coin, history = available[i], histories[available[i]]
-        if usable:
+        if usable and faults[i]:
+            log.warning("hourly_forecast_implausible", coin=coin, reason=faults[i])
+            reasons[coin] = f"the hourly model gave {faults[i]}"
+        elif usable:
             stale = history.provenance
             made[coin] = _render(
                 forecasts.coins([i]),

@@ -21,11 +21,13 @@ from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.domain import LAST_PRICE, TECHNICAL, Start, close_of
 from coincast_forecast.fallback.executor import Prediction
-from coincast_forecast.inference.predictor import PredictionRef
+from coincast_forecast.hourly.plausibility import failure_reason, hourly_faults
+from coincast_forecast.inference.predictor import PredictionRef, daily_spread, distribution_faults
 from coincast_forecast.ports import HourlyHistory
 from coincast_forecast.prediction_log.recorder import Loggable, prediction_entries
 from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact
 from coincast_modelkit.features import REFERENCE_COINS
+from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles, HourlyPanel, source_of
 from coincast_modelkit.hourly.within_day import (
     REACTION,
@@ -55,6 +57,10 @@ READING = "the hourly candles are being read"
 MISSING = "no hourly candles are stored"
 
 Kept: TypeAlias = HourlyHistory | CoincastError | None
+
+
+class ImplausibleOutlookError(ValueError):
+    """The hourly model gave a distribution that cannot be true."""
 
 
 class HourlySource(Protocol):
@@ -236,17 +242,54 @@ def _move(
     doubt = f"the hours of {coin} are not confirmed: {history.doubt_reason}" if history.doubt_reason else ""
     if reason := doubt or unusable(history.candles, close, coin, last_price):
         return _at_close(prediction, origin, reason)
-    outlook = _outlook(history.candles, close, hours, reference, artifact)
-    if outlook is None:
-        return _at_close(prediction, origin, f"the last days of {coin} lack too many hours")
+    forecasts = _forecasts_from(prediction, history, hours, reference, artifact)
+    if isinstance(forecasts, str):
+        return _at_close(prediction, origin, forecasts)
+    start = Start(hours, artifact.manifest.version)
+    ref = PredictionRef(prediction.ref.prepared, forecasts, 0)
+    return Shifted(replace(prediction, ref=ref, start=start), origin)
+
+
+def _forecasts_from(
+    prediction: Prediction,
+    history: HourlyHistory,
+    hours: int,
+    reference: HourlyPanel,
+    artifact: LoadedHourlyArtifact,
+) -> Forecasts | str:
+    """Return the forecasts of a prediction from its newest hour, or why the hourly model cannot move them."""
     ref = prediction.ref
+    coin = ref.prepared.coin_id
+    close = np.datetime64(close_of(ref.prepared.as_of).replace(tzinfo=None), "h")
     reaction = 0.0 if prediction.served_by in UNMOVED else REACTION
     try:
+        outlook = _outlook(history.candles, close, hours, reference, artifact)
+        if outlook is None:
+            return f"the last days of {coin} lack too many hours"
         forecasts = within_day(ref.forecasts.coins([ref.index]), outlook, reaction=reaction)
+        fault = _fault(forecasts, outlook, ref)
+    except ImplausibleOutlookError as error:
+        fault = str(error)
     except WidthsDisagreeError as error:
-        return _at_close(prediction, origin, str(error))
-    start = Start(hours, artifact.manifest.version)
-    return Shifted(replace(prediction, ref=PredictionRef(ref.prepared, forecasts, 0), start=start), origin)
+        return str(error)
+    except Exception as error:  # whatever the model raises leaves the forecast at the close
+        log.warning("hourly_forecast_failed", coin=coin, error=str(error)[:200])
+        return failure_reason(error)
+    if fault:
+        log.warning("hourly_forecast_implausible", coin=coin, reason=fault)
+        return f"the hourly model gave {fault}"
+    return forecasts
+
+
+def _fault(forecasts: Forecasts, outlook: HourlyOutlook, ref: PredictionRef) -> str:
+    """Return why a moved forecast cannot be served; empty where it can."""
+    (fault,) = distribution_faults(
+        forecasts,
+        last_prices=outlook.now.last_price,
+        daily_spreads=np.array([daily_spread(ref.prepared.candles.close)]),
+        days=np.asarray(forecasts.horizons, dtype=np.float64),
+    )
+    return fault
 
 
 def unusable(candles: HourlyCandles, close: np.datetime64, coin: str, last_price: float) -> str:
@@ -301,5 +344,9 @@ def _outlook(
     now = model.predict([candles], hours_needed(hours), reference=reference)
     if not (at_close.usable().all() and now.usable().all()):
         return None
+    (fault,) = hourly_faults(at_close, [before])
+    fault = fault or hourly_faults(now, [candles])[0]
+    if fault:
+        raise ImplausibleOutlookError(fault)
     error = float(model.calibrations[source_of(candles)].line.errors[-1])
     return HourlyOutlook(at_close, now, hours, error)

@@ -47,15 +47,33 @@ def implausible_reasons(forecasts: Forecasts, inputs: Sequence[ModelInput]) -> l
         forecasts: A batch of forecasts.
         inputs: The inputs of the forecasts, in the same order.
     """
+    return distribution_faults(
+        forecasts,
+        last_prices=np.array([one.last_price for one in inputs]),
+        daily_spreads=np.array([daily_spread(one.candles.close) for one in inputs]),
+        days=np.asarray(forecasts.horizons, dtype=np.float64),
+    )
+
+
+def distribution_faults(
+    forecasts: Forecasts, *, last_prices: Floats, daily_spreads: Floats, days: Floats
+) -> list[str]:
+    """Return why each coin's forecast cannot be read as prices; an empty string where it can.
+
+    Args:
+        forecasts: A batch of forecasts.
+        last_prices: The price that each starts from.
+        daily_spreads: The realised standard deviation of a daily log return of each coin.
+        days: The horizons in days.
+    """
     quantiles = forecasts.log_return_quantiles
-    reasons = [""] * len(inputs)
+    reasons = [""] * len(last_prices)
 
     def mark(failed: npt.ArrayLike, reason: str) -> None:
         for index in np.flatnonzero(failed):
             reasons[index] = reasons[index] or reason
 
     mark(~np.asarray(forecasts.usable()), NOT_FINITE)
-    last_prices = np.array([one.last_price for one in inputs])
     mark(~np.isclose(forecasts.last_price, last_prices, rtol=1e-6, atol=0.0), "a forecast from another price")
     volatility = forecasts.volatility
     mark(~(np.isfinite(volatility) & (volatility >= 0)).all(axis=-1), "no finite volatility")
@@ -63,11 +81,9 @@ def implausible_reasons(forecasts: Forecasts, inputs: Sequence[ModelInput]) -> l
     extreme = np.abs(quantiles[..., [0, -1]]).max(axis=(1, 2), initial=0.0) > MAX_LOG_RETURN
     mark(extreme, "a price more than a thousand times the last one, or less than a thousandth of it")
     width = _width_80(forecasts.probabilities, quantiles)
-    spread = np.array([_daily_spread(one.candles.close) for one in inputs])
-    roots = np.sqrt(np.asarray(forecasts.horizons, dtype=np.float64))
-    most = MAX_WIDTH_FACTOR * np.maximum(spread, MIN_DAILY_VOLATILITY)[:, None] * roots
+    most = MAX_WIDTH_FACTOR * np.maximum(daily_spreads, MIN_DAILY_VOLATILITY)[:, None] * np.sqrt(days)
     mark((width > most).any(axis=-1), "an interval far wider than anything in the coin's past")
-    moves = spread > MIN_DAILY_VOLATILITY
+    moves = daily_spreads > MIN_DAILY_VOLATILITY
     mark((width <= 0).any(axis=-1) & moves, "an interval without width for a coin that moves")
     return reasons
 
@@ -78,7 +94,7 @@ def _width_80(probabilities: Floats, quantiles: Floats) -> Floats:
     return np.asarray(quantiles[..., min(upper, len(probabilities) - 1)] - quantiles[..., lower])
 
 
-def _daily_spread(closes: Floats) -> float:
+def daily_spread(closes: Floats) -> float:
     """Return the realised standard deviation of the daily log return over the last 90 days."""
     recent = closes[-SPREAD_DAYS - 1 :]
     recent = recent[np.isfinite(recent) & (recent > 0)]
