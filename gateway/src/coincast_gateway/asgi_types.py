@@ -57,3 +57,11 @@ def first_headers(scope: Scope) -> dict[bytes, bytes]:
 def header(scope: Scope, name: bytes) -> bytes:
     """Return the first value of a header, whose name is in lower case; empty if there is none."""
     return first_headers(scope).get(name, b"")
+
+
+def with_host_of_target(headers: Headers, authority: bytes) -> Headers:
+    """Return the headers with the authority of an absolute target as their one Host (RFC 9112, 3.2.2)."""
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) != 1:
+        return headers
+    return [(name, authority if name == b"host" else value) for name, value in headers]

@@ -99,6 +99,29 @@ CASES = {
     "an absolute target": Case(
         b"GET http://localhost/health HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n", (200,)
     ),
+    "an absolute target of another host": Case(
+        b"GET http://evil.example/health HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n", (403,)
+    ),
+    "an absolute target that names this machine": Case(
+        b"GET http://localhost:80/health HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n",
+        (200,),
+    ),
+    "an absolute target with a name before its host": Case(
+        b"GET http://localhost@evil.example/health HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n",
+        (403,),
+    ),
+    "a host whose port is no number": Case(
+        b"GET /health HTTP/1.1\r\nhost: localhost:evil\r\nconnection: close\r\n\r\n", (403,)
+    ),
+    "a host with a name before it": Case(
+        b"GET /health HTTP/1.1\r\nhost: localhost:80@evil.example\r\nconnection: close\r\n\r\n", (403,)
+    ),
+    "a bracketed host with more behind it": Case(
+        b"GET /health HTTP/1.1\r\nhost: [::1].evil.example\r\nconnection: close\r\n\r\n", (403,)
+    ),
+    "a bracketed host": Case(
+        b"GET /health HTTP/1.1\r\nhost: [::1]:8000\r\nconnection: close\r\n\r\n", (200,)
+    ),
     "a name with a space": Case(b"GET /health HTTP/1.1\r\n" + HOST + b"x : y\r\n\r\n", (400,)),
     "two lengths": Case(
         b"POST /risk/portfolio HTTP/1.1\r\n" + HOST + b"content-length: 5\r\ncontent-length: 6\r\n\r\nabcdef",

@@ -12,7 +12,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from coincast_chassis.observability.logs import get_logger
-from coincast_gateway.asgi_types import READY, ReadyApp
+from coincast_gateway.asgi_types import READY, ReadyApp, with_host_of_target
 
 log = get_logger("coincast.gateway")
 # The kernel closes a connection whose peer acknowledges nothing for this long.
@@ -249,7 +249,16 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._too_large or self._line_bytes > self.bounds.max_header_bytes:
             self._refuse_headers()
             return
+        if not self.url.startswith((b"/", b"*")):
+            self._take_host_of_target()
         super().on_headers_complete()
+
+    def _take_host_of_target(self) -> None:
+        """Let the authority of a target in absolute form be the host; the scope holds only its path."""
+        _, separator, rest = self.url.partition(b"://")
+        if separator:
+            authority = rest.partition(b"/")[0].partition(b"?")[0].partition(b"#")[0]
+            self.headers[:] = with_host_of_target(self.headers, authority)
 
     def on_body(self, body: bytes) -> None:
         """Ignore the body of a refused request."""

@@ -40,6 +40,7 @@ from coincast_gateway.asgi_types import (
     Send,
     first_headers,
     header,
+    with_host_of_target,
 )
 from coincast_gateway.auth.authenticator import AUTH, Authenticator, AuthResult
 from coincast_gateway.auth.usage import UsageRecorder
@@ -135,8 +136,12 @@ def host_name(host: bytes) -> str:
     """Return the name in a Host header: in lower case, without its port and the brackets of IPv6."""
     text = host.decode("latin-1").strip().lower()
     if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0].rstrip(".")
+        name, _, rest = text[1:].partition("]")
+    else:
+        name, colon, port = text.partition(":")
+        name, rest = name.rstrip("."), colon + port
+    # A port is digits or empty (RFC 3986, 3.2.3); with anything else the whole is no name of ours.
+    return name if rest in ("", ":") or (rest.startswith(":") and rest[1:].isdecimal()) else text
 
 
 @lru_cache(maxsize=64)
@@ -350,10 +355,12 @@ class EdgeMiddleware:
 
 
 def normalise_path(scope: Scope) -> None:
-    """Reduce a target in absolute form to its path (RFC 9112, 3.2.2), and remove a trailing slash."""
+    """Reduce an absolute target to its path, its authority being the host, and remove a trailing slash."""
     path = scope["path"]
     if path[:1] != "/" and "://" in path:
-        path = scope["path"] = "/" + path.partition("://")[2].partition("/")[2]
+        authority, _, rest = path.partition("://")[2].partition("/")
+        path = scope["path"] = "/" + rest
+        scope["headers"] = with_host_of_target(scope["headers"], authority.encode("latin-1", "replace"))
     if path[-1:] == "/" and len(path) > 1:
         scope["path"] = path.rstrip("/") or "/"
 
