@@ -35,10 +35,10 @@ from coincast_market_data.jobs.maintenance import MaintenanceJobs
 from coincast_market_data.jobs.refresh import RefreshJobs, refresh_interval
 from coincast_market_data.jobs.repair import RepairJob
 from coincast_market_data.jobs.warmup import CacheWarmer
-from coincast_market_data.markets.service import MarketService, decode_table, encode_table
-from coincast_market_data.passthrough.service import PassthroughService
+from coincast_market_data.markets.service import MarketService, Table, decode_table, encode_table, is_table
+from coincast_market_data.passthrough.service import PassthroughService, document_validator
 from coincast_market_data.prices.batcher import PairLeases, PriceBatcher
-from coincast_market_data.prices.fetcher import QuoteCache, QuoteFetcher, quote_kind
+from coincast_market_data.prices.fetcher import QuoteCache, QuoteFetcher, compared_kind, quote_kind
 from coincast_market_data.prices.service import PairPopularity, PriceService
 from coincast_market_data.prices.simple_price import SimplePriceService
 from coincast_market_data.prices.watch import PriceWatch
@@ -126,6 +126,7 @@ def build_services(
     prices, batcher, source = make_prices(
         infrastructure, catalogue, quality, stack, hot=hot, plausibility=plausibility, cache=quotes
     )
+    plausibility.use_source(prices.refresh)
     hours = HourlyArchive(archive, retention_days=settings.hourly_retention_days)
     filler = make_gap_filler(infrastructure, archive, hours, quality, stack, spot=plausibility)
     sparklines = WeeklySparklines(infrastructure.upstream, infrastructure.clock, plausibility)
@@ -216,7 +217,9 @@ def make_plausibility(
     kind = quote_kind(settings.prices_fresh_seconds, settings.stale_if_error_seconds)
     cache = infrastructure.cache(kind, settings.memory_entries)
     guard = OutlierDetector(max_entries=settings.memory_entries)
-    return PlausibilityChecker(guard, cache, archive, infrastructure.clock, infrastructure.data_clock), cache
+    checker = PlausibilityChecker(guard, cache, archive, infrastructure.clock, infrastructure.data_clock)
+    cache.kind = compared_kind(kind, checker)
+    return checker, cache
 
 
 def make_prices(
@@ -350,7 +353,15 @@ def make_markets(
 ) -> MarketService:
     """Build the market table."""
     windows = freshness_policy(infrastructure.settings.markets_fresh_seconds, infrastructure.settings)
-    tables = infrastructure.read_through(CacheKind("markets", windows, encode_table, decode_table), 500)
+
+    def is_plausible(key: str, table: Table) -> bool:
+        prices = (((row.id, row.vs_currency), row.price) for row in table[0])
+        return is_table(key, table) and all(
+            price is None or plausibility.consistent(pair, price) for pair, price in prices
+        )
+
+    kind = CacheKind("markets", windows, encode_table, decode_table, is_plausible)
+    tables = infrastructure.read_through(kind, 500)
     stack.push_async_callback(tables.aclose)
     return MarketService(
         infrastructure.upstream,
@@ -376,10 +387,17 @@ def make_documents(
 ) -> PassthroughService:
     """Build the service that passes CoinGecko's documents through in their own shape."""
     settings = infrastructure.settings
-    short = CacheKind("document", freshness_policy(settings.markets_fresh_seconds, settings), bytes, bytes)
-    series = CacheKind("series", freshness_policy(settings.series_fresh_seconds, settings), bytes, bytes)
-    lists = CacheKind("list", freshness_policy(settings.lists_fresh_seconds, settings), bytes, bytes)
-    caches = {kind.name: infrastructure.read_through(kind, 1000) for kind in (short, series, lists)}
+    seconds = {
+        "document": settings.markets_fresh_seconds,
+        "series": settings.series_fresh_seconds,
+        "list": settings.lists_fresh_seconds,
+    }
+    valid = document_validator(plausibility.consistent)
+    kinds = (
+        CacheKind(name, freshness_policy(fresh, settings), bytes, bytes, valid)
+        for name, fresh in seconds.items()
+    )
+    caches = {kind.name: infrastructure.read_through(kind, 1000) for kind in kinds}
     for cache in caches.values():
         stack.push_async_callback(cache.aclose)
     simple = SimplePriceService(

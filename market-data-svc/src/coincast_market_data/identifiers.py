@@ -115,3 +115,19 @@ def document_key(path: str, query: Iterable[tuple[str, str]]) -> str:
     """
     parts = [path, *(f"{len(k)}:{k}={len(v)}:{v}" for k, v in sorted(query))]
     return "|".join(parts)
+
+
+def read_document_key(key: str) -> tuple[str, dict[str, str]]:
+    """Return the path and the parameters of a key that `document_key` made.
+
+    Raises:
+        ValueError: It is no such key.
+    """
+    path, _, rest = key.partition("|")
+    query: dict[str, str] = {}
+    while rest:
+        length, _, rest = rest.partition(":")
+        name, rest = rest[: int(length)], rest[int(length) :].removeprefix("=")
+        length, _, rest = rest.partition(":")
+        query[name], rest = rest[: int(length)], rest[int(length) :].removeprefix("|")
+    return path, query

@@ -105,6 +105,10 @@ class SharedStore(Protocol):
         """Store items and release their leases, without waiting for the store."""
         ...
 
+    def remove(self, key: str) -> None:
+        """Delete a value in the background."""
+        ...
+
     def release(self, keys: Iterable[str]) -> None:
         """Release the leases of these keys."""
         ...

@@ -199,10 +199,10 @@ def test_garbage_from_the_store_reads_as_nothing(data: bytes) -> None:
 def test_one_flipped_bit_is_noticed(bit: int, place: int) -> None:
     kind = quote_kind(30, 3600)
     entry: CacheEntry[Quote | None] = CacheEntry(Quote("bitcoin", "usd", 65_000.5), 1.0, 2.0, 0.1)
-    data = bytearray(pack(entry, kind))
+    data = bytearray(pack(entry, kind, "k"))
     data[place % len(data)] ^= 1 << bit
     with pytest.raises(ValueError, match=r"."):
-        unpack(bytes(data), kind)
+        unpack(bytes(data), kind, "k")
 
 
 def test_memory_is_bounded() -> None:
@@ -298,7 +298,7 @@ async def test_what_another_replica_is_fetching_is_waited_for() -> None:
     requested = asyncio.create_task(reader.get("k", origin.fetch))
     await asyncio.sleep(0.05)
     assert not requested.done()
-    store.items["text:k"] = pack(CacheEntry("theirs", clock.now(), clock.now(), 0.1), KIND)
+    store.items["text:k"] = pack(CacheEntry("theirs", clock.now(), clock.now(), 0.1), KIND, "k")
     store.leased.clear()
     answer = await requested
     assert (answer.value, answer.provenance.source, origin.calls) == ("theirs", Source.LIVE, 0)
@@ -337,7 +337,7 @@ async def test_a_requested_age_is_looked_up_in_the_shared_layer_too() -> None:
     reader, origin, clock, _ = rig(store)
     await reader.get("k", origin.fetch)
     clock.advance(20)
-    store.items["text:k"] = pack(CacheEntry("newer", clock.now(), clock.now(), 0.1), KIND)
+    store.items["text:k"] = pack(CacheEntry("newer", clock.now(), clock.now(), 0.1), KIND, "k")
     clock.advance(2)
     assert (await reader.get("k", origin.fetch)).value == "v1"
     answer = await reader.get("k", origin.fetch, max_age_seconds=5)
@@ -369,7 +369,7 @@ async def test_what_another_caller_read_while_this_one_waited_ends_the_wait() ->
     store.leased.add("text:k")
     waiting = asyncio.create_task(KeyLeases(cache, longest_seconds=20).obtain("k"))
     await asyncio.sleep(0.02)
-    store.items["text:k"] = pack(CacheEntry("theirs", clock.now(), clock.now(), 0.1), KIND)
+    store.items["text:k"] = pack(CacheEntry("theirs", clock.now(), clock.now(), 0.1), KIND, "k")
     assert (await cache.read(["k"]))["k"].value == "theirs"
     store.leased.clear()
     found = await waiting

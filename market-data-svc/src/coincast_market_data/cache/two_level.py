@@ -59,32 +59,40 @@ class CacheKind(Generic[T]):
     # Returns whether a value that was read from Redis is valid for its key, since Redis may have a wrong
     # value.
     is_valid: Callable[[str, T], bool] = lambda _key, _value: True
+    # Loads what `is_valid` compares values of these keys with.
+    prepare: Callable[[Sequence[str]], Awaitable[None]] | None = None
 
 
-def pack(entry: CacheEntry[T], kind: CacheKind[T]) -> bytes:
+def pack(entry: CacheEntry[T], kind: CacheKind[T], key: str) -> bytes:
     """Encode an entry as checksum, times and payload.
 
     Args:
         entry: The value with its times.
         kind: The kind of data, which encodes the value.
+        key: The key of the value, which the checksum covers: a value of another key reads as garbage.
     """
     times = orjson.dumps([entry.stored_at, entry.fetched_at, entry.fetch_seconds])
     body = times + b"\n" + kind.encode(entry.value)
-    return b"%08x" % zlib.crc32(body) + body
+    return _checksum(kind, key, body) + body
 
 
-def unpack(data: bytes, kind: CacheKind[T]) -> CacheEntry[T]:
+def _checksum(kind: CacheKind[T], key: str, body: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(body, zlib.crc32(f"{kind.name}:{key}\n".encode()))
+
+
+def unpack(data: bytes, kind: CacheKind[T], key: str) -> CacheEntry[T]:
     """Decode an entry.
 
     Args:
         data: Bytes from Redis.
         kind: The kind of data, which decodes the value.
+        key: The key that they were stored under.
 
     Raises:
         ValueError: The bytes were not written by `pack`.
     """
     body = data[CHECK_LENGTH:]
-    if data[:CHECK_LENGTH] != b"%08x" % zlib.crc32(body):
+    if data[:CHECK_LENGTH] != _checksum(kind, key, body):
         raise ValueError("checksum")
     times, _, payload = body.partition(b"\n")
     stored_at, fetched_at, fetch_seconds = orjson.loads(times)
@@ -267,6 +275,14 @@ class RedisStore:
 
         self._executor.submit("write", command)
 
+    def remove(self, key: str) -> None:
+        """Delete a value in the background."""
+
+        async def command() -> object:
+            return await cast("Awaitable[object]", self._client.delete(self._prefix + key))
+
+        self._executor.submit("remove", command)
+
     def release(self, keys: Iterable[str]) -> None:
         """Release the leases of keys whose fetch failed, so that another replica can fetch them."""
         held = [key for key in keys if key in self._held]
@@ -333,6 +349,9 @@ class NullStore:
 
     def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
         """Do nothing."""
+
+    def remove(self, key: str) -> None:
+        """Do nothing, since nothing is stored."""
 
     def release(self, keys: Iterable[str]) -> None:
         """Do nothing."""
@@ -461,9 +480,14 @@ class TwoLevelCache(Generic[T]):
     def write(self, entries: Mapping[str, CacheEntry[T]]) -> None:
         """Store entries in memory and, in the background, in Redis, which also releases their leases."""
         self._remember(entries)
-        packed = {self._key(key): pack(entry, self.kind) for key, entry in entries.items()}
+        packed = {self._key(key): pack(entry, self.kind, key) for key, entry in entries.items()}
         if packed:
             self._store.write(packed, self.kind.windows.if_error + 60)
+
+    def drop(self, key: str) -> None:
+        """Remove an entry that turned out to be false, from both layers."""
+        self._memory.pop(key)
+        self._store.remove(self._key(key))
 
     def versions(self, keys: Sequence[str]) -> dict[str, float]:
         """Return `stored_at` of each key's entry in memory, or -inf if there is none."""
@@ -477,11 +501,15 @@ class TwoLevelCache(Generic[T]):
             keys: Keys that need a fetch.
             seen: For each key `stored_at` of the known entry; newer entries are returned as found.
         """
-        return self._lease_result(await self._store.claim([self._key(key) for key in keys]), keys, seen)
+        claim = await self._store.claim([self._key(key) for key in keys])
+        await self._prepare(keys, claim.values)
+        return self._lease_result(claim, keys, seen)
 
     async def look(self, keys: Sequence[str], seen: Mapping[str, float]) -> LeaseResult[T]:
         """Return the same as `claim`, without taking leases."""
-        return self._lease_result(await self._store.look([self._key(key) for key in keys]), keys, seen)
+        claim = await self._store.look([self._key(key) for key in keys])
+        await self._prepare(keys, claim.values)
+        return self._lease_result(claim, keys, seen)
 
     def release(self, keys: Iterable[str]) -> None:
         """Release leases without storing a value."""
@@ -508,9 +536,14 @@ class TwoLevelCache(Generic[T]):
         self, keys: Sequence[str], known: Mapping[str, CacheEntry[T]]
     ) -> dict[str, CacheEntry[T]]:
         values = await self._store.read([self._key(key) for key in keys])
+        await self._prepare(keys, values)
         newer = self._newer({key: values.get(self._key(key)) for key in keys}, known)
         self._counts.add("redis", len(newer), len(keys) - len(newer))
         return newer
+
+    async def _prepare(self, keys: Sequence[str], values: Mapping[str, bytes]) -> None:
+        if self.kind.prepare is not None and values:
+            await self.kind.prepare([key for key in keys if self._key(key) in values])
 
     def _newer(
         self, values: Mapping[str, bytes | None], known: Mapping[str, CacheEntry[T]]
@@ -528,7 +561,7 @@ class TwoLevelCache(Generic[T]):
         if data is None:
             return None
         try:
-            entry = unpack(data, self.kind)
+            entry = unpack(data, self.kind, key)
             times = (entry.stored_at, entry.fetched_at, entry.fetch_seconds)
             valid = all(map(math.isfinite, times)) and self.kind.is_valid(key, entry.value)
         except (ValueError, TypeError, KeyError, AttributeError):

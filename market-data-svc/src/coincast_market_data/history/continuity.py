@@ -10,8 +10,8 @@ from itertools import groupby, pairwise
 from statistics import median
 
 from coincast_market_data.domain import Candle, HourlyCandle
-from coincast_market_data.history.candle_builder import HOUR_SECONDS, ONE_DAY, day_of, midnight
-from coincast_market_data.validation.outliers import is_outlier
+from coincast_market_data.history.candle_builder import DAY_SECONDS, HOUR_SECONDS, ONE_DAY, day_of, midnight
+from coincast_market_data.validation.outliers import JUMP_FACTOR, is_outlier
 from coincast_market_data.validation.outliers import ratio as ratio_of
 
 # All days count as multiplied (restated) if the factor is at least this. Corrections of single days are
@@ -24,16 +24,25 @@ SAME_MOMENT_FACTOR = 1.5
 RESTATEMENT_SPREAD = 0.1
 # A price level that lasts this long is no error of a single fetch.
 TAIL_DAYS = 30
-# Between days further apart, a tenfold move is plausible.
+# A price rarely doubles between two hours or days. Such a step at the newest end waits for a second fetch,
+# unless the spot price supports it. Between points further apart, a tenfold step does.
+STEP_FACTOR = 2.0
+STEP_SECONDS = 2 * DAY_SECONDS
+# A new day this far off the days beside it waits for a second fetch.
+RUN_FACTOR = 4.0
+# Points no further apart than this are hourly: there the oldest ones are doubted from RUN_FACTOR on.
+HOURLY_SECONDS = 2 * 3600
+# Limits of the search for false runs: how many of one series, and how many steps one may have within.
+MAX_RUNS = 100
+MAX_LEVELS = 6
+PricePoint = tuple[float, float]
+# Between days further apart, any move is plausible.
 NEAR = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """Consecutive new candles that differ tenfold from their stored neighbours.
-
-    `edge` is the candle next to a stored one; `days` are the days of all of them.
-    """
+    """Consecutive candles that are far off every stored neighbour; `edge` is the one beside it."""
 
     edge: Candle
     days: tuple[date, ...]
@@ -48,7 +57,11 @@ def jumps(kept: Sequence[Candle], new: Sequence[Candle]) -> list[Jump]:
     """
     closes = {candle.day: candle.close for candle in kept}
     again = [candle for candle in new if candle.day in closes]
-    found = [Jump(candle, (candle.day,)) for candle in again if is_outlier(candle.close, closes[candle.day])]
+    found = [
+        Jump(candle, (candle.day,))
+        for candle in again
+        if ratio_of(candle.close, closes[candle.day]) >= RUN_FACTOR
+    ]
     days = [candle.day for candle in kept]
     for run in _runs([candle for candle in new if candle.day not in closes], days):
         edge = _jumping_edge(kept, run, bisect_left(days, run[0].day))
@@ -85,56 +98,149 @@ def _jumping_edge(kept: Sequence[Candle], run: Sequence[Candle], place: int) -> 
         edges.append((run[0], kept[place - 1]))
     if place < len(kept) and kept[place].day - run[-1].day <= NEAR:
         edges.append((run[-1], kept[place]))
-    if edges and all(is_outlier(mine.close, other.close) for mine, other in edges):
+    if edges and all(_disagree(mine, other) for mine, other in edges):
         return edges[0][0]
     return None
 
 
-def unconfirmed_tail(candles: Sequence[Candle], spot: float | None) -> list[Candle]:
-    """Return the newest candles after a tenfold step that is not confirmed.
+def _disagree(mine: Candle, other: Candle) -> bool:
+    near = abs(mine.day - other.day) <= timedelta(seconds=STEP_SECONDS)
+    return ratio_of(mine.close, other.close) >= (RUN_FACTOR if near else JUMP_FACTOR)
 
-    A spot price on the new level confirms it, and so do 30 days on that level.
+
+def unconfirmed_tail(candles: Sequence[Candle], spot: float | None, *, stored: bool = False) -> list[Candle]:
+    """Return the newest candles after a step that is not confirmed yet.
+
+    A spot price that is nearer to the new level than to the old one confirms them, and so do 30 days on that
+    level.
 
     Args:
         candles: Stored and new candles together, in order of days.
-        spot: The newest known spot price, or None.
+        spot: The newest known spot price; None where there is none.
+        stored: Whether all of them were accepted before; see `tail_start`.
     """
-    start = tail_start([candle.close for candle in candles], spot)
+    start = tail_start(closes_at(candles), spot, stored=stored)
     return [] if start is None else list(candles[start:])
 
 
-def tail_start(prices: Sequence[float], spot: float | None) -> int | None:
-    """Return the index at which an unconfirmed newest price level begins, or None.
+def closes_at(candles: Iterable[Candle]) -> list[PricePoint]:
+    """Return the closes with the beginning of their day, UNIX seconds."""
+    return [(midnight(candle.day), candle.close) for candle in candles]
+
+
+def tail_start(points: Sequence[PricePoint], spot: float | None, *, stored: bool = False) -> int | None:
+    """Return where the unconfirmed newest levels begin, or None.
+
+    A level of more than 30 days is doubted only where a spot price contradicts it.
 
     Args:
-        prices: Prices in order of time.
-        spot: The newest known spot price, or None.
+        points: UNIX seconds and price, in order of time.
+        spot: The newest known spot price; None where there is none.
+        stored: Whether all of them were accepted before. Without a spot price only a tenfold step counts
+            then, as nothing new contradicts them.
     """
-    oldest = max(1, len(prices) - TAIL_DAYS)
-    steps = (n for n in range(len(prices) - 1, oldest - 1, -1) if is_outlier(prices[n], prices[n - 1]))
-    start = next(steps, None)
-    if start is None or (spot is not None and not is_outlier(spot, prices[-1])):
+    if len(points) < 2:
         return None
+    oldest = points[-1][0] - TAIL_DAYS * DAY_SECONDS
+    level, start = points[-1][1], None
+    for place in range(len(points) - 1, 0, -1):
+        (before_at, before), (at, price) = points[place - 1], points[place]
+        long_ago = at <= oldest
+        if long_ago and (spot is None or ratio_of(spot, level) < RUN_FACTOR):
+            break
+        tenfold_only = long_ago or (stored and spot is None)
+        if ratio_of(price, before) < (JUMP_FACTOR if tenfold_only else step_factor(at - before_at)):
+            continue
+        if spot is not None and ratio_of(spot, level) <= ratio_of(spot, before):
+            break
+        level, start = before, place
     return start
 
 
-def isolated_runs(candles: Sequence[Candle]) -> list[list[Candle]]:
-    """Return runs of at most 30 days that differ tenfold from both sides, although the sides agree.
+def needs_witness(points: Sequence[PricePoint]) -> bool:
+    """Return whether a series has a step that a spot price should support or contradict.
+
+    Args:
+        points: UNIX seconds and price, in order of time.
+    """
+    tenfold = any(is_outlier(after, before) for (_, before), (_, after) in pairwise(points))
+    return tenfold or tail_start(points, None) is not None
+
+
+def head_end(points: Sequence[PricePoint], daily_factor: float = JUMP_FACTOR) -> int:
+    """Return the end of the oldest prices that a step parts from a longer later level; 0 where there is none.
+
+    Args:
+        points: UNIX seconds and price, in order of time.
+        daily_factor: The factor from which on it is a step, where points are further apart than hours.
+    """
+    end = 0
+    for place, ((before_at, before), (at, price)) in enumerate(pairwise(points), 1):
+        if at - points[0][0] > TAIL_DAYS * DAY_SECONDS:
+            break
+        gap = at - before_at
+        limit = RUN_FACTOR if gap <= HOURLY_SECONDS else daily_factor
+        if gap <= NEAR.total_seconds() and ratio_of(price, before) >= limit:
+            end = place
+    return end if end <= len(points) - end else 0
+
+
+def step_factor(gap_seconds: float) -> float:
+    """Return from which factor on a step between points so far apart needs support."""
+    return STEP_FACTOR if gap_seconds <= STEP_SECONDS else JUMP_FACTOR
+
+
+def isolated_runs(candles: Sequence[Candle], factor: float = JUMP_FACTOR) -> list[list[Candle]]:
+    """Return runs of at most 30 days that are off both sides while the sides agree.
 
     Args:
         candles: Stored and new candles together, in order of days.
+        factor: The factor from which on two closes disagree.
+    """
+    return [list(candles[start:end]) for start, end in isolated_spans(closes_at(candles), factor)]
+
+
+def isolated_spans(points: Sequence[PricePoint], factor: float) -> list[tuple[int, int]]:
+    """Return (start, end) of runs within 30 days that are off both sides while the sides agree, in order.
+
+    The shortest run is taken first and the others are judged without it: of two levels that take turns, the
+    rarer one is off.
+
+    Args:
+        points: UNIX seconds and price, in order of time.
+        factor: The factor from which on two prices disagree.
     """
     steps = [
         number
-        for number in range(1, len(candles))
-        if is_outlier(candles[number].close, candles[number - 1].close)
-        and candles[number].day - candles[number - 1].day <= NEAR
+        for number in range(1, len(points))
+        if ratio_of(points[number][1], points[number - 1][1]) >= factor
+        and points[number][0] - points[number - 1][0] <= NEAR.total_seconds()
     ]
-    return [
-        list(candles[start:end])
-        for start, end in pairwise(steps)
-        if end - start <= TAIL_DAYS and not is_outlier(candles[start - 1].close, candles[end].close)
-    ]
+    found: list[tuple[int, int]] = []
+    while len(steps) > 1 and len(found) < MAX_RUNS:
+        runs = [
+            (points[end - 1][0] - points[start][0], place, other)
+            for place, start in enumerate(steps)
+            for other, end in enumerate(steps[place + 1 : place + 1 + MAX_LEVELS], place + 1)
+            if points[end - 1][0] - points[start][0] < TAIL_DAYS * DAY_SECONDS
+            and ratio_of(points[start - 1][1], points[end][1]) < factor
+        ]
+        if not runs:
+            break
+        _, place, other = min(runs)
+        found.append((steps[place], steps[other]))
+        del steps[place : other + 1]
+    return sorted(found)
+
+
+def unsupported_head(candles: Sequence[Candle], factor: float = JUMP_FACTOR) -> list[Candle]:
+    """Return the oldest candles, of at most 30 days, that a step parts from a longer later level.
+
+    Args:
+        candles: Stored and new candles together, in order of days.
+        factor: The factor from which on it is a step.
+    """
+    return list(candles[: head_end(closes_at(candles), factor)])
 
 
 def implausible_ranges(candles: Sequence[Candle]) -> list[Candle]:

@@ -16,6 +16,7 @@ from datetime import date, timedelta
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
+import orjson
 import structlog
 from cachetools import LRUCache
 
@@ -46,14 +47,20 @@ from coincast_market_data.history.candle_builder import (
     within,
 )
 from coincast_market_data.history.continuity import (
+    RUN_FACTOR,
     TAIL_DAYS,
+    closes_at,
     contradicting_hours,
+    head_end,
     implausible_ranges,
     isolated_runs,
+    isolated_spans,
     jumps,
+    needs_witness,
     restatement,
     tail_start,
     unconfirmed_tail,
+    unsupported_head,
 )
 from coincast_market_data.history.deepening import CallerPrecedence, HistoryDeepener
 from coincast_market_data.identifiers import document_key
@@ -62,7 +69,6 @@ from coincast_market_data.validation.outliers import (
     AGREEMENT_FACTOR,
     CONFIRMED_AFTER_SECONDS,
     ConfirmationTracker,
-    is_outlier,
     ratio,
 )
 from coincast_market_data.validation.quality_log import QualityLog
@@ -71,6 +77,7 @@ from coincast_market_data.validation.quality_log import QualityLog
 HOURLY_DAYS = 88
 # The point that closes the last day may be a little after midnight.
 PAST_MIDNIGHT_SECONDS = 900
+TAIL_HOURS = 24 * TAIL_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +167,8 @@ def reachable(first: date, today: date, reach_days: int) -> date:
 CHART_CACHE_SECONDS = 20.0
 # The fastest level of zlib; it already compresses the hourly points of a quarter to a sixth.
 ZLIB_LEVEL = 1
+# Longer than any chart of CoinGecko: a value in Redis could unpack to any size.
+MAX_SERIES_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +217,15 @@ class ChartClient:
 
 
 def _decompress(data: bytes) -> bytes:
+    unpacker = zlib.decompressobj()
     try:
-        return zlib.decompress(data)
+        raw = unpacker.decompress(data, MAX_SERIES_BYTES)
     except zlib.error as error:
         raise ValueError(str(error)) from error
+    if not unpacker.eof or unpacker.unconsumed_tail or unpacker.unused_data:
+        raise ValueError("not one whole series of a plausible size")
+    orjson.loads(raw)
+    return raw
 
 
 # How long a fill waits for further callers: long enough for simultaneous requests, short compared with a
@@ -298,6 +312,26 @@ class SpotPrices(Protocol):
         """Return the newest known price of (coin, currency), or None."""
         ...
 
+    async def witness_price(self, pair: tuple[str, str]) -> float | None:
+        """Return a recent price, fetched where none is known; None where none can be had soon."""
+        ...
+
+    def contradict(self, pair: tuple[str, str], day: date, close: float) -> None:
+        """Drop the price of a pair, which a history up to a day contradicts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtfulSpan:
+    """A part of a series that nothing confirms yet; both ends in UNIX seconds."""
+
+    first: float
+    last: float
+
+    def touches(self, start: float, end: float) -> bool:
+        """Return whether a candle from start to end, UNIX seconds, may rest on a point of this part."""
+        return self.first <= end + PAST_MIDNIGHT_SECONDS and start <= self.last
+
 
 @dataclass(slots=True)
 class KnownAbsences:
@@ -365,7 +399,9 @@ class GapFiller:
         self._absent: LRUCache[tuple[str, str], KnownAbsences] = LRUCache(MOST_COINS_REMEMBERED)
         self._turns = FetchCoalescer()
         self._suspects = ConfirmationTracker()
-        # Days in isolated runs, by the revision of the archive, since finding them takes the whole history.
+        # Stored days that a repair doubts more strictly, while it runs.
+        self._repairing: dict[tuple[str, str], set[date]] = {}
+        # Days in isolated runs, by revision of the archive, because finding them reads the whole history.
         self._judged: LRUCache[tuple[str, str], tuple[int, frozenset[date]]] = LRUCache(MOST_COINS_REMEMBERED)
         # Days that looked implausible but were confirmed by further fetches.
         self._confirmed: LRUCache[tuple[str, str], set[date]] = LRUCache(MOST_COINS_REMEMBERED)
@@ -410,8 +446,15 @@ class GapFiller:
         if judged is None or judged[0] != revision:
             judged = self._judged[key] = (revision, _days(isolated_runs(kept)))
         spot = self._spot.last_price(key) if self._spot is not None else None
-        tail = unconfirmed_tail(kept[-TAIL_DAYS - 1 :], spot)
-        return {*judged[1], *(candle.day for candle in tail)} - self._confirmed.get(key, set())
+        tail = unconfirmed_tail(kept[-TAIL_DAYS - 1 :], spot, stored=True)
+        odd = {*judged[1], *(candle.day for candle in tail), *self._repairing.get(key, ())}
+        return odd - self._confirmed.get(key, set())
+
+    async def _doubted_by_repair(self, coin: str, currency: str) -> set[date]:
+        """Return the stored days that a second fetch is to confirm, more strictly than for every request."""
+        kept = await self._archive.read(coin, currency)
+        spot = self._spot.last_price((coin, currency)) if self._spot is not None else None
+        return {*_days(self._unsupported_runs(kept, spot)), *_days([unsupported_head(kept, RUN_FACTOR)])}
 
     def seconds_until_confirmation(self, coin: str, currency: str) -> float | None:
         """Return the seconds until the unconfirmed days are requested again, or None without such days."""
@@ -489,9 +532,10 @@ class GapFiller:
     async def _fill_once(
         self, coin: str, currency: str, first: date, priority: Priority, *, hourly: bool
     ) -> int:
-        last = last_closed_day(self._clock.now())
-        # A call for a quarter costs as much as one for a day, and has hourly points. The archive then gets
-        # whole candles, even if only the newest day is needed.
+        began = self._clock.now()
+        last = last_closed_day(began)
+        # One call brings a quarter as cheaply as a day, and hourly points with it: a look for the newest day
+        # leaves whole candles behind instead of a stub.
         first = min(first, last - timedelta(days=HOURLY_DAYS - 1))
         missing = await self.missing(coin, currency, first)
         calls = plan_calls(missing, last + timedelta(days=1), currency, hourly=hourly)
@@ -518,7 +562,10 @@ class GapFiller:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-        self._note_absent(coin, currency, missing, await self._archive.read(coin, currency), last)
+        # What this fill found doubtful is not absent, however long ago.
+        unconfirmed = self._absences(coin, currency, last).unconfirmed
+        requested = [day for day in missing if unconfirmed.get(day, 0.0) <= began]
+        self._note_absent(coin, currency, requested, await self._archive.read(coin, currency), last)
         return sum(result for result in results if isinstance(result, int))
 
     async def enrich(self, coin: str, currency: str, first: date) -> int:
@@ -565,13 +612,15 @@ class GapFiller:
             return 0
         points, _ = clean_series(chart, received_at)
         built = build_candles(points, last)
-        # Hours of another scale must not be stored beside the present ones; `fill` finds out which are right.
+        doubtful = await self._doubtful_spans(coin, currency, points)
+        # Hours of another scale would stand beside the stored ones; `fill` finds out which are true.
         if restatement(await self._archive.read(coin, currency), built) is None:
-            await self._keep_hours(coin, currency, points, flush=True)
+            await self._keep_hours(coin, currency, points, doubtful, flush=True)
         if not await self._may_be_richer(coin, currency, chart["prices"], last):
             return 0
         candles = [c for c in built if c.is_whole or self._only_closes(c.day, last)]
-        good = await self._plausible_candles(coin, currency, candles, {candle.day for candle in candles})
+        covered = {candle.day for candle in candles}
+        good = await self._plausible_candles(coin, currency, candles, covered, doubtful)
         return await self._archive.add(coin, currency, good, at=self._clock.now())
 
     async def fill_hours(
@@ -624,30 +673,70 @@ class GapFiller:
         after = len(await self._hours.read(coin, currency)) if self._hours else 0
         return max(0, after - before)
 
-    async def _keep_hours(self, coin: str, currency: str, points: Sequence[Point], *, flush: bool) -> None:
+    async def _doubtful_spans(self, coin: str, currency: str, points: Sequence[Point]) -> list[DoubtfulSpan]:
+        """Return the parts of a series on a level of their own that no later fetch has confirmed yet.
+
+        Args:
+            coin: Canonical id.
+            currency: Canonical code.
+            points: Points in order of time.
+        """
+        series = [(point.at, point.price) for point in points]
+        ends = list(isolated_spans(series, RUN_FACTOR))
+        start = tail_start(series, await self._witness(coin, currency, series))
+        if start is not None:
+            ends.append((start, len(series)))
+        if head := head_end(series):
+            ends.append((0, head))
+        found, now = [], self._clock.now()
+        for begin, end in ends:
+            at, price = series[begin]
+            # Points are stamped a few minutes apart in each fetch.
+            name = (coin, f"{currency} points from hour {at // HOUR_SECONDS:.0f} on")
+            if not self._suspects.settled(name, price, now):
+                found.append(DoubtfulSpan(at, series[end - 1][0] if end < len(series) else float("inf")))
+        return found
+
+    async def _witness(self, coin: str, currency: str, series: Sequence[tuple[float, float]]) -> float | None:
+        """Return the spot price with which the newest end of a series is compared.
+
+        It is fetched only where the series has a step that needs support.
+        """
+        if self._spot is None:
+            return None
+        if not needs_witness(series):
+            return self._spot.last_price((coin, currency))
+        return await self._spot.witness_price((coin, currency))
+
+    async def _keep_hours(
+        self,
+        coin: str,
+        currency: str,
+        points: Sequence[Point],
+        doubtful: Sequence[DoubtfulSpan],
+        *,
+        flush: bool,
+    ) -> None:
         if self._hours is None:
             return
         now = self._clock.now()
         newest = last_closed_hour(now)
         hours = build_hours(points, newest)
-        # The newest hours of stored and new ones together are among the newest of each.
         stored = await self._hours.read(coin, currency)
-        known = {hour.start: hour for hour in (*hours[-TAIL_DAYS - 1 :], *stored[-TAIL_DAYS - 1 :])}
-        series = [known[start] for start in sorted(known)][-TAIL_DAYS - 1 :]
-        spot = self._spot.last_price((coin, currency)) if self._spot is not None else None
-        start = tail_start([hour.close for hour in series], spot)
-        if start is None:
-            await self._hours.add(coin, currency, hours, newest, flush=flush, at=now)
-            return
-        first = series[start]
-        name = (coin, f"{currency} from the hour {first.start} on")
-        if self._suspects.confirmed(name, first.close, now):
-            await self._hours.add(coin, currency, hours, newest, confirmed=True, flush=flush, at=now)
-            return
-        metrics.QUARANTINED.labels(reason="seam_jump").inc(len(series) - start)
-        self._unconfirmed_hours[coin, currency] = now + CONFIRMED_AFTER_SECONDS
-        before = [hour for hour in hours if hour.start < first.start]
-        await self._hours.add(coin, currency, before, newest, flush=flush, at=now)
+        known = {hour.start: hour for hour in (*hours[-TAIL_HOURS - 1 :], *stored[-TAIL_HOURS - 1 :])}
+        series = [(float(start), known[start].close) for start in sorted(known)]
+        begin = tail_start(series, await self._witness(coin, currency, series))
+        good = [h for h in hours if not any(s.touches(h.start, h.start + HOUR_SECONDS) for s in doubtful)]
+        if begin is not None:
+            at, price = series[begin]
+            name = (coin, f"{currency} from the hour {at:.0f} on")
+            if not self._suspects.settled(name, price, now):
+                good = [hour for hour in good if hour.start < at]
+        if len(good) < len(hours):
+            metrics.QUARANTINED.labels(reason="seam_jump").inc(len(hours) - len(good))
+            self._unconfirmed_hours[coin, currency] = now + CONFIRMED_AFTER_SECONDS
+        # All steps among these hours are confirmed, by the spot price or by a second fetch.
+        await self._hours.add(coin, currency, good, newest, confirmed=True, flush=flush, at=now)
 
     async def _flush(self, coin: str, currency: str) -> None:
         await self._archive.flush(coin, currency)
@@ -683,17 +772,18 @@ class GapFiller:
         """Add the candles of a series to the archive; return how many, and whether it had any point."""
         points, findings = clean_series(reply.document, reply.received_at)
         self._report(coin, currency, findings)
+        doubtful = await self._doubtful_spans(coin, currency, points)
         candles = build_candles(points, last_closed_day(self._clock.now()))
         # Checked before the hours are stored: hours of another scale must not be stored beside the present
         # ones.
         restated = await self._check_restated(coin, currency, candles, call)
         if restated != 0:
-            await self._keep_hours(coin, currency, points, flush=False)
+            await self._keep_hours(coin, currency, points, doubtful, flush=False)
         if restated is not None:
             return restated, bool(points)
         wanted = [candle for candle in candles if call.first <= candle.day <= call.last]
         covered = days_between(call.first, call.last)
-        good = await self._plausible_candles(coin, currency, wanted, covered if points else ())
+        good = await self._plausible_candles(coin, currency, wanted, covered if points else (), doubtful)
         added = await self._archive.add(coin, currency, good, flush=False, at=self._clock.now())
         return added, bool(points)
 
@@ -707,7 +797,10 @@ class GapFiller:
             that the new days and hours are not stored. Otherwise the whole history was fetched again, and the
             result is how many days differ.
         """
-        times = restatement(await self._archive.read(coin, currency), candles)
+        # Days that are doubted already say nothing about the others.
+        odd = await self.implausible_days(coin, currency)
+        kept = await self._archive.read(coin, currency)
+        times = restatement([candle for candle in kept if candle.day not in odd], candles)
         name, now = (coin, f"{currency} restated"), self._clock.now()
         if times is None:
             self._suspects.forget(name)
@@ -750,16 +843,25 @@ class GapFiller:
             calls += plan_calls(days[-HOURLY_DAYS:], last + timedelta(days=1), currency, hourly=True)
         fetched: list[Candle] = []
         series: list[Sequence[Point]] = []
+        doubtful: list[DoubtfulSpan] = []
         for call in calls:
             request = UpstreamRequest(f"coins/{coin}/{call.path}", call.query, "series", priority)
             reply = await self._series.fetch(request)
             points, findings = clean_series(reply.document, reply.received_at)
             self._report(coin, currency, findings)
             series.append(points)
+            doubtful += await self._doubtful_spans(coin, currency, points)
             fetched = merge_candles(fetched, build_candles(points, last))[0]
         if not fetched:
             raise NotFound(f"CoinGecko has no day of {coin} in {currency}", field="id")
-        self._check_refetched(coin, currency, kept, fetched)
+        await self._check_refetched(coin, currency, kept, fetched)
+        if doubtful:
+            metrics.QUARANTINED.labels(reason="seam_jump").inc(len(doubtful))
+            raise UnconfirmedData(
+                f"the stored history of {coin} was not replaced: prices from {day_of(doubtful[0].first)} on"
+                " are far off those beside them, and not confirmed yet",
+                retry_after_seconds=CONFIRMED_AFTER_SECONDS,
+            )
         changed = await self._archive.replace(coin, currency, fetched, now)
         dropped = sum(candle.day < fetched[0].day for candle in kept)
         if changed:
@@ -794,9 +896,9 @@ class GapFiller:
         self._hours_requested.pop((coin, currency), None)
         self._unconfirmed_hours.pop((coin, currency), None)
         for points in sorted(series, key=lambda points: points[0].at if points else 0.0):
-            await self._keep_hours(coin, currency, points, flush=True)
+            await self._keep_hours(coin, currency, points, (), flush=True)
 
-    def _check_refetched(
+    async def _check_refetched(
         self, coin: str, currency: str, kept: Sequence[Candle], fetched: Sequence[Candle]
     ) -> None:
         """Check the days of a new history that differ tenfold from their neighbours.
@@ -805,7 +907,8 @@ class GapFiller:
             UnconfirmedData: Neither the stored history nor an earlier fetch confirms them.
         """
         closes = {candle.day: candle.close for candle in kept}
-        for run in self._unsupported_runs(coin, currency, fetched):
+        spot = await self._witness(coin, currency, closes_at(fetched))
+        for run in self._unsupported_runs(fetched, spot):
             known = (c.day in closes and ratio(c.close, closes[c.day]) <= AGREEMENT_FACTOR for c in run)
             name = (coin, f"{currency} from {run[0].day} on")
             if all(known) or self._suspects.confirmed(name, run[0].close, self._clock.now()):
@@ -814,7 +917,7 @@ class GapFiller:
             metrics.QUARANTINED.labels(reason="seam_jump").inc(len(run))
             raise UnconfirmedData(
                 f"the stored history of {coin} was not replaced: {len(run)} new days from {run[0].day} on are"
-                " tenfold off those beside them, and not confirmed yet",
+                " far off those beside them, and not confirmed yet",
                 retry_after_seconds=CONFIRMED_AFTER_SECONDS,
             )
 
@@ -835,7 +938,7 @@ class GapFiller:
         # Days that were confirmed by earlier fetches are checked again, too.
         self._confirmed.pop((coin, currency), None)
         kept = await self._archive.read(coin, currency)
-        odd = await self.implausible_days(coin, currency)
+        odd = await self.implausible_days(coin, currency) | await self._doubted_by_repair(coin, currency)
         hours = await self._implausible_hours(coin, currency)
         report.implausible_days, report.implausible_hours = sorted(odd), len(hours)
         ranges = implausible_ranges([candle for candle in kept if candle.day not in odd])
@@ -850,11 +953,13 @@ class GapFiller:
         start = reachable(min(odd, default=last), last + timedelta(days=1), self.reach_days)
         wanted = sorted(day for day in odd if day >= start)
         # Spans of hourly points give complete candles, and the neighbours needed for the check.
+        self._repairing[coin, currency] = odd
         try:
             for call in span_calls(wanted, currency):
                 await self._call(coin, currency, call, Priority.BACKFILL)
             await self._quarantine(coin, currency, odd - set(wanted))
         finally:
+            del self._repairing[coin, currency]
             await self._flush(coin, currency)
         before = {candle.day: candle for candle in kept}
         after = {candle.day: candle for candle in await self._archive.read(coin, currency)}
@@ -908,7 +1013,7 @@ class GapFiller:
             self._quality.note(coin, currency, text, points=len(mended))
 
     async def _implausible_hours(self, coin: str, currency: str) -> set[int]:
-        """Return the starts of stored hours that differ tenfold from the closes of the days around them."""
+        """Return the starts of stored hours that are far off the days around them."""
         if self._hours is None:
             return set()
         odd = await self.implausible_days(coin, currency)
@@ -922,7 +1027,7 @@ class GapFiller:
             day = day_of(hour.start)
             near = [closes[d] for d in (day - ONE_DAY, day, day + ONE_DAY) if d in closes]
             prices = [price for price in (hour.close, hour.high, hour.low) if price is not None]
-            if near and any(all(is_outlier(price, close) for close in near) for price in prices):
+            if near and any(all(ratio(price, close) >= RUN_FACTOR for close in near) for price in prices):
                 found.add(hour.start)
         return found
 
@@ -938,7 +1043,12 @@ class GapFiller:
         self._quality.note(coin, currency, text, points=len(days))
 
     async def _plausible_candles(
-        self, coin: str, currency: str, new: Sequence[Candle], covered: Collection[date]
+        self,
+        coin: str,
+        currency: str,
+        new: Sequence[Candle],
+        covered: Collection[date],
+        doubtful: Sequence[DoubtfulSpan] = (),
     ) -> list[Candle]:
         """Return the new candles that are plausible or confirmed by repeated fetches.
 
@@ -947,26 +1057,36 @@ class GapFiller:
         days are requested again after two minutes.
 
         Args:
-            coin: The canonical id.
-            currency: The canonical code.
-            new: The new candles, in order of days.
-            covered: The days that were requested from the source.
+            coin: Canonical id.
+            currency: Canonical code.
+            new: Candles in order of days.
+            covered: The days that the fetch would have brought if the source had them.
+            doubtful: Parts of the series, of which the candles are made, that wait for confirmation.
         """
         await self._drop_false_days(coin, currency, new, covered)
         now = self._clock.now()
         unconfirmed = self._absences(coin, currency, last_closed_day(now)).unconfirmed
         aside = await self._unconfirmed_days(coin, currency, new)
+        for candle in new:
+            start = midnight(candle.day)
+            if any(span.touches(start, start + DAY_SECONDS) for span in doubtful):
+                aside.add(candle.day)
         rest = [candle for candle in new if candle.day not in aside]
         confirmed = self._confirmed.get((coin, currency), set())
-        for jump in jumps(await self._archive.read(coin, currency), rest):
+        kept = await self._archive.read(coin, currency)
+        spot = self._spot.last_price((coin, currency)) if self._spot is not None else None
+        for jump in jumps(kept, rest):
             if confirmed.issuperset(jump.days):
+                continue
+            newest = jump.days[0] > kept[-1].day
+            if newest and spot and ratio(spot, jump.edge.close) < ratio(spot, kept[-1].close):
                 continue
             name = (coin, f"{currency} on {jump.edge.day}")
             if not self._suspects.confirmed(name, jump.edge.close, now):
                 aside.update(jump.days)
         if aside:
             metrics.QUARANTINED.labels(reason="seam_jump").inc(len(aside))
-            text = f"{len(aside)} days tenfold off the stored ones, not confirmed yet"
+            text = f"{len(aside)} days far off those beside them, not confirmed yet"
             self._quality.note(coin, currency, text, points=len(aside))
             unconfirmed.update(dict.fromkeys(aside, now + CONFIRMED_AFTER_SECONDS))
         return [candle for candle in new if candle.day not in aside]
@@ -990,10 +1110,20 @@ class GapFiller:
         await self._quarantine(coin, currency, odd - same)
 
     async def _unconfirmed_days(self, coin: str, currency: str, new: Sequence[Candle]) -> set[date]:
-        """Return the new days that are confirmed by neither neighbours, a spot price nor a second fetch."""
-        series, _ = merge_candles(await self._archive.read(coin, currency), new)
+        """Return the new days that neither neighbours, a spot price nor a second fetch confirm."""
+        kept = await self._archive.read(coin, currency)
+        series, _ = merge_candles(kept, new)
+        spot = await self._witness(coin, currency, closes_at(series))
         fresh, unconfirmed = {candle.day for candle in new}, set()
-        for run in self._unsupported_runs(coin, currency, series):
+        runs = self._unsupported_runs(series, spot)
+        left = [candle for candle in series if all(candle not in run for run in runs)]
+        if spot is not None and left and self._contradicted(left[-1], spot):
+            # One of the two is false, and nothing says which: neither is served as it is.
+            if not kept or (left[-1].day - kept[-1].day).days > TAIL_DAYS:
+                runs.append([candle for candle in left if candle.day in fresh])
+            if self._spot is not None:
+                self._spot.contradict((coin, currency), left[-1].day, left[-1].close)
+        for run in runs:
             name = (coin, f"{currency} from {run[0].day} on")
             days = {candle.day for candle in run} & fresh
             if days <= self._confirmed.get((coin, currency), set()):
@@ -1004,11 +1134,15 @@ class GapFiller:
                 unconfirmed |= days
         return unconfirmed
 
-    def _unsupported_runs(self, coin: str, currency: str, series: Sequence[Candle]) -> list[list[Candle]]:
+    def _contradicted(self, newest: Candle, spot: float) -> bool:
+        """Return whether a spot price is far off the newest close, and that close is recent."""
+        recent = newest.day >= last_closed_day(self._clock.now()) - ONE_DAY
+        return recent and ratio(spot, newest.close) >= RUN_FACTOR
+
+    def _unsupported_runs(self, series: Sequence[Candle], spot: float | None) -> list[list[Candle]]:
         """Return the runs of days on an isolated or unconfirmed price level."""
-        spot = self._spot.last_price((coin, currency)) if self._spot is not None else None
-        tail = unconfirmed_tail(series, spot)
-        return [*isolated_runs(series), *([tail] if tail else [])]
+        tail, head = unconfirmed_tail(series, spot), unsupported_head(series)
+        return [*isolated_runs(series, RUN_FACTOR), *([tail] if tail else []), *([head] if head else [])]
 
     def _trust(self, coin: str, currency: str, days: Iterable[date]) -> None:
         self._confirmed.setdefault((coin, currency), set()).update(days)
@@ -1036,8 +1170,7 @@ class GapFiller:
     ) -> None:
         have = {candle.day for candle in candles}
         absences, now = self._absences(coin, currency, today), self._clock.now()
-        unconfirmed = {day for day, until in absences.unconfirmed.items() if now < until}
-        absent = [day for day in requested if day not in have and day not in unconfirmed]
+        absent = [day for day in requested if day not in have]
         newest = candles[-1].day if candles else None
         if newest is not None and (today - newest).days <= LATE_DAYS:
             # The upstream sometimes publishes a day late, so it is requested again soon.

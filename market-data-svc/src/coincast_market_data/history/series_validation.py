@@ -8,7 +8,13 @@ from coincast_chassis.clock import Clock
 from coincast_market_data import metrics
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.coingecko.error_mapping import UnconfirmedData
-from coincast_market_data.history.continuity import factor, tail_start
+from coincast_market_data.history.continuity import (
+    RUN_FACTOR,
+    factor,
+    isolated_spans,
+    needs_witness,
+    tail_start,
+)
 from coincast_market_data.history.gap_filler import SpotPrices
 from coincast_market_data.identifiers import canonical_currency
 from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS, ConfirmationTracker, is_outlier
@@ -54,10 +60,14 @@ class SeriesValidator:
             times = factor(await self._archive.read(coin, currency), points)
         off = times if times is not None and is_outlier(times, 1.0) else None
         self._check_figure(coin, currency, off, "the series", "the stored days")
-        prices = [price for _, price in points]
-        start = tail_start(prices, self._spot.last_price((coin, currency)))
-        newest = None if start is None else prices[-1]
+        spot = self._spot.last_price((coin, currency))
+        if needs_witness(points):
+            spot = await self._spot.witness_price((coin, currency))
+        newest = None if tail_start(points, spot, stored=True) is None else points[-1][1]
         self._check_figure(coin, currency, newest, "the newest end of the series", "the points before it")
+        runs = isolated_spans(points, RUN_FACTOR)
+        middle = points[runs[0][0]][1] if runs else None
+        self._check_figure(coin, currency, middle, "a part of the series", "the points on both sides")
 
     def _check_figure(self, coin: str, currency: str, figure: float | None, what: str, beside: str) -> None:
         """Check one aspect of a chart.
@@ -75,11 +85,10 @@ class SeriesValidator:
         name = (coin, f"{currency}: {what}")
         if figure is None:
             self._suspects.forget(name)
-        elif not self._suspects.confirmed(name, figure, self._clock.monotonic()):
+        elif not self._suspects.settled(name, figure, self._clock.monotonic()):
             metrics.QUARANTINED.labels(reason="seam_jump").inc()
-            self._note(coin, currency, f"a chart: {what} is tenfold off {beside}")
+            self._note(coin, currency, f"a chart: {what} is far off {beside}")
             raise UnconfirmedData(
-                f"CoinGecko's chart of {coin} was rejected: {what} is tenfold off {beside} and not"
-                " confirmed yet",
+                f"CoinGecko's chart of {coin} was rejected: {what} is far off {beside} and not confirmed yet",
                 retry_after_seconds=CONFIRMED_AFTER_SECONDS,
             )

@@ -38,12 +38,11 @@ CHUNK_CANDLES = 1000
 REFUSED_SECONDS = 60.0
 # The `retry_after_seconds` of a partial history if the failure has none.
 RETRY_PARTIAL_SECONDS = 10.0
-IN_DOUBT = "days tenfold off those beside them wait for a second fetch to confirm them"
+IN_DOUBT = "days far off those beside them wait for a second fetch to confirm them"
 RANGES_PENDING = "highs and lows of {days} days are being fetched"
 HOURS_CONTRADICT = "the hours are far off the days of the same time, and neither is confirmed yet"
-HOURS_IN_DOUBT = "hours tenfold off those before them wait for a second fetch to confirm them"
-# Only the newest hours are compared with the days, since hours of a wrong scale reach to the end of the
-# history.
+HOURS_IN_DOUBT = "hours far off those before them wait for a second fetch to confirm them"
+# The newest hours are compared with the days: a contradiction that is not mended reaches to the end.
 CHECKED_SECONDS = 3 * DAY_SECONDS
 # If at most this many days are missing, the caller waits only briefly and gets the stored days.
 FEW_DAYS = 7
@@ -597,7 +596,7 @@ class HistoryService:
         if error is not None:
             return f"earlier days could not be fetched: {error.message}"
         if self._filler.seconds_until_confirmation(coin, currency) is not None:
-            return "earlier days were tenfold off those that are kept and wait to be confirmed"
+            return "earlier days were far off those that are kept and wait to be confirmed"
         if self._starts_at_reach(first_there):
             return f"the plan at CoinGecko reaches {self._filler.reach_days} days back"
         return f"CoinGecko has no data of this coin before {first_there.isoformat()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +15,13 @@ from coincast_market_data import metrics
 from coincast_market_data.cache.read_through import Fetch, FetchResult, ReadThrough, ServedValue
 from coincast_market_data.catalogue.service import Catalogue
 from coincast_market_data.coingecko.error_mapping import BadData
-from coincast_market_data.coingecko.parser import Reject, market_figure_faults, parse_markets
+from coincast_market_data.coingecko.parser import (
+    Reject,
+    figure_fault,
+    market_figure_faults,
+    parse_markets,
+    price_fault,
+)
 from coincast_market_data.domain import ItemFailure, Market, Markets
 from coincast_market_data.identifiers import canonical_currency, document_key, echo, split_ids
 from coincast_market_data.item_errors import item_failure
@@ -183,3 +190,23 @@ def decode_table(data: bytes) -> Table:
     """Decode a table from the shared cache."""
     rows, rejects = orjson.loads(data)
     return tuple(Market(**row) for row in rows), tuple(Reject(*row) for row in rejects)
+
+
+def is_table(_key: str, table: Table) -> bool:
+    """Return whether the figures of a table that was read from Redis can be true."""
+    rows, rejects = table
+    return all(map(_can_be_true, rows)) and all(isinstance(reject.id, str) for reject in rejects)
+
+
+def _can_be_true(row: Market) -> bool:
+    amounts = (row.market_cap, row.volume_24h, row.high_24h, row.low_24h, row.all_time_high)
+    supplies = (row.circulating_supply_coins, row.total_supply_coins, row.max_supply_coins)
+    named = isinstance(row.id, str) and isinstance(row.symbol, str) and isinstance(row.name, str)
+    return (
+        named
+        and isinstance(row.vs_currency, str)
+        and (row.price is None or not price_fault(row.price))
+        and not any(figure_fault(value) for value in (*amounts, *supplies))
+        and not figure_fault(row.change_24h_percent, signed=True)
+        and (row.last_updated_at is None or math.isfinite(row.last_updated_at))
+    )

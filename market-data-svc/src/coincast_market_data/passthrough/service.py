@@ -12,12 +12,13 @@ import orjson
 from cachetools import TTLCache
 
 from coincast_chassis.errors import CoincastError, InvalidInput
+from coincast_market_data import metrics
 from coincast_market_data.cache.read_through import Fetch, FetchResult, ReadThrough, ServedValue
-from coincast_market_data.coingecko.error_mapping import error_reply_of
-from coincast_market_data.coingecko.parser import parse_ohlc
+from coincast_market_data.coingecko.error_mapping import BadData, error_reply_of
+from coincast_market_data.coingecko.parser import Pair, parse_ohlc
 from coincast_market_data.domain import OhlcCandle, Provenance
 from coincast_market_data.history.series_validation import SeriesValidator
-from coincast_market_data.identifiers import canonical_currency, canonical_id, document_key
+from coincast_market_data.identifiers import canonical_currency, canonical_id, document_key, read_document_key
 from coincast_market_data.passthrough.routes import Route, canonical_query, find_route
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
 from coincast_market_data.prices.simple_price import SimplePriceService, answerable
@@ -27,6 +28,21 @@ from coincast_market_data.validation.sanitizer import PayloadSanitizer, series_p
 # Stores (coin, currency, sanitised chart, UNIX seconds at which it was received) in the archive.
 StoreChart = Callable[[str, str, Any, float], Awaitable[int]]
 MAX_REFUSALS = 1000
+# Lists that have entries at all times, where no parameter narrows them.
+ALWAYS_FULL = frozenset(
+    {
+        "coins/markets",
+        "coins/list",
+        "simple/supported_vs_currencies",
+        "exchanges",
+        "exchanges/list",
+        "exchange_rates",
+        "asset_platforms",
+        "coins/categories",
+        "coins/categories/list",
+    }
+)
+NARROWING = ("ids", "names", "symbols", "category", "filter")
 REFUSAL_SECONDS = 60.0
 OHLC_DAYS = (1, 7, 14, 30, 90, 180, 365)
 
@@ -157,11 +173,32 @@ class PassthroughService:
         candles, _ = parse_ohlc(orjson.loads(_unpack(answer.value)[1]), math.inf)
         return coin, code, ServedValue(candles, answer.provenance, answer.fresh_for_seconds)
 
+    def _check_not_empty(self, path: str, query: Mapping[str, str], document: Any) -> None:
+        """Raise BadData for a list or a series without an entry where entries are known.
+
+        The earlier document is served instead. A later page, a search, and a coin of which nothing is known
+        may have none.
+        """
+        parts, currency = path.split("/"), query.get("vs_currency", "")
+        coins: list[str] = []
+        if path == "coins/markets" and "ids" in query:
+            coins = query["ids"].split(",")
+        elif parts[0] == "coins" and parts[2:] in (["market_chart"], ["ohlc"]):
+            coins = [parts[1]]
+        whole = path in ALWAYS_FULL and not any(name in query for name in NARROWING)
+        first_page = query.get("page", "1") == "1"
+        known = (whole and first_page) or any(self._plausibility.last_price((c, currency)) for c in coins)
+        rows = document.get("prices") if isinstance(document, dict) and "prices" in document else document
+        if known and rows in ([], {}):
+            metrics.QUARANTINED.labels(reason="empty_table").inc()
+            raise BadData(f"CoinGecko's reply of {path} is empty although it has entries")
+
     def _fetch(self, route: Route, path: str, parameters: tuple[tuple[str, str], ...]) -> Fetch[bytes]:
         async def fetch(priority: Priority) -> FetchResult[bytes]:
             reply = await self._upstream.fetch(UpstreamRequest(path, parameters, route.group, priority))
             query = dict(parameters)
             await self._plausibility.prepare(spot_prices(path, query, reply.document))
+            self._check_not_empty(path, query, reply.document)
             document = self._cleaner.sanitize(path, query, reply.document, reply.received_at)
             if route.chart_of_coin:
                 await self._series_validator.check(path.split("/")[1], query, series_prices(path, document))
@@ -182,3 +219,22 @@ def _pack(headers: Mapping[str, str], document: Any) -> bytes:
 def _unpack(packed: bytes) -> tuple[dict[str, str], bytes]:
     headers, _, body = packed.partition(b"\n")
     return orjson.loads(headers), body
+
+
+def document_validator(consistent: Callable[[Pair, float], bool]) -> Callable[[str, bytes], bool]:
+    """Return a check of documents that were read from Redis: JSON with figures that can be true.
+
+    Args:
+        consistent: Whether nothing that is known speaks against a spot price.
+    """
+    cleaner = PayloadSanitizer(lambda _coin, _currency, _text: None, consistent)
+
+    def is_valid(key: str, packed: bytes) -> bool:
+        headers, body = _unpack(packed)
+        document = orjson.loads(body)
+        path, query = read_document_key(key)
+        # Without a time of its own: it was checked when the document was fetched.
+        cleaned = cleaner.sanitize(path, query, document, math.inf)
+        return bool(all(isinstance(value, str) for value in headers.values()) and cleaned == document)
+
+    return is_valid

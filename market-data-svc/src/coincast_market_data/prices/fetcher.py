@@ -146,6 +146,24 @@ def quote_kind(fresh_seconds: float, if_error_seconds: float) -> CacheKind[Quote
     return CacheKind("quote", windows, _encode, _decode, is_quote_of)
 
 
+def compared_kind(kind: CacheKind[Quote | None], judge: StoredPriceValidator) -> CacheKind[Quote | None]:
+    """Return a kind whose quotes from Redis are compared with the last good prices, like fetched ones."""
+
+    def is_valid(key: str, quote: Quote | None) -> bool:
+        return is_quote_of(key, quote) and (quote is None or judge.consistent(pair_of(key), quote.price))
+
+    async def prepare(keys: Sequence[str]) -> None:
+        await judge.prepare([pair_of(key) for key in keys])
+
+    return replace(kind, is_valid=is_valid, prepare=prepare)
+
+
+def pair_of(key: str) -> Pair:
+    """Return the coin and currency of a cache key."""
+    currency, _, coin = key.partition(":")
+    return coin, currency
+
+
 def is_quote_of(key: str, quote: Quote | None) -> bool:
     """Return whether a quote that was read from Redis belongs to a key and has valid figures."""
     if quote is None:
@@ -179,6 +197,18 @@ class PriceValidator(Protocol):
 
     def plausible_supply(self, pair: Pair, coins: float) -> bool:
         """Return whether the supply of a coin is plausible that follows from its market cap and price."""
+        ...
+
+
+class StoredPriceValidator(Protocol):
+    """Compares prices that other processes stored with the last good ones."""
+
+    async def prepare(self, pairs: Iterable[Pair]) -> None:
+        """Load the last prices of these pairs."""
+        ...
+
+    def consistent(self, pair: Pair, price: float) -> bool:
+        """Return whether nothing that is known speaks against the price."""
         ...
 
 

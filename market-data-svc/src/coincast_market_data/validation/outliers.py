@@ -6,7 +6,9 @@ market rows and documents.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
@@ -14,6 +16,7 @@ from typing import Protocol
 from cachetools import LRUCache, TTLCache
 
 from coincast_chassis.clock import Clock
+from coincast_chassis.errors import CoincastError
 from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.history.candle_builder import DAY_SECONDS, midnight
 from coincast_market_data.ports import DataClock
@@ -55,6 +58,7 @@ class ConfirmationTracker:
 
     def __init__(self, *, max_entries: int = 50_000) -> None:
         self._seen: LRUCache[Pair, tuple[float, float]] = LRUCache(max_entries)
+        self._settled: LRUCache[Pair, float] = LRUCache(max_entries)
 
     def confirmed(
         self,
@@ -82,9 +86,28 @@ class ConfirmationTracker:
         self._seen[pair] = (first, since)
         return False
 
+    def settled(self, pair: Pair, figure: float, now: float) -> bool:
+        """Return whether fetches confirm a figure now or confirmed it before; otherwise store it.
+
+        For figures that every later fetch repeats, such as a price of the past.
+
+        Args:
+            pair: What the figure is of.
+            figure: The figure, positive.
+            now: Seconds on a clock that never goes back.
+        """
+        before = self._settled.get(pair)
+        if before is not None and ratio(figure, before) <= AGREEMENT_FACTOR:
+            return True
+        if not self.confirmed(pair, figure, now):
+            return False
+        self._settled[pair] = figure
+        return True
+
     def forget(self, pair: Pair) -> None:
         """Drop a figure that later fetches contradicted."""
         self._seen.pop(pair, None)
+        self._settled.pop(pair, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +156,13 @@ class OutlierDetector:
             pair, price, now, after_seconds=SECOND_LOOK_SECONDS, agreement=SECOND_LOOK_FACTOR
         )
 
+    def consistent(self, pair: Pair, price: float, now: float) -> bool:
+        """Return whether a price could follow the last good one without a second look; nothing is stored."""
+        before = self._last.get(pair)
+        if before is None or now >= before.until:
+            return True
+        return ratio(price, before.figure) < spot_factor(now - before.seen_at)
+
     def last_good(self, pair: Pair, now: float) -> float | None:
         """Return the figure with which new ones are compared, or None."""
         found = self._last.get(pair)
@@ -162,6 +192,10 @@ CLOSE_SECONDS = 30 * DAY_SECONDS
 # How long the newest archived close of a pair is cached.
 CLOSES_SECONDS = 600.0
 MAX_CLOSES = 50_000
+# A spot price older than this is fetched again before it decides whether the end of a series is true.
+MAX_WITNESS_SECONDS = 600.0
+# How long a series waits for that spot price.
+WITNESS_PATIENCE_SECONDS = 2.0
 
 
 class Closes(Protocol):
@@ -194,6 +228,11 @@ class PlausibilityChecker:
         self._known_closes: TTLCache[Pair, tuple[date, float] | None] = TTLCache(
             MAX_CLOSES, CLOSES_SECONDS, timer=clock.monotonic
         )
+        self._refresh: Callable[[Sequence[Pair]], Awaitable[None]] | None = None
+
+    def use_source(self, refresh: Callable[[Sequence[Pair]], Awaitable[None]]) -> None:
+        """Set how spot prices are fetched; they are built after the checker, which they use."""
+        self._refresh = refresh
 
     async def prepare(self, pairs: Iterable[Pair]) -> None:
         """Load the last good prices of pairs; call it before `plausible`."""
@@ -211,7 +250,7 @@ class PlausibilityChecker:
         """Return whether a spot price may be served and cached.
 
         If a false price was accepted before, the right price looks like a jump. It is accepted at once if the
-        archive agrees with it and not with the last good price.
+        archive agrees with it, and less with the last good price.
 
         Args:
             pair: Coin and currency.
@@ -221,12 +260,16 @@ class PlausibilityChecker:
         if self._guard.plausible(pair, price, now, spot=True):
             return True
         last = self._guard.last_good(pair, now)
-        if last is None or not self._fits_archive(pair, price) or self._fits_archive(pair, last):
+        if last is None or not self._fits_archive(pair, price) or not self._fits_better(pair, price, last):
             # The close is read again at the next check, since the archive may be repaired meanwhile.
             self._known_closes.pop(pair, None)
             return False
         self._guard.accept(pair, price, now)
         return True
+
+    def consistent(self, pair: Pair, price: float) -> bool:
+        """Return whether nothing that is known speaks against a price that another process stored."""
+        return self._guard.consistent(pair, price, self._clock.monotonic())
 
     def plausible_supply(self, pair: Pair, coins: float) -> bool:
         """Return whether the supply of a coin is plausible that follows from its market cap and price."""
@@ -237,6 +280,33 @@ class PlausibilityChecker:
         """Return the newest accepted price of a pair, or None if none is cached."""
         entry = self._cache.peek(quote_key(pair))
         return entry.value.price if entry is not None and entry.value is not None else None
+
+    async def witness_price(self, pair: Pair) -> float | None:
+        """Return a recent accepted price, fetched where none is cached; None where none can be had soon."""
+        entry = self._cache.peek(quote_key(pair))
+        recent = entry is not None and self._cache.age(entry) <= MAX_WITNESS_SECONDS
+        if self._refresh is not None and not recent:
+            with suppress(CoincastError, TimeoutError):
+                async with asyncio.timeout(WITNESS_PATIENCE_SECONDS):
+                    await self._refresh([pair])
+        return self.last_price(pair)
+
+    def contradict(self, pair: Pair, day: date, close: float) -> None:
+        """Drop the accepted price of a pair, which a history contradicts: one of the two is false.
+
+        The next price is compared with the close of that history, and waits for a second fetch if it is as
+        far off; one that agrees is accepted at once.
+
+        Args:
+            pair: Coin and currency.
+            day: The newest day of the history.
+            close: Its close.
+        """
+        now = self._clock.monotonic()
+        seen_at = now - max(0.0, self._close_age(day))
+        self._known_closes.pop(pair, None)
+        self._cache.drop(quote_key(pair))
+        self._guard.seed(pair, close, seen_at=seen_at, until=seen_at + CLOSE_SECONDS)
 
     def _from_cache(self, pair: Pair, now: float) -> bool:
         entry = self._cache.peek(quote_key(pair))
@@ -260,6 +330,13 @@ class PlausibilityChecker:
             return False
         age = self._close_age(found[0])
         return age < CLOSE_SECONDS and ratio(price, found[1]) < spot_factor(max(age, 0.0))
+
+    def _fits_better(self, pair: Pair, price: float, last: float) -> bool:
+        """Return whether the archive's close speaks for a price rather than for the last good one."""
+        found = self._known_closes.get(pair)
+        if found is None:
+            return False
+        return ratio(last, found[1]) >= SPOT_FACTORS[0][1] * ratio(price, found[1])
 
     def _close_age(self, day: date) -> float:
         return self._data_clock.now() - midnight(day) - DAY_SECONDS
