@@ -77,7 +77,7 @@ def test_both_models_are_compared_on_the_same_forecasts() -> None:
             assert low <= entry[f"starter_over_{other}_percent"] <= high
         for side in ("starter", "starter_uncorrected", "thin", "full"):
             assert 0 <= entry[f"{side}_coverage_80_percent"] <= 100
-    assert sum("trains lightgbm on the history" in stage for stage in stages) == 2
+    assert sum("training lightgbm on the history" in stage for stage in stages) == 2
     assert table(found).count("\n") == 9
 
 
@@ -90,4 +90,4 @@ def test_models_that_read_hours_get_closes_alone_where_inputs_are_thin() -> None
     day = hours["bitcoin"].first.astype("datetime64[D]") + np.timedelta64(30, "D")
     known = hours_until(hours, day)["bitcoin"]
     assert known.closes_at == np.datetime64(day + np.timedelta64(1, "D"), "h")
-    assert hours_until(hours, day - 40) == {}
+    assert hours_until(hours, day - np.timedelta64(40, "D")) == {}
