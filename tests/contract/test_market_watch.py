@@ -89,13 +89,14 @@ async def test_a_stream_resumes_after_an_event(mock: MockUpstream, stub: Any) ->
 
 async def test_what_cannot_be_served_is_said_once(mock: MockUpstream, stub: Any) -> None:
     mock.extra["simple/price"] = {"bitcoin": {"usd": 100.0}}
-    call = watch(stub, "bitcoin", "nothing-such", "../x")
+    call = watch(stub, "bitcoin", "bitcon", "../x")
     first = await anext(call)
     assert [(error.id, error.kind) for error in first.errors] == [
         ("../x", common_pb2.ERROR_KIND_INVALID_INPUT)
     ]
     found = await until(call, lambda message: message.errors)
-    assert [error.id for error in found.errors] == ["nothing-such"]
+    assert [error.id for error in found.errors] == ["bitcon"]
+    assert "bitcoin" in found.errors[0].suggestions
     mock.extra["simple/price"] = {"bitcoin": {"usd": 105.0}}
     change = await until(call, lambda message: message.prices)
     assert not change.errors

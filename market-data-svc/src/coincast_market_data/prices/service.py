@@ -211,7 +211,8 @@ class PriceService:
         for coin, code in pairs:
             codes_of.setdefault(coin, []).append(code)
         for coin, codes in codes_of.items():
-            quoted, failure = await self._coin(coin, codes, outcomes, set(), None, hints=False)
+            hints = len(failures) < MOST_HINTS
+            quoted, failure = await self._coin(coin, codes, outcomes, set(), None, hints=hints)
             prices |= {(coin, item.quote.vs_currency): item for item in quoted}
             if failure is not None:
                 failures[coin] = failure
