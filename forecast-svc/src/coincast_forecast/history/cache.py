@@ -3,7 +3,9 @@
 The newest closed day is that of the source and not of this machine, since the sandbox's calendar is shifted.
 The missing coins of one request are fetched together, a coin in flight is not fetched twice, and the
 cancellation of a caller does not cancel its fetch. While the source fails, cached histories are served and
-marked stale. A partial history expires after a few seconds and is fetched again.
+marked stale. A partial history expires after a few seconds and is fetched again. A whole one is served all
+day, and read again in the background from time to time: market-data may have replaced days that were restated
+or imported, and reading what it has stored costs no upstream call.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ RETRY_AFTER_FAILURE_SECONDS = 5.0
 PARTIAL_TTL_SECONDS = 5.0
 MAX_PARTIAL_TTL_SECONDS = 60.0
 FIRST_CHECK_SECONDS = 1.0
+# A whole history in use is read again after so long.
+REREAD_SECONDS = 300.0
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +47,7 @@ class _Entry:
     history: History
     day: date
     check_after: float
+    reread_after: float
     stale_reason: str = ""
 
 
@@ -77,6 +82,8 @@ class HistoryCache:
         self._days: dict[str, _Day] = {}
         self._flights: dict[Key, asyncio.Task[Fetched]] = {}
         self._day_flights: dict[str, asyncio.Task[None]] = {}
+        # Coins by currency that are about to be read again.
+        self._rereads: dict[str, list[str]] = {}
         self._hits = self._misses = 0
         # Whether a history was cached since the start; a week from a sparkline does not count, since it
         # cannot be forecast from.
@@ -175,7 +182,27 @@ class HistoryCache:
             return unknown[1] if unknown is not None and now < unknown[0] else None
         day = self._days.get(vs_currency)
         current = day is not None and entry.day == day.last and entry.history.is_whole
+        if current and now >= entry.reread_after:
+            entry.reread_after = now + REREAD_SECONDS
+            self._reread_soon(coin, vs_currency)
         return self._mark_stale(entry, vs_currency) if current or now < entry.check_after else None
+
+    def _reread_soon(self, coin: str, vs_currency: str) -> None:
+        """Read a history again in the background, together with the others of the same request."""
+        if vs_currency not in self._rereads:
+            self._rereads[vs_currency] = []
+            asyncio.get_running_loop().call_soon(self._start_reread, vs_currency)
+        self._rereads[vs_currency].append(coin)
+
+    def _start_reread(self, vs_currency: str) -> None:
+        coins = [coin for coin in self._rereads.pop(vs_currency) if (coin, vs_currency) not in self._flights]
+        if coins:
+            self._start_fetch(coins, vs_currency, ())
+
+    def _start_fetch(self, coins: list[str], vs_currency: str, weekly: Collection[str]) -> None:
+        task = asyncio.create_task(self._fetch(coins, vs_currency, weekly), context=context.detached())
+        for coin in coins:
+            self._flights[coin, vs_currency] = task
 
     def _mark_stale(self, entry: _Entry, vs_currency: str) -> History:
         """Return the cached history; mark its provenance as stale if a newer day may exist."""
@@ -194,9 +221,7 @@ class HistoryCache:
     async def _fetch_all(self, missing: list[str], vs_currency: str, weekly: Collection[str] = ()) -> Fetched:
         fresh = [coin for coin in missing if (coin, vs_currency) not in self._flights]
         if fresh:
-            task = asyncio.create_task(self._fetch(fresh, vs_currency, weekly), context=context.detached())
-            for coin in fresh:
-                self._flights[coin, vs_currency] = task
+            self._start_fetch(fresh, vs_currency, weekly)
         flights = {coin: self._flights[coin, vs_currency] for coin in missing}
         left = context.remaining_seconds()
         limit = self._timeout_seconds if left is None else min(self._timeout_seconds, max(0.0, left / 2))
@@ -287,11 +312,11 @@ class HistoryCache:
         check_after = now + (self._retry_seconds if found.is_whole else _partial_ttl(found))
         if old is not None and found.partial_reason and len(found.candles) < len(old.history.candles):
             reason = f"the history of {key[0]} could not be brought up to date: {found.partial_reason}"
-            return _Entry(old.history, old.day, check_after, reason)
+            return _Entry(old.history, old.day, check_after, now + REREAD_SECONDS, reason)
         same = old is not None and _equal(old.history.candles, found.candles)
         candles = old.history.candles if old is not None and same else found.candles
         history = replace(found, candles=candles, provenance=replace(found.provenance, source=source))
-        return _Entry(history, candles.as_of, check_after)
+        return _Entry(history, candles.as_of, check_after, now + REREAD_SECONDS)
 
     async def _first_day(self, vs_currency: str) -> None:
         """Read the day of a new currency; a failure is reported later, when histories are fetched."""

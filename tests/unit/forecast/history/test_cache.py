@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from datetime import UTC, datetime
 
 import pytest
@@ -10,9 +12,10 @@ from coincast.common.v1 import common_pb2
 from coincast_chassis.errors import Unavailable
 from coincast_forecast.domain import Source
 from coincast_forecast.grpc import proto_mapping
+from coincast_forecast.history.cache import REREAD_SECONDS
 from coincast_modelkit.features import REFERENCE_COINS
 from tests.unit.clock_jumps import JUMPS, JumpingClock
-from tests.unit.forecast.forecast_kit import make_kit
+from tests.unit.forecast.forecast_kit import Kit, make_kit
 
 
 async def test_missing_coins_are_one_fetch() -> None:
@@ -56,6 +59,52 @@ async def test_a_new_day_that_cannot_be_fetched_leaves_the_old_one() -> None:
     kit.source.down = False
     kit.clock.advance(6)
     assert (await kit.one(model="lightgbm")).forecast.day > first.forecast.day
+
+
+async def test_a_history_that_was_replaced_within_the_day_is_seen_a_few_minutes_later() -> None:
+    kit = make_kit()
+    first = await kit.one(model="lightgbm")
+    fetches = len(kit.source.fetched)
+    candles = kit.source.coins["bitcoin"]
+    tenth = {name: getattr(candles, name) / 10 for name in ("open", "high", "low", "close")}
+    kit.source.coins["bitcoin"] = dataclasses.replace(candles, **tenth)
+    kit.clock.advance(REREAD_SECONDS - 1)
+    assert (await kit.one(model="lightgbm")).forecast.last_price == first.forecast.last_price
+    assert len(kit.source.fetched) == fetches
+    kit.clock.advance(2)
+    # This request is answered from the cache, and has the history read again behind it.
+    assert (await kit.one(model="lightgbm")).forecast.last_price == first.forecast.last_price
+    await settled(kit, fetches + 1)
+    now = await kit.one(model="lightgbm")
+    assert now.forecast.last_price == pytest.approx(first.forecast.last_price / 10)
+    assert now.forecast.day == first.forecast.day
+
+
+async def test_a_history_that_is_unchanged_when_read_again_keeps_what_was_computed_from_it() -> None:
+    kit = make_kit()
+    await kit.one(model="lightgbm")
+    [before] = (await kit.histories.get(["bitcoin"], "usd")).values()
+    fetches = len(kit.source.fetched)
+    for source_down in (True, False):
+        kit.source.down = source_down
+        kit.clock.advance(REREAD_SECONDS + 1)
+        await kit.histories.get(["bitcoin"], "usd")
+        await kit.histories.get(["bitcoin"], "usd")
+        fetches += 1
+        await settled(kit, fetches)
+        [after] = (await kit.histories.get(["bitcoin"], "usd")).values()
+        assert after.candles is before.candles
+    assert len(kit.source.fetched) == fetches
+
+
+async def settled(kit: Kit, fetches: int) -> None:
+    """Return once the source was read so often, and what it gave is cached."""
+    for _ in range(1000):
+        if len(kit.source.fetched) >= fetches:
+            break
+        await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 async def test_a_coin_never_seen_is_an_error_while_the_source_is_gone() -> None:

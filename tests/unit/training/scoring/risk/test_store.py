@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def test_no_weights_stay_once_a_portfolio_is_scored(store: RiskStore, tmp_path: 
     store.close([ScoredDays(one, (), None)], DAY)
     assert store.open_coins() == []
     assert b"a-rare-coin" not in path.read_bytes()
-    with sqlite3.connect(tmp_path / "ledger" / "risk.sqlite") as database:
+    with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT COUNT(*) FROM statements WHERE line IS NOT NULL").fetchone() == (0,)
 
 
