@@ -59,6 +59,9 @@ class FakeStore:
     def write(self, items: Mapping[str, bytes], ttl_seconds: float) -> None:
         self.items |= items
 
+    def remove(self, key: str) -> None:
+        self.items.pop(key, None)
+
     def release(self, keys: Iterable[str]) -> None:
         self.released += list(keys)
 

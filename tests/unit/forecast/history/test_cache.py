@@ -83,7 +83,8 @@ async def test_a_history_that_was_replaced_within_the_day_is_seen_a_few_minutes_
 async def test_a_history_that_is_unchanged_when_read_again_keeps_what_was_computed_from_it() -> None:
     kit = make_kit()
     await kit.one(model="lightgbm")
-    [before] = (await kit.histories.get(["bitcoin"], "usd")).values()
+    before = kit.histories.peek("bitcoin", "usd")
+    assert before is not None
     fetches = len(kit.source.fetched)
     for source_down in (True, False):
         kit.source.down = source_down
@@ -92,7 +93,8 @@ async def test_a_history_that_is_unchanged_when_read_again_keeps_what_was_comput
         await kit.histories.get(["bitcoin"], "usd")
         fetches += 1
         await settled(kit, fetches)
-        [after] = (await kit.histories.get(["bitcoin"], "usd")).values()
+        after = kit.histories.peek("bitcoin", "usd")
+        assert after is not None
         assert after.candles is before.candles
     assert len(kit.source.fetched) == fetches
 

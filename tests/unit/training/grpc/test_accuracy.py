@@ -129,7 +129,7 @@ def scored_risk(folder: Path, newest: dt.date) -> RiskStore:
     ]
     statements: list[RiskStatement] = []
     for day, model in made:
-        changes = {"as_of": day.isoformat(), "served_by": model}
+        changes: dict[str, Any] = {"as_of": day.isoformat(), "served_by": model}
         statements += [
             touch(statement_id=f"t-{model}", **changes),
             losses(statement_id=f"l-{model}", **changes),
