@@ -51,7 +51,7 @@ def show_prices(console: Console, reply: schemas.Prices) -> None:
             coloured(price.change_24h_percent, formatting.percent(price.change_24h_percent)),
         ]
         if not narrow:
-            row += [formatting.compact(price.market_cap), freshness(price)]
+            row += [formatting.compact_money(price.market_cap, price.vs_currency), freshness(price)]
         table.add_row(*row)
     console.print(table)
     if narrow:
