@@ -23,7 +23,7 @@ def hourly_faults(forecasts: Forecasts, candles: Sequence[HourlyCandles]) -> lis
         candles: The hours that it was computed from, in the same order.
     """
     if len(forecasts) != len(candles):
-        raise ValueError("the forecasts are not those of the coins that were asked for")
+        raise ValueError("the forecasts are not those of the requested coins")
     return distribution_faults(
         forecasts,
         last_prices=np.array([one.last_price for one in candles]),

@@ -742,6 +742,9 @@ class ForecastScenarioBasis(Reply):
     Whether the answer is in the log and will be scored when its days are over.
     """
     as_of_reason: str
+    """
+    Why the scenarios start from the last close although later hours may have closed; null otherwise.
+    """
 
 
 class ForecastTouchDay(Reply):

@@ -30,7 +30,7 @@ STEP_FACTOR = 2.0
 STEP_SECONDS = 2 * DAY_SECONDS
 # A new day this far off the days beside it waits for a second fetch.
 RUN_FACTOR = 4.0
-# Points no further apart than this are hourly: there the oldest ones are doubted from RUN_FACTOR on.
+# Points no further apart than this are hourly: there the oldest ones are suspect from RUN_FACTOR on.
 HOURLY_SECONDS = 2 * 3600
 # Limits of the search for false runs: how many of one series, and how many steps one may have within.
 MAX_RUNS = 100
@@ -131,7 +131,7 @@ def closes_at(candles: Iterable[Candle]) -> list[PricePoint]:
 def tail_start(points: Sequence[PricePoint], spot: float | None, *, stored: bool = False) -> int | None:
     """Return where the unconfirmed newest levels begin, or None.
 
-    A level of more than 30 days is doubted only where a spot price contradicts it.
+    A level of more than 30 days is suspect only where a spot price contradicts it.
 
     Args:
         points: UNIX seconds and price, in order of time.

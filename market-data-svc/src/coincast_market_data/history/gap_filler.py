@@ -322,7 +322,7 @@ class SpotPrices(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class DoubtfulSpan:
+class SuspectSpan:
     """A part of a series that nothing confirms yet; both ends in UNIX seconds."""
 
     first: float
@@ -450,7 +450,7 @@ class GapFiller:
         odd = {*judged[1], *(candle.day for candle in tail), *self._repairing.get(key, ())}
         return odd - self._confirmed.get(key, set())
 
-    async def _doubted_by_repair(self, coin: str, currency: str) -> set[date]:
+    async def _suspect_for_repair(self, coin: str, currency: str) -> set[date]:
         """Return the stored days that a second fetch is to confirm, more strictly than for every request."""
         kept = await self._archive.read(coin, currency)
         spot = self._spot.last_price((coin, currency)) if self._spot is not None else None
@@ -562,7 +562,7 @@ class GapFiller:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-        # What this fill found doubtful is not absent, however long ago.
+        # Days that this fill found suspect are not absent, however long ago they are.
         unconfirmed = self._absences(coin, currency, last).unconfirmed
         requested = [day for day in missing if unconfirmed.get(day, 0.0) <= began]
         self._note_absent(coin, currency, requested, await self._archive.read(coin, currency), last)
@@ -612,15 +612,15 @@ class GapFiller:
             return 0
         points, _ = clean_series(chart, received_at)
         built = build_candles(points, last)
-        doubtful = await self._doubtful_spans(coin, currency, points)
+        suspect_spans = await self._find_suspect_spans(coin, currency, points)
         # Hours of another scale would stand beside the stored ones; `fill` finds out which are true.
         if restatement(await self._archive.read(coin, currency), built) is None:
-            await self._keep_hours(coin, currency, points, doubtful, flush=True)
+            await self._keep_hours(coin, currency, points, suspect_spans, flush=True)
         if not await self._may_be_richer(coin, currency, chart["prices"], last):
             return 0
         candles = [c for c in built if c.is_whole or self._only_closes(c.day, last)]
         covered = {candle.day for candle in candles}
-        good = await self._plausible_candles(coin, currency, candles, covered, doubtful)
+        good = await self._plausible_candles(coin, currency, candles, covered, suspect_spans)
         return await self._archive.add(coin, currency, good, at=self._clock.now())
 
     async def fill_hours(
@@ -673,7 +673,9 @@ class GapFiller:
         after = len(await self._hours.read(coin, currency)) if self._hours else 0
         return max(0, after - before)
 
-    async def _doubtful_spans(self, coin: str, currency: str, points: Sequence[Point]) -> list[DoubtfulSpan]:
+    async def _find_suspect_spans(
+        self, coin: str, currency: str, points: Sequence[Point]
+    ) -> list[SuspectSpan]:
         """Return the parts of a series on a level of their own that no later fetch has confirmed yet.
 
         Args:
@@ -694,7 +696,7 @@ class GapFiller:
             # Points are stamped a few minutes apart in each fetch.
             name = (coin, f"{currency} points from hour {at // HOUR_SECONDS:.0f} on")
             if not self._suspects.settled(name, price, now):
-                found.append(DoubtfulSpan(at, series[end - 1][0] if end < len(series) else float("inf")))
+                found.append(SuspectSpan(at, series[end - 1][0] if end < len(series) else float("inf")))
         return found
 
     async def _witness(self, coin: str, currency: str, series: Sequence[tuple[float, float]]) -> float | None:
@@ -713,7 +715,7 @@ class GapFiller:
         coin: str,
         currency: str,
         points: Sequence[Point],
-        doubtful: Sequence[DoubtfulSpan],
+        suspect_spans: Sequence[SuspectSpan],
         *,
         flush: bool,
     ) -> None:
@@ -726,7 +728,9 @@ class GapFiller:
         known = {hour.start: hour for hour in (*hours[-TAIL_HOURS - 1 :], *stored[-TAIL_HOURS - 1 :])}
         series = [(float(start), known[start].close) for start in sorted(known)]
         begin = tail_start(series, await self._witness(coin, currency, series))
-        good = [h for h in hours if not any(s.touches(h.start, h.start + HOUR_SECONDS) for s in doubtful)]
+        good = [
+            h for h in hours if not any(s.touches(h.start, h.start + HOUR_SECONDS) for s in suspect_spans)
+        ]
         if begin is not None:
             at, price = series[begin]
             name = (coin, f"{currency} from the hour {at:.0f} on")
@@ -772,18 +776,18 @@ class GapFiller:
         """Add the candles of a series to the archive; return how many, and whether it had any point."""
         points, findings = clean_series(reply.document, reply.received_at)
         self._report(coin, currency, findings)
-        doubtful = await self._doubtful_spans(coin, currency, points)
+        suspect_spans = await self._find_suspect_spans(coin, currency, points)
         candles = build_candles(points, last_closed_day(self._clock.now()))
         # Checked before the hours are stored: hours of another scale must not be stored beside the present
         # ones.
         restated = await self._check_restated(coin, currency, candles, call)
         if restated != 0:
-            await self._keep_hours(coin, currency, points, doubtful, flush=False)
+            await self._keep_hours(coin, currency, points, suspect_spans, flush=False)
         if restated is not None:
             return restated, bool(points)
         wanted = [candle for candle in candles if call.first <= candle.day <= call.last]
         covered = days_between(call.first, call.last)
-        good = await self._plausible_candles(coin, currency, wanted, covered if points else (), doubtful)
+        good = await self._plausible_candles(coin, currency, wanted, covered if points else (), suspect_spans)
         added = await self._archive.add(coin, currency, good, flush=False, at=self._clock.now())
         return added, bool(points)
 
@@ -797,7 +801,7 @@ class GapFiller:
             that the new days and hours are not stored. Otherwise the whole history was fetched again, and the
             result is how many days differ.
         """
-        # Days that are doubted already say nothing about the others.
+        # Days that are suspect already say nothing about the others.
         odd = await self.implausible_days(coin, currency)
         kept = await self._archive.read(coin, currency)
         times = restatement([candle for candle in kept if candle.day not in odd], candles)
@@ -843,23 +847,23 @@ class GapFiller:
             calls += plan_calls(days[-HOURLY_DAYS:], last + timedelta(days=1), currency, hourly=True)
         fetched: list[Candle] = []
         series: list[Sequence[Point]] = []
-        doubtful: list[DoubtfulSpan] = []
+        suspect_spans: list[SuspectSpan] = []
         for call in calls:
             request = UpstreamRequest(f"coins/{coin}/{call.path}", call.query, "series", priority)
             reply = await self._series.fetch(request)
             points, findings = clean_series(reply.document, reply.received_at)
             self._report(coin, currency, findings)
             series.append(points)
-            doubtful += await self._doubtful_spans(coin, currency, points)
+            suspect_spans += await self._find_suspect_spans(coin, currency, points)
             fetched = merge_candles(fetched, build_candles(points, last))[0]
         if not fetched:
             raise NotFound(f"CoinGecko has no day of {coin} in {currency}", field="id")
         await self._check_refetched(coin, currency, kept, fetched)
-        if doubtful:
-            metrics.QUARANTINED.labels(reason="seam_jump").inc(len(doubtful))
+        if suspect_spans:
+            metrics.QUARANTINED.labels(reason="seam_jump").inc(len(suspect_spans))
             raise UnconfirmedData(
-                f"the stored history of {coin} was not replaced: prices from {day_of(doubtful[0].first)} on"
-                " are far off those beside them, and not confirmed yet",
+                f"the stored history of {coin} was not replaced: prices from"
+                f" {day_of(suspect_spans[0].first)} on are far off those beside them, and not confirmed yet",
                 retry_after_seconds=CONFIRMED_AFTER_SECONDS,
             )
         changed = await self._archive.replace(coin, currency, fetched, now)
@@ -938,7 +942,7 @@ class GapFiller:
         # Days that were confirmed by earlier fetches are checked again, too.
         self._confirmed.pop((coin, currency), None)
         kept = await self._archive.read(coin, currency)
-        odd = await self.implausible_days(coin, currency) | await self._doubted_by_repair(coin, currency)
+        odd = await self.implausible_days(coin, currency) | await self._suspect_for_repair(coin, currency)
         hours = await self._implausible_hours(coin, currency)
         report.implausible_days, report.implausible_hours = sorted(odd), len(hours)
         ranges = implausible_ranges([candle for candle in kept if candle.day not in odd])
@@ -1048,7 +1052,7 @@ class GapFiller:
         currency: str,
         new: Sequence[Candle],
         covered: Collection[date],
-        doubtful: Sequence[DoubtfulSpan] = (),
+        suspect_spans: Sequence[SuspectSpan] = (),
     ) -> list[Candle]:
         """Return the new candles that are plausible or confirmed by repeated fetches.
 
@@ -1061,7 +1065,7 @@ class GapFiller:
             currency: Canonical code.
             new: Candles in order of days.
             covered: The days that the fetch would have brought if the source had them.
-            doubtful: Parts of the series, of which the candles are made, that wait for confirmation.
+            suspect_spans: Parts of the series, of which the candles are made, that wait for confirmation.
         """
         await self._drop_false_days(coin, currency, new, covered)
         now = self._clock.now()
@@ -1069,7 +1073,7 @@ class GapFiller:
         aside = await self._unconfirmed_days(coin, currency, new)
         for candle in new:
             start = midnight(candle.day)
-            if any(span.touches(start, start + DAY_SECONDS) for span in doubtful):
+            if any(span.touches(start, start + DAY_SECONDS) for span in suspect_spans):
                 aside.add(candle.day)
         rest = [candle for candle in new if candle.day not in aside]
         confirmed = self._confirmed.get((coin, currency), set())

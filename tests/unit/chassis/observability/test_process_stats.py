@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import mmap
 import shutil
 import threading
 from pathlib import Path
@@ -16,7 +16,9 @@ def test_the_figures_are_those_of_this_process(tmp_path: Path) -> None:
     watch = ProcessWatch()
     before = watch.read()
     held = [(tmp_path / f"{number}").open("w") for number in range(5)]
-    ballast = bytearray(os.urandom(1024)) * 40_000
+    # Pages of their own: other memory may come from what the process has freed.
+    ballast = mmap.mmap(-1, 40_000_000)
+    ballast.write(b"x" * len(ballast))
     after = watch.read()
     for each in held:
         each.close()

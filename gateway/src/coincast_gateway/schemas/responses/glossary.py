@@ -244,6 +244,8 @@ MODEL_FIELDS: dict[str, str] = {
     "Portfolio.days": "Days ahead.",
     "ForecastScenarioBasis.as_of": "The close, or the hour of the day, that the scenarios start from, "
     "RFC 3339, UTC.",
+    "ForecastScenarioBasis.as_of_reason": "Why the scenarios start from the last close although later "
+    "hours may have closed; null otherwise.",
     "TrainingGetAccuracyResponse.risk": "Accuracy of served risk answers, by kind, horizon and "
     "stated probability or level; empty for one coin.",
     "ForecastLiveRiskRecord.served_by": "The model that answered; empty if all are counted together.",
