@@ -98,8 +98,9 @@ rehearse: export PLAN := $(PLAN)
 rehearse: $(VENV)/.run ## Simulate a first start under the limits of a CoinGecko plan and print a time line: PLAN=keyless|demo|basic|analyst
 	@$(BIN)/python -m coincast_stack rehearse
 
-# Tests of one file run in one worker; WORKERS=0 runs all tests in this process.
-WORKERS ?= 2
+# Tests of one file run in one worker; WORKERS=0 runs all tests in this process. Many tests wait for processes of their own,
+# so three workers use two processors.
+WORKERS ?= 3
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: doctor
@@ -107,7 +108,7 @@ doctor: $(VENV)/.run ## Check upstream, key and plan, Redis, disk, ports and ver
 	@$(BIN)/python -m coincast_stack doctor
 
 .PHONY: test
-test: $(VENV)/.dev $(GENERATORS)/.ready ## Run the tests: unit, contract, integration, end to end (LONG=1 WORKERS=2 TESTS=path)
+test: $(VENV)/.dev $(GENERATORS)/.ready ## Run the tests: unit, contract, integration, end to end (LONG=1 WORKERS=3 TESTS=path)
 	@$(PYTEST) $(if $(LONG),-m "long or not long") $(TESTS)
 
 .PHONY: test-unit
@@ -121,7 +122,7 @@ coverage: $(VENV)/.dev ## Measure line and branch coverage without the end-to-en
 
 .PHONY: faults
 faults: $(VENV)/.dev ## Run the fault injection tests, each with its figure
-	@$(BIN)/pytest -m faults -s $(or $(TESTS),tests/faults)
+	@$(PYTEST) -m faults -rP $(or $(TESTS),tests/faults)
 
 .PHONY: check
 check: $(VENV)/.dev ## Check lint, format, types, dead code, import rules, contracts and stubs
