@@ -71,7 +71,7 @@ class RejectedRow:
     file: str
     line: int
     reason: str
-    # What stands in the cell at fault, and the fix; empty where the reason says it all.
+    # The content of the wrong cell, and the fix; empty if the reason alone is enough.
     detail: str = ""
 
     def __str__(self) -> str:
