@@ -1,7 +1,7 @@
 """Daily candles of the last week of many coins, from one call of `coins/markets` with `sparkline=true`.
 
 A sparkline has 168 hourly prices without times. The times are counted back from `last_updated` of the row,
-so a close can be wrong by about an hour. On a plan with few calls, these candles replace the market
+so a close can be wrong by about an hour. On a plan with few calls, these candles supply the market
 features of the first minute. They are only held in memory and never stored in the archive.
 """
 
