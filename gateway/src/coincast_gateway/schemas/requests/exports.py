@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from coincast_gateway.schemas.fields import CoinIds, Currency, PlainInteger, RequestQuery
-from coincast_gateway.schemas.requests.forecasts import CalendarDay, LoggedDays, LoggedHours, LoggedModel
+from coincast_gateway.schemas.requests.forecasts import LoggedForecastsQuery
 from coincast_gateway.schemas.requests.market import AsOfMoment, LastMoment, Moment
 
 ExportFormat = Annotated[
@@ -41,21 +41,7 @@ class HistoriesExportQuery(RequestQuery):
     format: ExportFormat = None
 
 
-class LedgerExportQuery(RequestQuery):
+class LedgerExportQuery(LoggedForecastsQuery):
     """Forecasts as they were served."""
 
-    ids: CoinIds | None = Field(None, description="Only these coins; by default all.")
-    model: LoggedModel = ""
-    from_: Annotated[
-        CalendarDay | None,
-        Field(
-            alias="from", description="Only forecasts that start from the close of this day or a later one."
-        ),
-    ] = None
-    to: Annotated[
-        CalendarDay | None,
-        Field(description="Only forecasts that start from the close of this day or an earlier one."),
-    ] = None
-    horizon: LoggedDays = 0
-    hours: LoggedHours = 0
     format: ExportFormat = None

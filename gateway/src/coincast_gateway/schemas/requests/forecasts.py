@@ -18,6 +18,7 @@ from coincast_gateway.schemas.fields import (
     PlainInteger,
     Probabilities,
     RenamedQuery,
+    RequestQuery,
     TableQuery,
 )
 
@@ -157,8 +158,8 @@ LoggedModel = Annotated[
 ]
 
 
-class LedgerQuery(TableQuery):
-    """Forecasts as they were served."""
+class LoggedForecastsQuery(RequestQuery):
+    """Which forecasts of the log: coins, model, days and horizon."""
 
     ids: CoinIds | None = Field(None, description="Only these coins; by default all.")
     model: LoggedModel = ""
@@ -174,6 +175,11 @@ class LedgerQuery(TableQuery):
     ] = None
     horizon: LoggedDays = 0
     hours: LoggedHours = 0
+
+
+class LedgerQuery(LoggedForecastsQuery, TableQuery):
+    """Forecasts as they were served."""
+
     limit: Annotated[
         int, Field(ge=1, le=10_000, description="The most forecasts to return."), PlainInteger
     ] = 1000
