@@ -35,6 +35,8 @@ def failed(kind: str) -> dict[str, Any]:
         ({"prices": [{"id": "bitcoin", "stale": True}], "errors": []}, SOON_SECONDS),
         ({"forecasts": [{"degraded": True}], "errors": [failed("not_found")]}, SOON_SECONDS),
         ({"forecasts": [{"degraded": True}], "errors": [failed("internal")]}, 0.0),
+        ({"forecasts": [{"as_of_reason": "the hourly candles are being read"}], "errors": []}, SOON_SECONDS),
+        ({"forecasts": [{"as_of_reason": None}], "errors": []}, 60.0),
         ({"truncated": True, "truncated_reason": "earlier days could not be fetched"}, SOON_SECONDS),
         ({"truncated": False, "stale": False}, 60.0),
     ],

@@ -17,20 +17,22 @@ from coincast_gateway.serialization import unix_seconds
 
 # Kinds of item errors that a retry does not fix.
 _LASTING = frozenset({"not_found", "invalid_input"})
-# How long a reply with stale, degraded or truncated items is cached, since a later one may be better.
+# How long a reply is cached if a later one may be better: with stale, degraded or truncated items, or with a
+# forecast that could not start from the newest hour.
 SOON_SECONDS = 1.0
 # In JSON strings quotes are escaped, so the pattern only matches fields.
 _FROM_COINGECKO = re.compile(rb'"source":"(?:live|fresh|stale|archive)"')
 # The link relation for citing a resource (RFC 8574).
 ATTRIBUTION = (b"link", b'<https://www.coingecko.com>; rel="cite-as"; title="Data provided by CoinGecko"')
-_PROVISIONAL = (b'"stale":true', b'"degraded":true', b'"truncated":true')
+_PROVISIONAL = (b'"stale":true', b'"degraded":true', b'"truncated":true', b'"as_of_reason":"')
 
 
 def kept_seconds(body: bytes, seconds: float) -> float:
     """Return how long a reply may be cached.
 
-    A reply with an item error that a retry may fix is not cached, and one with a stale, degraded or truncated
-    item only for `SOON_SECONDS`. In JSON strings quotes are escaped, so the patterns only match fields.
+    A reply with an item error that a retry may fix is not cached. A reply with a stale, degraded or truncated
+    item, or with a reason why it does not start from the newest hour, is cached for `SOON_SECONDS` only: the
+    hours may be read a moment later. In JSON strings quotes are escaped, so the patterns only match fields.
 
     Args:
         body: The JSON body.
