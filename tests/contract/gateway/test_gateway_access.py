@@ -243,12 +243,20 @@ async def test_usage_is_counted_by_key_and_a_month_is_limited(valkey: RunningVal
         ]
         (today,) = mine[0]["days"]
         assert (today["calls"], today["rows"], today["bytes"]) == (3, 4, sent)
-        for path in ("/prices?ids=bitcoin", "/prices?ids=bitcoin,ethereum", "/usage"):
+        # Reading the usage does not count.
+        assert (await http.get("/prices?ids=bitcoin", headers=reader)).status_code == 200
+        for path in ("/prices?ids=bitcoin", "/prices?ids=bitcoin,ethereum", "/usages", "/models"):
             refused = await http.get(path, headers=reader)
             assert (refused.status_code, refused.json()["type"]) == (429, "/problems/rate-limited"), path
             assert "4 calls of this calendar month" in refused.json()["detail"]
             assert int(refused.headers["retry-after"]) > 0
+            assert "GET /usage" in refused.json()["detail"]
             assert "ratelimit" in refused.headers
+        # A key whose month is used up can still see why, in each spelling of the path.
+        for path in ("/usage", "/usage/", "/usage?days=3"):
+            seen = await http.get(path, headers=reader)
+            assert seen.status_code == 200, seen.text
+            assert [(each["month_calls"], each["month_limit"]) for each in seen.json()["keys"]] == [(4, 4)]
         await http.get("/prices?ids=bitcoin", headers=admin)
         everyone = (await http.get("/usage?days=1", headers=admin)).json()["keys"]
         # A key that has made no call is named as well, and each with its limit.

@@ -21,7 +21,7 @@ from coincast_gateway.asgi_types import Headers, Scope
 from coincast_gateway.auth.api_keys import SCOPE_GRANTS, ApiKeyCache, KeyRecord, KeyStore, digest_of
 from coincast_gateway.auth.credentials import Network, client_address, extract_api_key
 from coincast_gateway.auth.rate_limit import Limiter, limit_headers
-from coincast_gateway.auth.usage import UsageRecorder
+from coincast_gateway.auth.usage import UNMETERED_PATH, UsageRecorder
 from coincast_gateway.errors.problems import FORBIDDEN, UNAUTHORIZED, UNAVAILABLE, UNSUPPORTED, Problem
 from coincast_gateway.errors.validation import ProblemException
 
@@ -119,8 +119,10 @@ class Authenticator:
             if lease is None:
                 return None
             headers = limit_headers(lease, limit, self._clock.monotonic())
-            return self._result(record, headers, invalid_key=invalid_key, keys_unavailable=keys_unavailable)
-        return self._result(record, [], invalid_key=invalid_key, keys_unavailable=keys_unavailable)
+            return self._result(
+                scope, record, headers, invalid_key=invalid_key, keys_unavailable=keys_unavailable
+            )
+        return self._result(scope, record, [], invalid_key=invalid_key, keys_unavailable=keys_unavailable)
 
     async def authenticate(self, scope: Scope) -> AuthResult:
         """Authenticate a request, with a call to Redis for its rate limit."""
@@ -129,11 +131,12 @@ class Authenticator:
         lease, wait = await self._limiter.acquire(subject, limit)
         headers = limit_headers(lease, limit, self._clock.monotonic())
         return self._result(
-            record, headers, wait=wait, invalid_key=invalid_key, keys_unavailable=keys_unavailable
+            scope, record, headers, wait=wait, invalid_key=invalid_key, keys_unavailable=keys_unavailable
         )
 
     def _result(
         self,
+        scope: Scope,
         record: KeyRecord | None,
         headers: Headers,
         *,
@@ -143,11 +146,12 @@ class Authenticator:
     ) -> AuthResult:
         if record is not None:
             reason = ""
-            if record.per_month and self._usage.month_calls(record.name) >= record.per_month:
+            limited = record.per_month and scope["path"] != UNMETERED_PATH
+            if limited and self._usage.month_calls(record.name) >= record.per_month:
                 wait = self._usage.seconds_to_next_month()
                 reason = (
                     f"The key {record.name!r} has used up its {record.per_month} calls of this calendar "
-                    "month; the next one begins at midnight UTC on the first."
+                    "month; the next one begins at midnight UTC on the first. GET /usage shows its calls."
                 )
             return AuthResult(
                 record.name,

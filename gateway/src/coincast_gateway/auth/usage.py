@@ -24,6 +24,9 @@ KEPT_DAYS = 35
 # The total of a month is stored as long as the counts of its last day.
 MONTH_SECONDS = (31 + KEPT_DAYS) * 86_400
 FLUSH_SECONDS = 5.0
+# Requests of this path neither count nor fail when a month is used up, so that a key's owner can see why it
+# is refused.
+UNMETERED_PATH = "/usage"
 FIELDS = ("calls", "rows", "bytes")
 # Entries (one per day and key) that wait for Redis. There are few keys; the bound limits memory while Redis
 # is unavailable.

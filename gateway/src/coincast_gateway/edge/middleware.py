@@ -43,7 +43,7 @@ from coincast_gateway.asgi_types import (
     with_host_of_target,
 )
 from coincast_gateway.auth.authenticator import AUTH, Authenticator, AuthResult
-from coincast_gateway.auth.usage import UsageRecorder
+from coincast_gateway.auth.usage import UNMETERED_PATH, UsageRecorder
 from coincast_gateway.cache.response_cache import CacheMiddleware
 from coincast_gateway.coingecko_compat.app import send_compat_error
 from coincast_gateway.coingecko_compat.errors import CompatError
@@ -281,8 +281,8 @@ class EdgeMiddleware:
         return None if response is None else (auth, response)
 
     def _record_usage(self, scope: Scope, auth: AuthResult) -> None:
-        """Count an answered call of an API key."""
-        if auth.caller != "anonymous" and not auth.wait_seconds:
+        """Count an answered call of an API key, unless it reads the usage itself."""
+        if auth.caller != "anonymous" and not auth.wait_seconds and scope["path"] != UNMETERED_PATH:
             response: CachedResponse | None = scope.get(RESPONSE)
             rows = scope.get(SENT_ROWS, 0) if response is None else response.rows
             rows = rows if scope.get(SENT) == 200 else 0
