@@ -122,7 +122,9 @@ coverage: $(VENV)/.dev ## Measure line and branch coverage without the end-to-en
 
 .PHONY: faults
 faults: $(VENV)/.dev ## Run the fault injection tests, each with its figure
-	@$(PYTEST) -m faults -rP $(or $(TESTS),tests/faults)
+	@$(PYTEST) -m "faults and not alone" -rP $(or $(TESTS),tests/faults); code=$$?; \
+	$(PYTEST) -n 0 -m "faults and alone" -rP $(or $(TESTS),tests/faults); alone=$$?; \
+	for each in $$code $$alone; do [ $$each = 0 ] || [ $$each = 5 ] || exit $$each; done
 
 .PHONY: check
 check: $(VENV)/.dev ## Check lint, format, types, dead code, import rules, contracts and stubs

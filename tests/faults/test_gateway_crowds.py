@@ -23,6 +23,7 @@ CLIENTS = 10_000
 SERVICE_SECONDS, LET_IN = 0.4, 64
 
 
+@pytest.mark.alone
 async def test_goodput_of_10000_clients_at_five_times_the_load() -> None:
     """At the peak as many callers as are let in, then five times the requests of that from 10,000 clients.
 

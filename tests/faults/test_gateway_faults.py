@@ -265,6 +265,7 @@ async def goodput(port: int, count: int, seconds: float) -> tuple[int, int]:
     return good, shed
 
 
+@pytest.mark.alone
 async def test_goodput_of_320_hurried_callers() -> None:
     """As many callers as are let in, then five times as many, in turns: the machine is as busy for both.
 

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.redis import open_redis
-from coincast_gateway.auth import authenticator
+from coincast_gateway.auth import authenticator, factory
 from coincast_gateway.auth.api_keys import REDIS_KEY, ApiKeyCache, KeyStore
 from coincast_gateway.auth.authenticator import refresh_keys
 from coincast_gateway.cache.redis_tier import PREFIX
@@ -101,7 +101,7 @@ async def test_a_redis_that_answers_garbage_is_as_good_as_none(answer: bytes) ->
 
 
 async def test_where_keys_are_wanted_a_lying_redis_lets_nobody_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coincast_gateway.auth.factory.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(factory, "LOAD_PAUSE_SECONDS", 0.01)
     async with liar(b":1\r\n") as url:
         with pytest.raises(Unavailable, match="cannot be read"):
             async with world(redis_url=url, require_keys=True):

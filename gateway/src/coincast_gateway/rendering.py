@@ -101,7 +101,8 @@ def _split_csv(body: bytes) -> SplitBody | None:
 
 
 # Ages have a precision of 0.1 s, so a cached body is rewritten at most once in each tenth of a second. A
-# large body is rewritten and compressed at most once a second, which bounds the work.
+# large body is rewritten and compressed at most once a second, which bounds the work. It is sent in pieces of
+# this size.
 TICKS_PER_SECOND = 10
 LARGE_BYTES = 64 * 1024
 
@@ -291,7 +292,13 @@ class CachedResponse(Response):
         status = 304 if unchanged else self.rendered.status_code
         headers = variant.not_modified if unchanged else variant.whole
         await send({"type": "http.response.start", "status": status, "headers": [*headers, age]})
-        await send({"type": "http.response.body", "body": b"" if unchanged else variant.body})
+        body = b"" if unchanged else variant.body
+        # The server waits before each piece until a slow reader has taken enough of the earlier ones, so a
+        # connection never buffers the whole of a large body.
+        for start in range(0, max(1, len(body)), LARGE_BYTES):
+            end = start + LARGE_BYTES
+            piece = {"type": "http.response.body", "body": body[start:end], "more_body": end < len(body)}
+            await send(piece)
         return status
 
     def send_ready(self, scope: Scope, own_lines: bytes | None = None) -> int:
@@ -302,7 +309,8 @@ class CachedResponse(Response):
             own_lines: Encoded header lines beside those of the response; by default those in the scope.
 
         Returns:
-            The status that was sent, or 0 if the server cannot write directly now and nothing was sent.
+            The status that was sent. It is 0 if nothing was sent, since the server cannot write directly now
+            or the body is so large that it is sent in pieces.
         """
         ready = (scope.get("extensions") or {}).get(READY)
         if own_lines is None and OWN_HEADERS in scope:
@@ -314,6 +322,8 @@ class CachedResponse(Response):
             status, head, body = 304, variant.not_modified_lines, b""
         else:
             status, head, body = self.rendered.status_code, variant.whole_lines, variant.body
+        if len(body) > LARGE_BYTES:
+            return 0
         if not ready(status, b"%bage: %d\r\n%b" % (head, age_seconds, own_lines), body):
             return 0
         scope[SENT], scope[SENT_BYTES] = status, len(body)

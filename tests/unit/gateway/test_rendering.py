@@ -6,9 +6,11 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
+from coincast_gateway.asgi_types import OWN_HEADERS, READY, Message, Scope
 from coincast_gateway.rendering import (
     CSV,
     JSON,
+    LARGE_BYTES,
     BodyAges,
     CachedResponse,
     RenderedResponse,
@@ -100,3 +102,34 @@ def test_headers_belong_to_the_body_that_is_sent() -> None:
     # The same rendering has one tag; bytes differ, so it is a weak one.
     assert dict(first.whole)[b"etag"] == dict(later.whole)[b"etag"]
     assert dict(first.whole)[b"etag"].startswith(b'W/"')
+
+
+@pytest.mark.parametrize("size", [0, 1, LARGE_BYTES, LARGE_BYTES + 1, 2 * LARGE_BYTES, 5 * LARGE_BYTES - 1])
+async def test_a_large_body_is_sent_in_pieces(size: int) -> None:
+    """The server can wait for a slow reader only between two pieces, so a direct write is refused as well."""
+    body = bytes(index % 251 for index in range(size))
+    written: list[bytes] = []
+    sent: list[Message] = []
+
+    def write(_status: int, _head: bytes, body: bytes) -> bool:
+        written.append(body)
+        return True
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope: Scope = {
+        "type": "http",
+        "method": "GET",
+        "headers": [],
+        "extensions": {READY: write},
+        OWN_HEADERS: [],
+    }
+    rendered = RenderedResponse(body, "text/plain", fresh_seconds=60.0)
+    assert await CachedResponse(rendered, now=0.0, now_unix=0.0).send(scope, send) == 200
+    pieces = [message["body"] for message in sent[1:]] or written
+    assert b"".join(pieces) == body
+    assert max(map(len, pieces)) <= LARGE_BYTES
+    assert [message["more_body"] for message in sent[1:]] == [True] * (len(sent) - 2) + [False] * (
+        len(sent) > 1
+    )
