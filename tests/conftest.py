@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,6 +16,15 @@ import structlog
 from hypothesis import settings
 
 import coincast_chassis  # noqa: F401 - before gRPC: see there
+
+# A run starts hundreds of Python processes, and each worker imports every file of tests. Without byte code on
+# disk each of them compiles the same sources again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# jsonschema checks internationalised addresses with this package wherever it is installed. No test has such
+# an address, and to read the package's grammar takes seconds.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as documented by importlib
 
 # An example has no time limit, since a busy machine would break it.
 settings.register_profile("coincast", deadline=None)

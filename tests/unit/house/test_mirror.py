@@ -31,7 +31,6 @@ ACROSS = {
     "market": {"test_priorities.py"},
     "forecast": {
         "history/test_partial_history.py",
-        "inference/test_plausibility.py",
         "prediction_log/test_spool_strays.py",
         "scenarios/test_within_day.py",
     },

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from coincast_forecast.inference.predictor import daily_spread, distribution_faults
+from coincast_forecast.inference.plausibility import daily_spread, distribution_faults
 from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles
 

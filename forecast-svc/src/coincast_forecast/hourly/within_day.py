@@ -22,7 +22,8 @@ from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.domain import LAST_PRICE, TECHNICAL, Start, close_of
 from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.hourly.plausibility import failure_reason, hourly_faults
-from coincast_forecast.inference.predictor import PredictionRef, daily_spread, distribution_faults
+from coincast_forecast.inference.plausibility import daily_spread, distribution_faults
+from coincast_forecast.inference.predictor import PredictionRef
 from coincast_forecast.ports import HourlyHistory
 from coincast_forecast.prediction_log.recorder import Loggable, prediction_entries
 from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from coincast_forecast.inference.predictor import implausible_reasons
+from coincast_forecast.inference.plausibility import implausible_reasons
 from coincast_modelkit.artifact import ArtifactRefused, LoadedArtifact, check_golden, read_artifact
 from coincast_modelkit.artifact.golden import golden_inputs
 from coincast_modelkit.models import ForecastModel

@@ -10,7 +10,7 @@ import pytest
 
 from coincast_forecast.fallback import naive
 from coincast_forecast.fallback.policy import Cause
-from coincast_forecast.inference.predictor import implausible_reasons
+from coincast_forecast.inference.plausibility import implausible_reasons
 from coincast_forecast.registry.deployment import Deployment
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import FeatureSpec, Market

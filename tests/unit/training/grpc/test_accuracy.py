@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,9 +29,10 @@ from tests.unit.training.training_ledger_rows import forecast_of, incoming, ledg
 DAYS = 120
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> LedgerStore:
-    """A log of 60 days of two coins at two horizons; the last days have no outcome yet."""
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> LedgerStore:
+    """A log of 60 days of two coins at two horizons; the last days have no outcome yet. Only read."""
+    folder = tmp_path_factory.mktemp("ledger")
     panel = {coin: simulated_candles(coin, seed, DAYS) for seed, coin in enumerate(("bitcoin", "ethereum"))}
     rows = [
         forecast_of(candles, day, horizon)
@@ -38,11 +40,11 @@ async def store(tmp_path: Path) -> LedgerStore:
         for day in range(DAYS - 60, DAYS)
         for horizon in (1, 7)
     ]
-    incoming(tmp_path, [*rows, forecast_of(panel["bitcoin"], 80, shadow=True, version="v000009")])
+    incoming(folder, [*rows, forecast_of(panel["bitcoin"], 80, shadow=True, version="v000009")])
     newest = panel["bitcoin"].dates[-1].astype(object)
     clock = ManualClock(dt.datetime.combine(newest + dt.timedelta(days=1), dt.time(2), dt.UTC).timestamp())
-    service = ledger_in(tmp_path, FakeHistory(panel), clock)
-    await service.cycle()
+    service = ledger_in(folder, FakeHistory(panel), clock)
+    asyncio.run(service.cycle())
     return service.store
 
 
