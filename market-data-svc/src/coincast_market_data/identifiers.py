@@ -48,6 +48,15 @@ def canonical_currency(text: str, field: str = "vs_currency") -> str:
     return value
 
 
+def is_canonical(coin: str, currency: str) -> bool:
+    """Return whether a coin and a currency are as canonical_id and canonical_currency return them."""
+    return (
+        bool(ID.fullmatch(coin) and CURRENCY.fullmatch(currency))
+        and ".." not in coin
+        and coin == coin.strip()
+    )
+
+
 def split_ids(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return (canonical ids, malformed texts), each in order of first mention and without repetitions.
 

@@ -28,7 +28,7 @@ SOURCES = {
 # Tests of what several modules do together.
 ACROSS = {
     "gateway": {"test_clock_jumps.py", "routers/test_new_endpoint.py"},
-    "market": {"test_priorities.py"},
+    "market": {"test_priorities.py", "archive/test_strays.py"},
     "forecast": {
         "history/test_partial_history.py",
         "prediction_log/test_spool_strays.py",

@@ -21,13 +21,19 @@ import structlog
 from cachetools import LRUCache
 
 from coincast_chassis.durable_files import replacing
+from coincast_chassis.resilience.stray_entries import set_aside, without_path
 from coincast_market_data import metrics
 from coincast_market_data.archive.revisions import Revisions
 from coincast_market_data.archive.store import (
     ARRIVAL,
+    FIRST_DAY,
     FIRST_FETCH_SECONDS,
+    LAST_DAY,
     LONGEST_UNWRITTEN_SECONDS,
     Archive,
+    UnreadableArchive,
+    read_table,
+    strays,
 )
 from coincast_market_data.domain import HourlyCandle
 from coincast_market_data.history.candle_builder import HOUR_SECONDS
@@ -137,22 +143,25 @@ class HourlyArchive:
     async def remove(self, coin: str, currency: str, starts: Collection[int], at: float) -> int:
         """Drop false hours, save the former hours as a revision, and return how many were dropped.
 
+        If the disk fails, there is no revision, and the hours are dropped all the same.
+
         Args:
             coin: The canonical id.
             currency: The canonical code.
             starts: The starts of the false hours, UNIX seconds.
             at: The time of the change, UNIX seconds, which names the revision.
-
-        Raises:
-            OSError: The revision could not be written; then nothing is dropped.
         """
         key = (coin, currency)
         async with self._locks[key]:
             before = await self.read(coin, currency)
             left = tuple(candle for candle in before if candle.start not in starts)
             if len(left) < len(before) and self._archive.is_writer:
-                path = self._revisions.new_path(coin, currency, at)
-                await asyncio.to_thread(write_hours, path, before)
+                try:
+                    path = self._revisions.new_path(coin, currency, at)
+                    await asyncio.to_thread(write_hours, path, before)
+                except OSError as error:
+                    log.warning("revision_not_written", coin=coin, reason=without_path(error))
+                    metrics.ARCHIVE_WRITES.labels(outcome="failed").inc()
             await self._store(key, left, before, flush=True)
             return len(before) - len(left)
 
@@ -166,8 +175,12 @@ class HourlyArchive:
             currency: The canonical code.
             at: The moment, UNIX seconds.
         """
-        path = self._revisions.path_known_at(coin, currency, at)
-        return await self.read(coin, currency) if path is None else await asyncio.to_thread(read_hours, path)
+        for path in self._revisions.paths_known_at(coin, currency, at):
+            try:
+                return await asyncio.to_thread(read_hours, path)
+            except UnreadableArchive as error:
+                strays.name(path, str(error))
+        return await self.read(coin, currency)
 
     def revision_times(self, coin: str, currency: str) -> list[int]:
         """Return when hours were dropped, UNIX seconds, oldest first."""
@@ -197,7 +210,7 @@ class HourlyArchive:
             await asyncio.to_thread(write_hours, self._path(key), candles)
         except OSError as error:
             # If the disk is full, replies are served from memory and only the archive is incomplete.
-            log.warning("hourly_archive_write_failed", coin=key[0], reason=str(error))
+            log.warning("hourly_archive_write_failed", coin=key[0], reason=without_path(error))
             metrics.ARCHIVE_WRITES.labels(outcome="failed").inc()
         else:
             metrics.ARCHIVE_WRITES.labels(outcome="ok").inc()
@@ -206,12 +219,12 @@ class HourlyArchive:
         path = self._path(key)
         try:
             return tuple(read_hours(path))
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        except UnreadableArchive as error:
             # The file is renamed for inspection, and the hours are fetched again.
-            log.warning("hourly_archive_unreadable", file=f"{key[1]}/{path.name}", reason=str(error))
+            strays.name(path, f"hours: {error}")
             metrics.ARCHIVE_WRITES.labels(outcome="unreadable").inc()
-            if self._archive.is_writer and path.is_file():
-                path.replace(path.with_suffix(".unreadable"))
+            if self._archive.is_writer:
+                set_aside(path)
             return ()
 
     def _path(self, key: Key) -> Path:
@@ -219,10 +232,16 @@ class HourlyArchive:
 
 
 def read_hours(path: Path) -> list[HourlyCandle]:
-    """Return the hours of a file, oldest first; none if the file does not exist."""
-    if not path.exists():
-        return []
-    table = pq.read_table(path, schema=SCHEMA)
+    """Return the hours of a file, oldest first; none if the file does not exist.
+
+    Rows that cannot be hours are dropped, and named once.
+
+    Raises:
+        UnreadableArchive: The file cannot be read; the message does not have its path.
+    """
+    table = read_table(
+        path, SCHEMA, "start", least=FIRST_DAY * DAY_SECONDS, most=LAST_DAY * DAY_SECONDS, step=HOUR_SECONDS
+    )
     columns = [table.column(name).to_pylist() for name in SCHEMA.names]
     return [
         HourlyCandle(start, close, open=opened, high=high, low=low, volume=volume, received_at=received_at)

@@ -15,10 +15,17 @@ from typing import Any
 
 import orjson
 import structlog
+from cachetools import LRUCache
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.durable_files import replace_file
 from coincast_chassis.errors import CoincastError, Conflict
+from coincast_chassis.resilience.stray_entries import (
+    MAX_NAMED_ENTRIES,
+    StrayLog,
+    read_plain_file,
+    without_path,
+)
 from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.importer import FileReport, candle_files, import_file
 from coincast_market_data.archive.store import INBOX, ORDER, Archive
@@ -29,6 +36,7 @@ REPORT = "report.json"
 LOOK_SECONDS = 0.2
 # Orders whose report was not read within this time are removed.
 FORGOTTEN_SECONDS = 86_400.0
+MAX_ORDER_BYTES = 65_536
 log = structlog.get_logger(__name__)
 
 
@@ -44,8 +52,10 @@ class Inbox:
     def __init__(self, archive: Archive, clock: Clock, hours: HourlyArchive | None = None) -> None:
         self._archive, self._hours = archive, hours
         self._clock = clock
-        # Names of the entries that were skipped, each of which is logged once.
-        self._skipped: set[str] = set()
+        self._strays = StrayLog("inbox_entry_skipped")
+        # The orders that were imported but could neither be removed nor get a report, for example since
+        # another user owns their folder, with the time of their `order.json`.
+        self._imported: LRUCache[str, int] = LRUCache(MAX_NAMED_ENTRIES)
 
     async def take(self) -> None:
         """Import the waiting orders. One that fails does not stop the others.
@@ -59,30 +69,25 @@ class Inbox:
                 continue
             try:
                 if order.is_symlink() or not order.is_dir():
-                    self._skip(order, "it is not an order: a folder with order.json")
+                    self._strays.name(order, "it is not an order: a folder with order.json")
                 elif (order / REPORT).exists():
                     self._remove_if_forgotten(order)
-                else:
+                elif self._imported.get(order.name) != (version := (order / ORDER).stat().st_mtime_ns):
+                    self._imported[order.name] = version
                     await self._import_order(order)
+            except FileNotFoundError:
+                # Its sender may have read the report and removed it.
+                if order.exists():
+                    self._strays.name(order, f"it has no {ORDER}")
             except Exception as error:
                 # Orders are written by other processes. Any defect of one must not stop the next.
-                self._skip(order, str(error) or type(error).__name__)
-
-    def _skip(self, order: Path, reason: str) -> None:
-        if order.name not in self._skipped:
-            self._skipped.add(order.name)
-            log.warning("inbox_entry_skipped", entry=order.name, reason=reason)
-
-    def _skip_if_present(self, order: Path) -> None:
-        """Skip a folder without `order.json`, unless its sender has read the report and removed it."""
-        if order.exists():
-            self._skip(order, f"it has no {ORDER}")
+                self._strays.name(order, without_path(error))
 
     async def _import_order(self, order: Path) -> None:
         wanted = True
         try:
-            request = orjson.loads((order / ORDER).read_bytes())
-            wanted, currency = bool(request["report"]), canonical_currency(request["currency"])
+            request = orjson.loads(read_plain_file(order / ORDER, max_bytes=MAX_ORDER_BYTES))
+            wanted, currency = bool(request["report"]), canonical_currency(str(request["currency"]))
             last = last_closed_day(self._clock.now())
             files = candle_files(order)
             reports = [
@@ -92,11 +97,12 @@ class Inbox:
                 for path in files
             ]
         except FileNotFoundError:
-            self._skip_if_present(order)
-            return
+            raise
         except (CoincastError, OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("inbox_candles_refused", order=order.name, reason=str(error))
-            reports = [FileReport(ORDER, refused=str(error))]
+            reason = without_path(error) if isinstance(error, OSError) else str(error)
+            reason = reason.replace(str(order), "the order")
+            log.warning("inbox_candles_refused", order=order.name, reason=reason)
+            reports = [FileReport(ORDER, refused=reason)]
         log.info("inbox_candles_taken", files=len(reports), added=sum(r.added for r in reports))
         if wanted:
             body = orjson.dumps([asdict(report) for report in reports])

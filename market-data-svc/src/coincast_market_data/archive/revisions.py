@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+# UNIX seconds up to the year 2286; other names are no revisions.
+STAMP = re.compile(r"[0-9]{1,10}")
 
 
 class Revisions:
@@ -16,9 +20,9 @@ class Revisions:
         self._root = root
 
     def times(self, coin: str, currency: str) -> list[int]:
-        """Return when a coin's candles were changed, UNIX seconds, oldest first."""
-        names = (path.stem for path in self._folder(coin, currency).glob("*.parquet"))
-        return sorted(int(name) for name in names if name.isdigit())
+        """Return when a coin's candles were changed, UNIX seconds, oldest first; skip other entries."""
+        files = self._folder(coin, currency).glob("*.parquet")
+        return sorted(int(path.stem) for path in files if STAMP.fullmatch(path.stem) and path.is_file())
 
     def new_path(self, coin: str, currency: str, at: float) -> Path:
         """Return the path for the candles before a change at `at` (UNIX seconds).
@@ -28,10 +32,14 @@ class Revisions:
         stamp = max([int(at), *(known + 1 for known in self.times(coin, currency)[-1:])])
         return self._folder(coin, currency) / f"{stamp}.parquet"
 
-    def path_known_at(self, coin: str, currency: str, at: float) -> Path | None:
-        """Return the file of the candles as they were at a moment; None if they have not changed since."""
-        later = [stamp for stamp in self.times(coin, currency) if stamp > at]
-        return self._folder(coin, currency) / f"{min(later)}.parquet" if later else None
+    def paths_known_at(self, coin: str, currency: str, at: float) -> list[Path]:
+        """Return the files of the candles as they were at a moment or later, oldest first.
+
+        The first one has the candles of the moment. Where it cannot be read, the next one has those that come
+        closest. There is none if the candles have not changed since.
+        """
+        folder = self._folder(coin, currency)
+        return [folder / f"{stamp}.parquet" for stamp in self.times(coin, currency) if stamp > at]
 
     def _folder(self, coin: str, currency: str) -> Path:
         return self._root / currency / coin

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import io
+import math
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -26,11 +27,15 @@ import structlog
 from cachetools import LRUCache
 
 from coincast_chassis.durable_files import replacing
+from coincast_chassis.resilience.stray_entries import StrayLog, check_plain_file, set_aside, without_path
 from coincast_market_data import metrics
 from coincast_market_data.archive.revisions import Revisions
+from coincast_market_data.archive.stored_rows import valid_rows
 from coincast_market_data.domain import Candle
+from coincast_market_data.identifiers import is_canonical
 
 INBOX = ".inbox"
+WRITER_LOCK = ".writer.lock"
 ORDER = "order.json"
 
 
@@ -89,6 +94,15 @@ SCHEMA = pa.schema(
 )
 
 
+# Twenty times the hours of ten years; a larger file is none of the archive's.
+MAX_FILE_BYTES = 64 * 1024 * 1024
+# The first bitcoin block, and the end of 2099, in days since 1970.
+FIRST_DAY, LAST_DAY = 14_247, 47_481
+# Folders below the root of the archive that are no currencies.
+OTHER_FOLDERS = frozenset({"hourly", "revisions"})
+strays = StrayLog("archive_entry_skipped")
+
+
 class UnreadableArchive(Exception):  # noqa: N818 - the name describes the file
     """A file of the archive exists but cannot be read as candles."""
 
@@ -96,16 +110,13 @@ class UnreadableArchive(Exception):  # noqa: N818 - the name describes the file
 def read_candles(path: Path) -> list[Candle]:
     """Read the candles of a file in order of days; none if the file does not exist.
 
+    Rows that cannot be candles are dropped, and named once.
+
     Raises:
-        UnreadableArchive: The file cannot be read.
+        UnreadableArchive: The file cannot be read; the message does not have its path.
     """
-    if not path.exists():
-        return []
-    try:
-        table = pq.read_table(path, schema=SCHEMA)
-        columns = [table.column(name).to_pylist() for name in SCHEMA.names]
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise UnreadableArchive(f"{path}: {error}") from error
+    table = read_table(path, SCHEMA, "date", least=FIRST_DAY, most=LAST_DAY)
+    columns = [table.column(name).to_pylist() for name in SCHEMA.names]
     return [
         Candle(
             day=day,
@@ -121,23 +132,55 @@ def read_candles(path: Path) -> list[Candle]:
     ]
 
 
+def read_table(path: Path, schema: pa.Schema, key: str, *, least: int, most: int, step: int = 1) -> pa.Table:
+    """Return the valid rows of a file of the archive, in order; an empty table if it does not exist.
+
+    Args:
+        path: The file.
+        schema: Its columns.
+        key: The column that identifies a row.
+        least: The lowest key.
+        most: The highest key.
+        step: Keys are multiples of it.
+
+    Raises:
+        UnreadableArchive: The file cannot be read; the message does not have its path.
+    """
+    try:
+        check_plain_file(path, max_bytes=MAX_FILE_BYTES)
+        rows, faults = valid_rows(pq.read_table(path, schema=schema), key, least=least, most=most, step=step)
+    except FileNotFoundError:
+        return schema.empty_table()
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise UnreadableArchive(without_path(error)) from error
+    if faults:
+        strays.name(path, f"{faults} of its rows are not valid candles")
+    return rows
+
+
 def read_last(path: Path) -> tuple[date, float] | None:
     """Return the newest day of a file and its close; None if it has none or cannot be read."""
     try:
+        check_plain_file(path, max_bytes=MAX_FILE_BYTES)
         table = pq.read_table(path, columns=["date", "close"])
-        return (table["date"][-1].as_py(), table["close"][-1].as_py()) if len(table) else None
+        day, close = (table["date"][-1].as_py(), table["close"][-1].as_py()) if len(table) else (None, None)
     except (pa.ArrowException, OSError, KeyError):
         return None
+    if isinstance(day, date) and isinstance(close, float) and math.isfinite(close) and close > 0:
+        return day, close
+    return None
 
 
 def read_extent(path: Path) -> tuple[int, date, date] | None:
     """Return (candles, first day, last day) from the footer of a file; None if it cannot be read."""
     try:
+        check_plain_file(path, max_bytes=MAX_FILE_BYTES)
         footer = pq.read_metadata(path)
         ranges = [footer.row_group(n).column(0).statistics for n in range(footer.num_row_groups)]
-        return footer.num_rows, min(r.min for r in ranges), max(r.max for r in ranges)
-    except (pa.ArrowException, OSError, ValueError, AttributeError):
+        first, last = min(r.min for r in ranges), max(r.max for r in ranges)
+    except (pa.ArrowException, OSError, ValueError, AttributeError, TypeError):
         return None
+    return (footer.num_rows, first, last) if isinstance(first, date) and isinstance(last, date) else None
 
 
 def write_candles(path: Path, candles: Sequence[Candle]) -> None:
@@ -204,6 +247,14 @@ def richer(kept: Candle, new: Candle) -> Candle:
         market_cap=base.market_cap if base.market_cap is not None else other.market_cap,
         received_at=kept.received_at,
     )
+
+
+def size_of(path: Path) -> int:
+    """Return the size of a file in bytes; 0 if it was removed meanwhile."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _fits(price: float | None, candle: Candle) -> bool:
@@ -275,17 +326,33 @@ class Archive:
         """
         self._root.mkdir(parents=True, exist_ok=True)
         self.acquire_writer_lock()
-        for path in self._root.glob("*/*.parquet"):
+        for path in self._files():
             found = read_extent(path)
             if found is not None:
                 self._extents[path.stem, path.parent.name] = found
         self._update_metrics()
 
+    def _files(self) -> Iterator[Path]:
+        """Yield the files that are named after a coin and a currency; others are named once."""
+        for path in self._root.glob("*/*.parquet"):
+            if path.parent.name in OTHER_FOLDERS or path.name.startswith("."):
+                continue
+            if not is_canonical(path.stem, path.parent.name):
+                strays.name(path, "it is not named after a coin, or its folder not after a currency")
+            elif not path.is_file():
+                strays.name(path, "it is not a file")
+            else:
+                yield path
+
     def acquire_writer_lock(self) -> bool:
         """Become the writer if no other process is; return whether this process is the writer."""
         if self._lock_file is not None:
             return True
-        handle = (self._root / ".writer.lock").open("w")
+        path = self._root / WRITER_LOCK
+        if (path.exists() or path.is_symlink()) and not path.is_file():
+            strays.name(path, "it is not a file")
+            set_aside(path)
+        handle = path.open("w")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -434,14 +501,21 @@ class Archive:
             changed = sum(old.get(day) != new.get(day) for day in {*old, *new})
             if changed:
                 if before and self.is_writer:
-                    path = self._revisions.new_path(coin, currency, at)
-                    await asyncio.to_thread(write_candles, path, before)
+                    await self._write_revision(key, before, at)
                 self._unwritten.pop(key, None)
                 self._remember(key, tuple(candles))
                 self._measure(key, candles)
                 self._update_metrics()
                 await self._write(key, candles)
         return changed
+
+    async def _write_revision(self, key: Key, candles: Sequence[Candle], at: float) -> None:
+        """Save a history before it is replaced; if the disk fails, it is replaced all the same."""
+        try:
+            await asyncio.to_thread(write_candles, self._revisions.new_path(*key, at), candles)
+        except OSError as error:
+            log.warning("revision_not_written", coin=key[0], reason=without_path(error))
+            metrics.ARCHIVE_WRITES.labels(outcome="failed").inc()
 
     async def read_known_at(self, coin: str, currency: str, at: float) -> Sequence[Candle]:
         """Return the history as it was before the replacements after a moment.
@@ -453,10 +527,12 @@ class Archive:
             currency: The canonical code.
             at: The moment, UNIX seconds.
         """
-        path = self._revisions.path_known_at(coin, currency, at)
-        return (
-            await self.read(coin, currency) if path is None else await asyncio.to_thread(read_candles, path)
-        )
+        for path in self._revisions.paths_known_at(coin, currency, at):
+            try:
+                return await asyncio.to_thread(read_candles, path)
+            except UnreadableArchive as error:
+                strays.name(path, str(error))
+        return await self.read(coin, currency)
 
     def revision_times(self, coin: str, currency: str) -> list[int]:
         """Return when the history was replaced, UNIX seconds, oldest first."""
@@ -474,7 +550,7 @@ class Archive:
     def extent(self) -> Extent:
         """Return the size of the archive, for the status report."""
         rows = self._extents.values()
-        size = sum(path.stat().st_size for path in self._root.glob("*/*.parquet"))
+        size = sum(map(size_of, self._files()))
         return Extent(
             len(self._extents),
             sum(count for count, _, _ in rows),
@@ -492,10 +568,10 @@ class Archive:
             return tuple(read_candles(path))
         except UnreadableArchive as error:
             # The file is renamed for inspection, and the days are fetched again.
-            log.warning("archive_file_unreadable", path=str(path), reason=str(error))
+            strays.name(path, str(error))
             metrics.ARCHIVE_WRITES.labels(outcome="unreadable").inc()
             if self.is_writer:
-                path.replace(path.with_suffix(".unreadable"))
+                set_aside(path)
             return ()
 
     async def _write(self, key: Key, candles: Sequence[Candle]) -> None:
@@ -507,7 +583,7 @@ class Archive:
                 await asyncio.to_thread(submit_candles, self._root, *key, candles)
         except OSError as error:
             # If the disk is full, replies are served from memory and only the archive is incomplete.
-            log.warning("archive_not_written", coin=key[0], reason=str(error))
+            log.warning("archive_not_written", coin=key[0], reason=without_path(error))
             metrics.ARCHIVE_WRITES.labels(outcome="failed").inc()
         else:
             metrics.ARCHIVE_WRITES.labels(outcome="ok").inc()

@@ -8,17 +8,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import TypeGuard
 
 import orjson
 import structlog
 from cachetools import LRUCache
 
 from coincast_chassis.durable_files import replace_file
+from coincast_chassis.resilience.stray_entries import StrayLog, read_plain_file, without_path
 from coincast_market_data.domain import Quality
 
 MAX_NOTES = 20
+MAX_NOTE = 500
+# The largest count that the contract can carry.
+MAX_POINTS = 2**31 - 1
+MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_COINS = 5000
 log = structlog.get_logger(__name__)
+strays = StrayLog("quality_log_unreadable")
 
 
 class QualityLog:
@@ -95,7 +102,7 @@ class QualityLog:
         try:
             self._stored = await asyncio.to_thread(merge_into_file, self._path, new, self._max_coins)
         except OSError as error:
-            log.warning("quality_log_not_written", reason=str(error))
+            log.warning("quality_log_not_written", reason=without_path(error))
             for key, later in self._new.items():
                 before = new.pop(key, None)
                 new[key] = add_findings(before, later) if before else later
@@ -145,13 +152,14 @@ Key = tuple[str, str]
 def read_quality_file(path: Path) -> dict[Key, Quality]:
     """Read the reports, in the order of their newest finding; none if the file is missing or unreadable."""
     try:
-        rows = orjson.loads(path.read_bytes())
+        rows = orjson.loads(read_plain_file(path, max_bytes=MAX_FILE_BYTES))
         found = [_report(row) for row in rows]
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError) as error:
         # An unreadable file must not stop the service, so the log starts empty.
-        log.warning("quality_log_unreadable", path=str(path), reason=str(error))
+        reason = without_path(error) if isinstance(error, OSError) else f"it is no quality log: {error}"
+        strays.name(path, reason)
         return {}
     return {(report.id, report.vs_currency): report for report in found}
 
@@ -172,12 +180,16 @@ def write_quality_file(path: Path, reports: Mapping[Key, Quality]) -> None:
 
 def _report(row: list[object]) -> Quality:
     coin, currency, duplicates, quarantined, notes = row
-    if not isinstance(duplicates, int) or not isinstance(quarantined, int) or not isinstance(notes, list):
+    if not (_is_count(duplicates) and _is_count(quarantined) and isinstance(notes, list)):
         raise TypeError("not a report")
     return Quality(
         str(coin),
         str(currency),
         duplicate_points=duplicates,
         quarantined_points=quarantined,
-        notes=[str(note) for note in notes],
+        notes=[str(note)[:MAX_NOTE] for note in notes[:MAX_NOTES]],
     )
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_POINTS

@@ -37,5 +37,15 @@ def test_two_changes_within_a_second_get_two_names(revisions: Revisions) -> None
 def test_the_candles_of_a_moment_are_those_before_the_next_change(
     revisions: Revisions, at: float, name: str | None
 ) -> None:
-    path = revisions.path_known_at("bitcoin", "usd", at)
-    assert (path and path.name) == name
+    paths = revisions.paths_known_at("bitcoin", "usd", at)
+    assert next((path.name for path in paths), None) == name
+
+
+@pytest.mark.parametrize("name", ["²", "٣", "-1", "1e3", "", " 7", "9" * 11, "7\n", "0x7", "300"])
+def test_entries_that_are_no_revisions_are_passed_over(revisions: Revisions, name: str) -> None:
+    folder = revisions.new_path("bitcoin", "usd", 0.0).parent
+    if name == "300":  # a folder with the name of a revision
+        (folder / "300.parquet").mkdir()
+    else:
+        (folder / f"{name}.parquet").touch()
+    assert revisions.times("bitcoin", "usd") == [100, 200]

@@ -163,7 +163,7 @@ from coincast_market_data.domain import Candle
 n = 0
 while True:
     n += 1
-    first = date(2000, 1, 1)
+    first = date(2020, 1, 1)
     write_candles(Path(sys.argv[1]), [Candle(first + timedelta(days=d), float(n)) for d in range(500)])
     if n == 1:
         print("ready", flush=True)
