@@ -22,6 +22,10 @@ import coincast_chassis  # noqa: F401 - before gRPC: see there
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# The workers of a run share the cores: threads of NumPy's libraries would only wait for each other.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
 # jsonschema checks internationalised addresses with this package wherever it is installed. No test has such
 # an address, and to read the package's grammar takes seconds.
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as documented by importlib
@@ -89,6 +93,8 @@ def logs_as_they_were() -> Iterator[None]:
 ON_REQUEST = ("faults", "release", "long")
 ORDER = ("e2e", "integration", "contract", "faults", "unit")
 SESSION_FIXTURES = ("stack", "scored_stack")
+# Folders whose files read the same sources: one worker reads them once for all.
+SHARED_FOLDERS = ("tests/unit/house",)
 
 
 def kind_of(item: pytest.Item) -> str:
@@ -98,12 +104,18 @@ def kind_of(item: pytest.Item) -> str:
 
 
 def group_of(item: pytest.Item) -> str:
-    """Return the group of a test: its session-wide system where it uses one, else its file."""
+    """Return the group of a test: what it shares with other files if anything, else its file.
+
+    A test names the group that it shares by `pytest.mark.xdist_group`.
+    """
+    if (marker := item.get_closest_marker("xdist_group")) is not None:
+        return str(marker.args[0])
     used = getattr(item, "fixturenames", ())
     shared = [name for name in SESSION_FIXTURES if name in used]
     if kind_of(item) == "e2e" and shared:
         return f"e2e-{shared[0]}"
-    return str(item.path.relative_to(REPOSITORY))
+    path = str(item.path.relative_to(REPOSITORY))
+    return next((folder for folder in SHARED_FOLDERS if path.startswith(f"{folder}/")), path)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import gc
 import subprocess
+from functools import cache
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -19,14 +22,28 @@ PACKAGES = {
 }
 
 
-def tracked(*patterns: str) -> list[Path]:
+@cache
+def tracked(*patterns: str) -> tuple[Path, ...]:
     """Return the files that git tracks under the patterns, except generated stubs."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--", *patterns], cwd=REPOSITORY, capture_output=True, text=True, check=True
     ).stdout.split("\0")
-    return [
+    return tuple(
         REPOSITORY / name for name in listed if name and "/gen/" not in name and (REPOSITORY / name).exists()
-    ]
+    )
+
+
+@cache
+def module_nodes(source: str) -> tuple[ast.AST, ...]:
+    """Return all nodes of a module, the module first; the rules share one parse of each text."""
+    # Each new node counts for the collector, which would search the nodes of all earlier modules in vain.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return tuple(ast.walk(ast.parse(source)))
+    finally:
+        if collects:
+            gc.enable()
 
 
 def sources() -> list[Path]:

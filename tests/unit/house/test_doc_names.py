@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.house.sources import PACKAGES, REPOSITORY, package_root, tracked
+from tests.unit.house.sources import PACKAGES, REPOSITORY, module_nodes, package_root, tracked
 
 PAGES = [
     path.relative_to(REPOSITORY).as_posix()
@@ -32,7 +32,9 @@ def files() -> list[str]:
 def names_of(module: Path) -> set[str]:
     """Return the names that a module defines or imports at its top level."""
     names: set[str] = set()
-    for node in ast.parse(module.read_text()).body:
+    tree = module_nodes(module.read_text())[0]
+    assert isinstance(tree, ast.Module)
+    for node in tree.body:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 names.add(node.name)

@@ -8,11 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.house.sources import REPOSITORY, sources, tracked
+from tests.unit.house.sources import REPOSITORY, module_nodes, sources, tracked
+
+
+def has_docstring(source: str) -> bool:
+    """Return whether a module begins with a docstring."""
+    module = module_nodes(source)[0]
+    return isinstance(module, ast.Module) and ast.get_docstring(module) is not None
 
 
 def test_every_module_has_a_docstring() -> None:
-    assert [str(p) for p in sources() if ast.get_docstring(ast.parse(p.read_text())) is None] == []
+    assert [str(p) for p in sources() if not has_docstring(p.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "documented"), [('"""Text."""\nx = 1', True), ("x = 1", False), ("", False)]
+)
+def test_a_docstring_is_found(source: str, documented: bool) -> None:
+    assert has_docstring(source) is documented
 
 
 @pytest.mark.parametrize("lock", sorted(p.name for p in tracked("requirements/*.txt")))

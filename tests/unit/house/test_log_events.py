@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.house.sources import PACKAGES, REPOSITORY, package_sources
+from tests.unit.house.sources import PACKAGES, REPOSITORY, module_nodes, package_sources
 
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 LOGGER = re.compile(r"(^|[._])log(ger)?$")
@@ -21,7 +21,7 @@ def bad_events(source: str) -> list[str]:
     An event that is passed as a variable is checked where it is written, if that is a log call.
     """
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in module_nodes(source):
         match node:
             case ast.Call(func=ast.Attribute(value=logger, attr=level), args=[event, *values]) if (
                 level in LEVELS and LOGGER.search(ast.unparse(logger))

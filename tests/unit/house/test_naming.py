@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import pytest
 
-from tests.unit.house.sources import PACKAGES, REPOSITORY, package_root, package_sources
+from tests.unit.house.sources import PACKAGES, REPOSITORY, module_nodes, package_root, package_sources
 
 # Packages that still hold names of the kind that is banned. Remove a line when its package is done.
 PENDING_NAMES: set[str] = set()
@@ -54,9 +55,9 @@ BANNED_PROSE = re.compile(
 )
 
 
-def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def names(source: str) -> Iterator[tuple[int, str]]:
     """Yield each name that a module defines or uses, with its line."""
-    for node in ast.walk(tree):
+    for node in module_nodes(source):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 yield node.lineno, node.name
@@ -66,11 +67,16 @@ def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
 
 
+@cache
+def has_banned_part(name: str) -> bool:
+    """Return whether a part of a name is banned."""
+    return not BANNED_PARTS.isdisjoint(name.lower().split("_"))
+
+
 def banned_names(source: str) -> list[str]:
     """Return the banned names of a module, each with its line."""
     found = []
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
+    for node in module_nodes(source):
         if isinstance(node, ast.ClassDef) and node.name.lstrip("_") in BANNED_CLASSES:
             found.append(f"{node.lineno} class {node.name}")
         if (
@@ -78,7 +84,7 @@ def banned_names(source: str) -> list[str]:
             and node.name.lstrip("_") in BANNED_FUNCTIONS
         ):
             found.append(f"{node.lineno} def {node.name}")
-    found += [f"{line} {name}" for line, name in names(tree) if BANNED_PARTS & set(name.lower().split("_"))]
+    found += [f"{line} {name}" for line, name in names(source) if has_banned_part(name)]
     return sorted(set(found))
 
 
@@ -95,7 +101,7 @@ def positional_calls(source: str) -> list[str]:
     """Return the calls with more positional arguments than a reader can match to their parameters."""
     return [
         f"{node.lineno} {ast.unparse(node.func)}({len(node.args)})"
-        for node in ast.walk(ast.parse(source))
+        for node in module_nodes(source)
         if isinstance(node, ast.Call)
         and len([argument for argument in node.args if not isinstance(argument, ast.Starred)])
         > POSITIONAL_ARGUMENTS

@@ -25,6 +25,7 @@ pytestmark = [
     ),
     pytest.mark.slow,
     pytest.mark.timeout(400),
+    pytest.mark.xdist_group("tensorflow"),
 ]
 
 PANEL = {c: x for c, x in panel(300).items() if c in {"bitcoin", "ethereum", "pepe"}}

@@ -73,6 +73,7 @@ NETWORK_PLAN = replace(PLAN, first=FIRST + np.timedelta64(25, "D"))
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.xdist_group("tensorflow")
 @pytest.mark.parametrize("walk", [network, ensemble_with_rnn])
 def test_the_same_of_what_tensorflow_trains(walk: Walk) -> None:
     pytest.importorskip("tensorflow", reason="TensorFlow is not installed: run make setup-lstm")

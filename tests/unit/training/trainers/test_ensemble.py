@@ -34,6 +34,22 @@ def fitted() -> FittedModel:
     return fit(panel(), PARAMS, 1, progress=silent)
 
 
+@pytest.fixture(scope="module")
+def store() -> dict[tuple[Any, ...], Any]:
+    """The folds of `earlier`; a test that adds to it copies it first."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def earlier(store: dict[tuple[Any, ...], Any]) -> FittedModel:
+    """The fit 60 days earlier.
+
+    Folds are counted back from the end, so a panel shorter by whole folds repeats the older ones.
+    """
+    cut = {c: x.until(x.dates[-1] - np.timedelta64(60, "D")) for c, x in panel().items()}
+    return fit(cut, PARAMS, 1, progress=silent, store=store)
+
+
 def prepared(candles: dict[str, Candles], fitted: FittedModel) -> list[ModelInput]:
     market = Market.of(panel())
     return [prepare(c, market, fitted.model.spec) for c in candles.values()]
@@ -83,30 +99,26 @@ def test_the_same_panel_and_seed_give_the_same_bytes(fitted: FittedModel, tmp_pa
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
 
 
-def test_folds_kept_from_an_earlier_cut_change_nothing() -> None:
-    store: dict[tuple[Any, ...], Any] = {}
-    cut = {c: x.until(x.dates[-1] - np.timedelta64(60, "D")) for c, x in panel().items()}
-    fit(cut, PARAMS, 1, progress=silent, store=store)
-    kept, fresh = (fit(panel(), PARAMS, 1, progress=silent, store=s) for s in (store, None))
+def test_folds_kept_from_an_earlier_cut_change_nothing(
+    fitted: FittedModel, earlier: FittedModel, store: dict[tuple[Any, ...], Any]
+) -> None:
+    folds = dict(store)
+    kept = fit(panel(), PARAMS, 1, progress=silent, store=folds)
+    assert store.keys() < folds.keys()
     # Equal to rounding: the running sums of features end in other bits where the series is longer.
-    one, two = (f.model.predict(prepared(panel(), f), (1, 7, 30)) for f in (kept, fresh))
+    one, two = (f.model.predict(prepared(panel(), f), (1, 7, 30)) for f in (kept, fitted))
     np.testing.assert_allclose(one.log_return_quantiles, two.log_return_quantiles, rtol=1e-7)
     np.testing.assert_allclose(
-        kept.walk_forward.log_return_quantiles, fresh.walk_forward.log_return_quantiles, rtol=1e-7
+        kept.walk_forward.log_return_quantiles, fitted.walk_forward.log_return_quantiles, rtol=1e-7
     )
 
 
-def test_the_record_was_made_out_of_sample(fitted: FittedModel) -> None:
-    record = fitted.walk_forward
-    # Folds are counted back from the end, so a panel shorter by whole folds repeats the older ones.
-    ends = panel()["bitcoin"].dates[-1] - np.timedelta64(60, "D")
-    earlier = fit({c: x.until(ends) for c, x in panel().items()}, PARAMS, 1, progress=silent).walk_forward
-
+def test_the_record_was_made_out_of_sample(fitted: FittedModel, earlier: FittedModel) -> None:
     def table(r: WalkForward) -> dict[tuple[str, str, int], Any]:
         keys = zip(r.coin_ids, r.origins.astype(str), r.horizons, strict=True)
         return dict(zip(keys, r.log_return_quantiles, strict=True))
 
-    old, new = table(earlier), table(record)
+    old, new = table(earlier.walk_forward), table(fitted.walk_forward)
     assert len(old) > 100
     np.testing.assert_allclose([new[k] for k in old], list(old.values()), rtol=1e-7)
 

@@ -55,6 +55,7 @@ def ensemble(fitted: FittedModel) -> EnsembleModel:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.xdist_group("tensorflow")
 class TestFitted:
     """One small fit, looked at from all sides."""
 
