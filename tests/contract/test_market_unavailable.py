@@ -163,6 +163,20 @@ async def test_a_refusal_that_make_run_has_met_costs_no_further_call(tmp_path: P
     assert transport.paths == []
 
 
+async def test_a_silent_host_that_make_run_has_met_is_named_before_a_call_ends(tmp_path: Path) -> None:
+    async def never(_: httpx2.Request) -> httpx2.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    known = {"cause": "timeout", "sentence": "CoinGecko did not answer ping in time.", "at": time.time()}
+    async with running_market(
+        settings(tmp_path, known_refusal=json.dumps(known)), transport=httpx2.MockTransport(never)
+    ) as stub:
+        status = (await stub.GetStatus(pb.GetStatusRequest(), timeout=5)).upstream_status
+    assert (status.available, status.cause, status.permanent) == (False, "timeout", False)
+    assert status.sentence == known["sentence"]
+
+
 async def test_a_mirrored_path_that_the_plan_lacks_stops_no_other_call(tmp_path: Path) -> None:
     def answer(request: httpx2.Request) -> httpx2.Response:
         if request.url.path.endswith("/key"):

@@ -123,7 +123,7 @@ async def open_infrastructure(
     plan.on_change(lambda changed: limiter.use_limits(rate_limits(changed)))
     availability = UpstreamAvailability(clock)
     if settings.known_refusal:
-        availability.hold_known(settings.known_refusal)
+        availability.note_known(settings.known_refusal)
     plan.on_change(lambda _: availability.forget_requests())
     monitor = PlanMonitor(
         plan,

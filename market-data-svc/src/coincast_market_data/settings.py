@@ -60,8 +60,8 @@ class Settings(ServiceSettings):
     )
     known_refusal: str = Field(
         "",
-        description="A refusal that CoinGecko gave just before the start, as JSON (cause, sentence, at in"
-        " UNIX seconds): `make run` sets it, so that the service does not request again within an hour.",
+        description="Why CoinGecko could not be had just before the start, as JSON (cause, sentence, at in"
+        " UNIX seconds): `make run` sets it. The service does not repeat a refusal within an hour.",
     )
 
     per_minute_limit: int | None = Field(

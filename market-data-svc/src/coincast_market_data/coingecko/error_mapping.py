@@ -24,6 +24,11 @@ from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotF
 from coincast_market_data.ports import UpstreamRequest
 
 HOLD_SECONDS = 3600.0
+# When a call may be repeated after a failure that can end by itself.
+RETRY_SECONDS = 5.0
+# A failure that can end by itself counts for this long after it was met before the start.
+KNOWN_FAILURE_SECONDS = 120.0
+MAX_CLOCK_DIFFERENCE_SECONDS = 60.0
 MOST_HELD_REQUESTS = 1000
 
 
@@ -145,25 +150,32 @@ class UpstreamAvailability:
         self._tried, self._cause, self._error = True, None, None
         self._answered_at = self._clock.monotonic()
 
-    def hold_known(self, document: str) -> bool:
-        """Hold a refusal that was met before the start; return whether it is one that still counts.
+    def note_known(self, document: str) -> bool:
+        """Record a failure that was met before the start, so that replies and health name it at once.
+
+        A refusal is held for the rest of its hour. Any other failure is forgotten when a call succeeds.
 
         Args:
             document: JSON with `cause`, `sentence` and `at`, UNIX seconds.
+
+        Returns:
+            Whether it still counts.
         """
         try:
             known = orjson.loads(document)
-            cause, left = Cause(known["cause"]), float(known["at"]) + HOLD_SECONDS - self._clock.now()
+            cause, age = Cause(known["cause"]), self._clock.now() - float(known["at"])
             sentence = str(known["sentence"])
         except (ValueError, KeyError, TypeError):
             return False
-        if cause not in PERMANENT or not 0 < left <= HOLD_SECONDS + 60:
+        counts_for = HOLD_SECONDS if cause in PERMANENT else KNOWN_FAILURE_SECONDS
+        if not -MAX_CLOCK_DIFFERENCE_SECONDS < age < counts_for:
             return False
-        error = UpstreamFailure(cause, "", retry_after_seconds=left)
+        wait = counts_for - age if cause in PERMANENT else RETRY_SECONDS
+        error = UpstreamFailure(cause, "", retry_after_seconds=wait)
         error.args, error.message = (sentence,), sentence
         self._tried, self._cause, self._error = True, cause, error
         self._since = self._clock.now()
-        self._retry_at = self._clock.monotonic() + left
+        self._retry_at = self._clock.monotonic() + wait
         return True
 
     def record_failure(self, error: CoincastError, request: UpstreamRequest | None = None) -> None:
@@ -183,7 +195,7 @@ class UpstreamAvailability:
             return
         if not self._tried or self._cause is not cause:
             self._since = self._clock.now()
-        hold = HOLD_SECONDS if cause in PERMANENT else error.retry_after_seconds or 5.0
+        hold = HOLD_SECONDS if cause in PERMANENT else error.retry_after_seconds or RETRY_SECONDS
         self._tried, self._cause, self._error = True, cause, error
         self._retry_at = self._clock.monotonic() + hold
 

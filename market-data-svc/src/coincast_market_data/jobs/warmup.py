@@ -64,16 +64,19 @@ class CacheWarmer:
     async def warm(self) -> None:
         """Read the plan, fetch the prices of the configured coins and the lists, and start the periodic jobs.
 
-        The first reply of a step also sets the upstream's clock and verifies its kind.
+        The first reply of a step also sets the upstream's clock and verifies its kind. If `make run` found
+        that CoinGecko cannot be had, all steps run in the background.
         """
         if self._settings.upstream == UpstreamName.SANDBOX:
             log.warning(
                 "sandbox_upstream",
                 note="all figures are replayed or simulated, not current prices",
             )
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(WARM_SECONDS):
-                await self._run_steps()
+        # The service reports the cause at once if CoinGecko could not be had just before the start.
+        if not self._settings.known_refusal:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WARM_SECONDS):
+                    await self._run_steps()
         self._keeper.start()
         self._background.start(self._retry_failed_steps)
 

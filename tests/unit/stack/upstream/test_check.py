@@ -101,7 +101,6 @@ def test_a_reply_has_the_cause_that_the_service_finds_too(status: int, body: byt
         if status != 200:
             assert found == cause
     assert set(upstream_check.REMEDIES) == set(error_mapping.REMEDIES) - {"rate_limited"}
-    assert {error_mapping.Cause(c) for c in upstream_check.PERMANENT} == error_mapping.PERMANENT
 
 
 @contextmanager
@@ -193,7 +192,7 @@ def test_nothing_is_called_where_coingecko_is_not_asked_for(upstream: str) -> No
     assert begin_check(upstream, "", print) is None
 
 
-def test_the_problem_is_said_and_a_refusal_is_handed_over() -> None:
+def test_the_problem_is_said_and_handed_over() -> None:
     said: list[str] = []
     with server({"/ping": (403, b"<html>1020</html>")}) as (root, _):
         check = UpstreamCheck(UpstreamTarget(public_url=root, plan="keyless"), said.append)
@@ -210,29 +209,35 @@ def known(cause: str, at: float) -> str:
 
 
 @pytest.mark.parametrize(
-    ("document", "held"),
+    ("document", "counts", "held"),
     [
-        (known("forbidden", 5000.0), True),
-        (known("invalid_key", 5000.0 - HOLD_SECONDS + 10), True),
-        (known("invalid_key", 5000.0 - HOLD_SECONDS), False),
-        (known("dns", 5000.0), False),
-        (known("nonsense", 5000.0), False),
-        (known("forbidden", 5000.0 + 2 * HOLD_SECONDS), False),
-        ("no json", False),
-        ("[]", False),
+        (known("forbidden", 5000.0), True, True),
+        (known("invalid_key", 5000.0 - HOLD_SECONDS + 10), True, True),
+        (known("invalid_key", 5000.0 - HOLD_SECONDS), False, False),
+        (known("dns", 5000.0), True, False),
+        (known("timeout", 5000.0 - 100), True, False),
+        (known("timeout", 5000.0 - 200), False, False),
+        (known("nonsense", 5000.0), False, False),
+        (known("forbidden", 5000.0 + 2 * HOLD_SECONDS), False, False),
+        ("no json", False, False),
+        ("[]", False, False),
     ],
 )
-def test_the_service_holds_a_refusal_that_still_counts(document: str, held: bool) -> None:
+def test_the_service_names_a_problem_that_still_counts_and_holds_a_refusal(
+    document: str, counts: bool, held: bool
+) -> None:
     availability = UpstreamAvailability(ManualClock(5000.0))
-    assert availability.hold_known(document) is held
-    if not held:
-        availability.check()
-        return
+    assert availability.note_known(document) is counts
     state = availability.state()
-    assert (state.tried, state.available, state.permanent) == (True, False, True)
-    assert state.sentence == "Because. Do this."
-    with pytest.raises(Unavailable, match="Do this"):
+    assert (state.tried, state.permanent) == (counts, held)
+    assert state.sentence == ("Because. Do this." if counts else "")
+    if held:
+        with pytest.raises(Unavailable, match="Do this"):
+            availability.check()
+    else:
         availability.check()
+    availability.record_success()
+    assert availability.state().available
 
 
 def test_nothing_heavy_is_imported_before_the_check() -> None:

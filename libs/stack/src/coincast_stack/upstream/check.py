@@ -1,8 +1,8 @@
 """Check CoinGecko as the very first step of `make run`, so that a cause is printed before any service runs.
 
 Only the standard library is imported here: on a busy machine the imports of a service take longer than the
-check itself. Causes and remedies are those of the market-data service, which repeats nothing that cannot heal
-(`MARKET_KNOWN_REFUSAL`).
+check itself. Causes and remedies are those of the market-data service, which names the problem that was found
+and does not repeat a refusal (`MARKET_KNOWN_REFUSAL`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from urllib.parse import unquote, urlsplit
 PUBLIC_URL = "https://api.coingecko.com/api/v3"
 PAID_URL = "https://pro-api.coingecko.com/api/v3"
 DEMO_HEADER, PAID_HEADER = "x-cg-demo-api-key", "x-cg-pro-api-key"
-CALL_SECONDS = 5.0
+CALL_SECONDS = 4.0
 MOST_BYTES = 65_536
 # For how long a start waits for the outcome, so that the services need not find out again.
-HAND_OVER_SECONDS = 1.0
+HAND_OVER_SECONDS = 2.5
 OK, MANY = 200, 429
 CREDITS = re.compile(r"month|credit", re.IGNORECASE)
 REFUSED_KEY = re.compile(r"invalid|incorrect|wrong|expired|revoked|disabled", re.IGNORECASE)
@@ -47,9 +47,6 @@ REMEDIES = {
     "credits_used_up": "Wait for the next month, or raise the plan at CoinGecko.",
     "server_error": "Wait; status.coingecko.com shows whether CoinGecko has a fault.",
 }
-PERMANENT = frozenset(
-    {"forbidden", "missing_key", "invalid_key", "wrong_host", "plan_too_low", "credits_used_up"}
-)
 KEY_CODES = {10002: "missing_key", 10010: "wrong_host", 10011: "wrong_host"}
 PLAN_CODES = {10005, 10012}
 # What the paid host says to a key of the public one.
@@ -62,11 +59,6 @@ class UpstreamProblem:
 
     cause: str
     sentence: str
-
-    @property
-    def permanent(self) -> bool:
-        """Whether asking again cannot heal it."""
-        return self.cause in PERMANENT
 
     def as_setting(self, now: float) -> str:
         """Return the problem as the value of MARKET_KNOWN_REFUSAL."""
@@ -114,9 +106,12 @@ class UpstreamCheck:
         self.outcome.set_result(problem)
 
     def hand_over(self, environment: dict[str, str], now: float | None = None) -> dict[str, str]:
-        """Return the environment with the refusal that was found, so that the service does not call again."""
+        """Return the environment with the problem that was found.
+
+        The service names it from its first reply on, and does not repeat a refusal.
+        """
         problem = self.outcome.result() if self.outcome.done() else None
-        if problem is None or not problem.permanent:
+        if problem is None:
             return environment
         moment = time.time() if now is None else now
         return environment | {"MARKET_KNOWN_REFUSAL": problem.as_setting(moment)}
