@@ -11,7 +11,7 @@ import pytest
 from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.clock import ManualClock
-from coincast_chassis.errors import CoincastError
+from coincast_chassis.errors import CoincastError, NotFound
 from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS
 from tests.contract.market_mock import MockUpstream, market_over, noon_clock
 
@@ -102,10 +102,26 @@ async def test_a_document_that_is_refused_costs_one_call_a_window(
 async def test_a_history_that_is_refused_costs_one_call_a_window(mock: MockUpstream, stub: Any) -> None:
     path = "coins/bitcoin/market_chart"
     mock.extra[path] = {"status": {"error_code": 404, "error_message": "coin not found"}}
+    await stub.ListCoins(pb.ListCoinsRequest(), timeout=10)
     for _ in range(REQUESTS):
-        with pytest.raises(CoincastError):
+        with pytest.raises(NotFound, match="lists bitcoin, but has no history of it") as refusal:
             await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=30), timeout=10)
+        assert not refusal.value.suggestions
     assert mock.calls[path] == 1
+
+
+async def test_a_listed_coin_that_the_table_lacks_is_not_called_unknown(
+    mock: MockUpstream, stub: Any
+) -> None:
+    await stub.ListCoins(pb.ListCoinsRequest(), timeout=10)
+    mock.extra["coins/markets"] = [{"id": "ethereum", "current_price": 100.0, "market_cap": 1e9}]
+    reply = await stub.GetMarkets(
+        pb.GetMarketsRequest(vs_currency="usd", ids=["bitcoin", "ethereum"]), timeout=10
+    )
+    assert [row.id for row in reply.markets] == ["ethereum"]
+    assert [(each.id, each.message) for each in reply.errors] == [
+        ("bitcoin", "CoinGecko lists bitcoin, but has no market data of it")
+    ]
 
 
 @pytest.mark.parametrize("left", [0, 3])

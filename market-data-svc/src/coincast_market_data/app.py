@@ -318,6 +318,7 @@ def make_history(
         seconds_to_turn=infrastructure.limiter.seconds_to_turn,
         suggest=catalogue.suggest,
         unknown=catalogue.is_certainly_unknown,
+        known=catalogue.is_certainly_known,
         check_currency=catalogue.check_currency,
     )
 

@@ -62,6 +62,7 @@ class HistoryService:
         sandbox: Whether the upstream is a sandbox.
         suggest: Returns ids that resemble an unknown one.
         unknown: Returns whether a coin is certainly not in the catalogue.
+        known: Returns whether a coin is certainly in the catalogue.
         check_currency: Raises InvalidInput for (currency, field) in which prices are not quoted.
         monotonic: Measures waits.
         hours: The archive of hours.
@@ -80,6 +81,7 @@ class HistoryService:
         suggest: Callable[[str], Awaitable[Sequence[str]]],
         unknown: Callable[[str], bool],
         check_currency: Callable[[str, str], None],
+        known: Callable[[str], bool] = lambda _coin: False,
         monotonic: Clock | None = None,
         hours: HourlyArchive | None = None,
         seconds_to_turn: Callable[[Priority], float | None] = lambda _priority: None,
@@ -95,6 +97,7 @@ class HistoryService:
         self._sandbox = sandbox
         self._suggest = suggest
         self._unknown = unknown
+        self._known = known
         self._check_currency = check_currency
         self._refused: NegativeCache[tuple[str, str]] = NegativeCache(self._monotonic, REFUSED_SECONDS)
 
@@ -513,6 +516,8 @@ class HistoryService:
         return False, failure
 
     async def _no_such(self, coin: str) -> NotFound:
+        if self._known(coin):
+            return NotFound(f"CoinGecko lists {coin}, but has no history of it", field="id")
         names = await self._suggest(coin)
         hint = f"; did you mean {', '.join(names[:3])}?" if names else ""
         return NotFound(f"CoinGecko has no coin {echo(coin)}{hint}", field="id", suggestions=names)

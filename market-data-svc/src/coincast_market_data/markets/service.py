@@ -155,6 +155,10 @@ class MarketService:
         return row.price is None or self._judge.plausible((row.id, row.vs_currency), row.price)
 
     async def _missing(self, coin: str, *, hints: bool) -> ItemFailure:
+        if self._catalogue.is_certainly_known(coin):
+            return item_failure(
+                coin, NotFound(f"CoinGecko lists {coin}, but has no market data of it", field="ids")
+            )
         names = await self._catalogue.suggest(coin) if hints else ()
         hint = f"; did you mean {', '.join(names[:3])}?" if names else ""
         return item_failure(
