@@ -49,8 +49,8 @@ def hidden(packages: Sequence[str]) -> Iterator[None]:
 def import_lightgbm_alone() -> None:
     """Import LightGBM without its optional packages.
 
-    It is for processes that do not use the scikit-learn wrappers of LightGBM. Call it when the process
-    starts: only the first import has an effect.
+    It is for processes that load a version before they import a trainer. Call it when the process starts:
+    only the first import has an effect.
     """
     with hidden(OPTIONAL_FOR_LIGHTGBM):
         import lightgbm  # noqa: F401, PLC0415 - later imports reuse this one

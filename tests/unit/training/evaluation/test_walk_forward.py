@@ -21,6 +21,12 @@ from tests.unit.training.evaluation_candles import SMALL_NETWORK, SMALL_TREES, p
 
 FIRST, LAST = np.datetime64("2021-09-15", "D"), np.datetime64("2021-10-20", "D")
 PLAN = EvaluationPlan(first=FIRST, last=LAST, models=(), seed=1, horizons=(1, 7), refit_days=25)
+# The candles after this day are scrambled.
+DAY = FIRST + np.timedelta64(30, "D")
+# One fit a few days before the change: the targets that must be left out reach beyond it.
+LATE_PLAN = replace(PLAN, first=DAY - np.timedelta64(5, "D"), last=DAY)
+# The reference models forecast on every eighth day: here on the day of the change and the one before it.
+REFERENCE_PLAN = replace(PLAN, first=DAY - np.timedelta64(8, "D"), last=DAY)
 Walk = Callable[[dict[str, Candles]], Rows]
 
 
@@ -28,25 +34,27 @@ def silent(fraction: float, stage: str) -> None:
     assert 0 <= fraction <= 1 and stage
 
 
+ENSEMBLE = {"trees": SMALL_TREES, "fold_days": 25, "lstm": "off"}
+
+
 def ensemble(candles: dict[str, Candles]) -> Rows:
-    params = {"trees": SMALL_TREES, "fold_days": 25, "lstm": "off"}
-    return walk_model("ml_ensemble", candles, PLAN, silent, params)
+    return walk_model("ml_ensemble", candles, LATE_PLAN, silent, ENSEMBLE)
 
 
 def trees(candles: dict[str, Candles]) -> Rows:
     few = {"rounds": 8, "min_data_in_leaf": 40}
     params = {"folds": 2, "volatility": few, "mean": few}
-    return walk_model("lightgbm", candles, PLAN, silent, params, every_days=25)
+    return walk_model("lightgbm", candles, LATE_PLAN, silent, params, every_days=25)
 
 
 def network(candles: dict[str, Candles]) -> Rows:
-    return walk_model("lstm", candles, NETWORK_PLAN, silent, {**SMALL_NETWORK, "folds": 1}, every_days=25)
+    return walk_model("lstm", candles, LATE_PLAN, silent, {**SMALL_NETWORK, "folds": 1}, every_days=25)
 
 
 def ensemble_with_rnn(candles: dict[str, Candles]) -> Rows:
     lstm = {"use": "on", "min_days": 120, "every_days": 50, "passes": 4, "network": SMALL_NETWORK}
     params = {"trees": SMALL_TREES, "fold_days": 25, "lstm": {**lstm, "refit": False}}
-    return walk_model("ml_ensemble", candles, NETWORK_PLAN, silent, params)
+    return walk_model("ml_ensemble", candles, LATE_PLAN, silent, params)
 
 
 WALKS: dict[str, Walk] = {
@@ -57,18 +65,14 @@ WALKS: dict[str, Walk] = {
     "garch": lambda c: walk_garch(c, PLAN, silent),
     "har": lambda c: walk_har(c, PLAN, silent),
     "mean": lambda c: walk_mean(c, PLAN, silent),
-    "statsforecast": lambda c: walk_statsforecast(c, PLAN, silent),
-    "mlforecast": lambda c: walk_mlforecast(c, PLAN, silent),
+    "statsforecast": lambda c: walk_statsforecast(c, REFERENCE_PLAN, silent),
+    "mlforecast": lambda c: walk_mlforecast(c, REFERENCE_PLAN, silent),
 }
 
 
 @pytest.mark.parametrize("name", WALKS)
 def test_a_scrambled_future_leaves_the_forecasts_bit_identical(name: str) -> None:
     compare_under_scrambling(WALKS[name])
-
-
-# One fit a few days before the change: the targets that must be left out reach beyond it.
-NETWORK_PLAN = replace(PLAN, first=FIRST + np.timedelta64(25, "D"))
 
 
 @pytest.mark.slow
@@ -82,10 +86,10 @@ def test_the_same_of_what_tensorflow_trains(walk: Walk) -> None:
 
 def compare_under_scrambling(walk: Walk) -> None:
     candles = panel()
-    day = FIRST + np.timedelta64(30, "D")
-    changed = {coin: scrambled_after(c, day) for coin, c in candles.items()}
-    before, after = (known_by(walk(c), day) for c in (candles, changed))
+    changed = {coin: scrambled_after(c, DAY) for coin, c in candles.items()}
+    before, after = (known_by(walk(c)) for c in (candles, changed))
     assert len(before) == len(after) > 0
+    assert DAY in before.origin
     for field in ("coin", "origin", "horizon", "model"):
         np.testing.assert_array_equal(getattr(before, field), getattr(after, field))
     for field in ("point", "quantiles", "variance", "volatility_rise", "price_rise"):
@@ -98,7 +102,7 @@ def test_one_coin_is_forecast_with_the_market_that_serving_gives_it() -> None:
     recipes = {"lightgbm": {"folds": 2, "volatility": few, "mean": few}}
     reported: list[Rows] = []
     for reference in ({}, {"bitcoin": candles["bitcoin"], "ethereum": candles["ethereum"]}):
-        plan = replace(PLAN, recipes=recipes, reference=reference)
+        plan = replace(LATE_PLAN, recipes=recipes, reference=reference)
         reported.append(walk_model("lightgbm", {"pepe": candles["pepe"]}, plan, silent, every_days=25))
     alone, together = reported
     assert set(together.coin) == {"pepe"} and len(alone) == len(together)
@@ -107,27 +111,30 @@ def test_one_coin_is_forecast_with_the_market_that_serving_gives_it() -> None:
 
 def test_the_check_would_notice_a_look_ahead() -> None:
     candles = panel()
-    day = FIRST + np.timedelta64(30, "D")
-    changed = {coin: scrambled_after(c, day - np.timedelta64(1, "D")) for coin, c in candles.items()}
-    before, after = (known_by(WALKS["technical"](c), day) for c in (candles, changed))
+    changed = {coin: scrambled_after(c, DAY - np.timedelta64(1, "D")) for coin, c in candles.items()}
+    before, after = (known_by(WALKS["technical"](c)) for c in (candles, changed))
     assert not np.array_equal(before.quantiles, after.quantiles)
 
 
-def known_by(rows: Rows, day: np.datetime64) -> Rows:
-    kept = rows.take(rows.origin <= day)
+def known_by(rows: Rows) -> Rows:
+    kept = rows.take(rows.origin <= DAY)
     return kept.take(np.lexsort((kept.horizon, kept.origin, kept.coin, kept.model)))
 
 
-def test_every_day_coin_and_horizon_is_forecast_once() -> None:
-    rows = ensemble(panel())
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    """The forecasts of the ensemble over two refits."""
+    return walk_model("ml_ensemble", panel(), PLAN, silent, ENSEMBLE, every_days=25)
+
+
+def test_every_day_coin_and_horizon_is_forecast_once(rows: Rows) -> None:
     keys = set(zip(rows.coin, rows.origin, rows.horizon, strict=True))
     assert len(keys) == len(rows)
     assert set(rows.origin) == set(np.arange(FIRST, LAST + np.timedelta64(1, "D")))
     assert set(rows.coin) == {"bitcoin", "ethereum", "pepe"}
 
 
-def test_the_point_of_the_ensemble_is_the_last_price() -> None:
-    rows = ensemble(panel())
+def test_the_point_of_the_ensemble_is_the_last_price(rows: Rows) -> None:
     np.testing.assert_allclose(rows.point, rows.last_price, rtol=1e-12)
 
 

@@ -16,7 +16,6 @@ from coincast_modelkit.candles import Panel
 from coincast_training.evaluation.options import EvaluationPlan
 from coincast_training.evaluation.partitions import COST, parts_of
 from coincast_training.evaluation.rows import Rows, join_rows
-from coincast_training.optional_imports import import_lightgbm_alone
 
 TICK_SECONDS = 0.5
 _news: Any = None
@@ -57,7 +56,7 @@ def walk_all(
     # The workers inherit this queue. The queue of a manager would need another process, which takes seconds
     # to start.
     news = context.Queue()
-    with _pool(jobs, context, news, "peers" not in plan.models) as pool:
+    with _pool(jobs, context, news) as pool:
         waiting = {pool.submit(_walk, name, panel, plan): name for name in walks}
         while waiting:
             _report_progress(news, done, listener)
@@ -69,25 +68,22 @@ def walk_all(
     return join_rows(rows), notes, seconds
 
 
-def _pool(jobs: int, context: Any, news: Any, lightgbm_alone: bool) -> ProcessPoolExecutor:
+def _pool(jobs: int, context: Any, news: Any) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
-        max_workers=jobs, mp_context=context, initializer=_prepare_worker, initargs=(news, lightgbm_alone)
+        max_workers=jobs, mp_context=context, initializer=_prepare_worker, initargs=(news,)
     )
 
 
-def _prepare_worker(news: Any, lightgbm_alone: bool) -> None:
+def _prepare_worker(news: Any) -> None:
     """Limit a worker to one thread: two workers with two threads each would slow each other down.
 
     Args:
         news: Queue for the progress reports of the worker.
-        lightgbm_alone: Whether no part uses the scikit-learn wrappers of LightGBM; mlforecast uses them.
     """
     global _news  # noqa: PLW0603 - set once in each worker: a queue can only be inherited
     _news = news
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = "1"
-    if lightgbm_alone:
-        import_lightgbm_alone()
 
 
 def _walk(name: str, panel: Panel, plan: EvaluationPlan) -> tuple[Rows, float]:

@@ -5,7 +5,6 @@ Neither is a model of the product. All seeds are shown, because a lucky seed loo
 
 from __future__ import annotations
 
-import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
@@ -17,9 +16,13 @@ from coincast_modelkit.models.scales import joined
 from coincast_training.evaluation.baselines.simple import origins_of
 from coincast_training.evaluation.options import EvaluationPlan
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows
+from coincast_training.optional_imports import OPTIONAL_FOR_LIGHTGBM, hidden
 from coincast_training.trainers.ensemble.dataset import CoinRows, block_of, rows_of
 from coincast_training.trainers.ensemble.members import MIN_ROWS
 from coincast_training.trainers.progress import Progress
+
+with hidden(OPTIONAL_FOR_LIGHTGBM):
+    import lightgbm
 
 Floats = NDArray[np.float64]
 SEEDS = (1, 2, 3, 4)

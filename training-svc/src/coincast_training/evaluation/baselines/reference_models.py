@@ -15,7 +15,11 @@ from coincast_modelkit.candles import Panel
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_training.evaluation.options import MIN_HISTORY_DAYS, EvaluationPlan
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows
+from coincast_training.optional_imports import OPTIONAL_FOR_LIGHTGBM, hidden
 from coincast_training.trainers.progress import Progress
+
+with hidden(OPTIONAL_FOR_LIGHTGBM):
+    import lightgbm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,14 +60,10 @@ def walk_statsforecast(panel: Panel, plan: EvaluationPlan, progress: Progress) -
 
 def walk_mlforecast(panel: Panel, plan: EvaluationPlan, progress: Progress) -> Rows:
     """Return the rows of mlforecast: LightGBM on lags of the differenced log price, pooled over coins."""
-    import lightgbm  # noqa: PLC0415
     from mlforecast import MLForecast  # noqa: PLC0415 - slow to import
     from mlforecast.lag_transforms import RollingMean, RollingStd  # noqa: PLC0415
     from mlforecast.target_transforms import Differences  # noqa: PLC0415
 
-    model = lightgbm.LGBMRegressor(
-        n_estimators=100, num_leaves=15, learning_rate=0.05, n_jobs=1, random_state=plan.seed, verbosity=-1
-    )
     transforms: dict[int, list[Any]] = {1: [RollingMean(7), RollingMean(30), RollingStd(30)]}
     days, parts = plan.cuts(EVERY_DAYS), []
     fitted: Any = None
@@ -73,7 +73,7 @@ def walk_mlforecast(panel: Panel, plan: EvaluationPlan, progress: Progress) -> R
             warnings.simplefilter("ignore")
             if i % (ML_REFIT_DAYS // EVERY_DAYS) == 0:
                 fitted = MLForecast(
-                    models={"mlforecast": model},
+                    models={"mlforecast": _regressor(plan.seed)},
                     freq="D",
                     lags=[1, 2, 3, 7, 14],
                     lag_transforms=transforms,
@@ -86,6 +86,37 @@ def walk_mlforecast(panel: Panel, plan: EvaluationPlan, progress: Progress) -> R
         )
         progress((i + 1) / len(days), f"mlforecast on {day}")
     return join_rows(parts)
+
+
+def _regressor(seed: int) -> Any:
+    """Return LightGBM with its default parameters but for a few, as an estimator of scikit-learn.
+
+    LightGBM's own wrapper is not there: the process imports LightGBM without scikit-learn. See
+    `optional_imports`.
+    """
+    from sklearn.base import BaseEstimator, RegressorMixin  # noqa: PLC0415 - slow to import
+
+    class Boosted(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+        def __init__(self, seed: int = 0) -> None:
+            self.seed = seed
+
+        def fit(self, x: pd.DataFrame, y: np.ndarray) -> Any:
+            options = {
+                "objective": "regression",
+                "num_leaves": 15,
+                "learning_rate": 0.05,
+                "num_threads": 1,
+                "seed": self.seed,
+                "verbosity": -1,
+            }
+            data = lightgbm.Dataset(np.asarray(x, dtype=np.float64), label=np.asarray(y))
+            self.booster_ = lightgbm.train(options, data, num_boost_round=100)
+            return self
+
+        def predict(self, x: pd.DataFrame) -> np.ndarray:
+            return np.asarray(self.booster_.predict(np.asarray(x, dtype=np.float64), num_threads=1))
+
+    return Boosted(seed)
 
 
 def _long(panel: Panel, day: np.datetime64, days: int) -> pd.DataFrame:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from coincast_training.evaluation.metrics.significance import hac_mean, ratio_interval
 from coincast_training.evaluation.metrics.slices import Slice
@@ -20,6 +19,12 @@ CALIBRATION = tuple(round(0.05 * i, 2) for i in range(1, 20))
 
 def point_scores(s: Slice) -> dict[str, float]:
     """Return MAPE, MAE and RMSE (in percent of the last price), R2 of log return and of log price, MASE."""
+    from sklearn.metrics import (  # noqa: PLC0415 - slow to import, and workers of an evaluation do not score
+        mean_absolute_error,
+        r2_score,
+        root_mean_squared_error,
+    )
+
     actual, point, last = s.outcomes.actual, s.rows.point, s.rows.last_price
     moved = np.log(point / last)
     known = s.outcomes.mean_step > 0

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,11 +41,15 @@ from coincast_modelkit.models.ensemble.hours_member import (
     hours_outlook,
 )
 from coincast_modelkit.models.scales import joined, spans_weekend
+from coincast_training.optional_imports import OPTIONAL_FOR_LIGHTGBM, hidden
 from coincast_training.trainers.ensemble.backtest import AT_80, Walk
 from coincast_training.trainers.ensemble.dataset import Block, CoinRows, block_of
 from coincast_training.trainers.ensemble.hours_params import HoursParams
 from coincast_training.trainers.ensemble.members import ridge
 from coincast_training.trainers.ensemble.pooling import PoolHistory, correction, fit_pool
+
+with hidden(OPTIONAL_FOR_LIGHTGBM):
+    import lightgbm
 
 Floats = NDArray[np.float64]
 # Number of random signs for each hour, on which the weights are fitted, and the first hour (since 1970) that

@@ -6,15 +6,17 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.models.ensemble.horizon_pool import Scales
 from coincast_modelkit.models.scales import LONG_RUN_DAYS, SHORT, Garch, LinearScale, joined, linear_design
-from coincast_training.optional_imports import OPTIONAL_FOR_ARCH, hidden
+from coincast_training.optional_imports import OPTIONAL_FOR_ARCH, OPTIONAL_FOR_LIGHTGBM, hidden
 from coincast_training.trainers.ensemble.dataset import FIRST_ROW, Block, CoinRows
+
+with hidden(OPTIONAL_FOR_LIGHTGBM):
+    import lightgbm
 
 Floats = NDArray[np.float64]
 MIN_ROWS = 150

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import lightgbm as lgb
 import numpy as np
 
 from coincast_modelkit.candles import Floats
+from coincast_training.optional_imports import OPTIONAL_FOR_LIGHTGBM, hidden
 from coincast_training.trainers.lightgbm.params import TreeParams
+
+with hidden(OPTIONAL_FOR_LIGHTGBM):
+    import lightgbm as lgb
 
 MIN_ROWS = 40
 
