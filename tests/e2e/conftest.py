@@ -10,6 +10,7 @@ import pytest
 
 from coincast_stack.options import StackOptions
 from coincast_stack.testing import StackHandle, stack_for_tests
+from tests.e2e.e2e_collector import Collector, running_collector
 from tests.e2e.e2e_scored import replay_forecasts
 from tests.integration.training_rig import QUICK_RECIPES
 
@@ -38,9 +39,17 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(daily_candles: Path, tmp_path_factory: pytest.TempPathFactory) -> StackHandle:
+def collector() -> Iterator[Collector]:
+    """The collector to which the services of `stack` send their traces."""
+    with running_collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack(daily_candles: Path, tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> StackHandle:
     var = tmp_path_factory.mktemp("var")
-    options = StackOptions(var, data=daily_candles, extra_environment=QUICK_TRAINING)
+    settings = QUICK_TRAINING | collector.settings()
+    options = StackOptions(var, data=daily_candles, extra_environment=settings)
     running = _running.enter_context(stack_for_tests(options))
     wait_until_data_is_whole(running.gateway_url)
     return running

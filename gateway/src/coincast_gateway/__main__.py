@@ -13,9 +13,7 @@ from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.observability.metrics import metrics_port
 from coincast_chassis.observability.telemetry import telemetry
 from coincast_chassis.settings import load_settings
-from coincast_gateway.server import listen, run
 from coincast_gateway.settings import Settings
-from coincast_gateway.workers import run_workers
 
 log = get_logger("coincast.gateway")
 
@@ -27,6 +25,10 @@ def main() -> NoReturn:
     changed, as when the port is in use.
     """
     settings = load_settings(Settings)
+    # Only now, since these imports take seconds on a busy machine: a wrong setting is reported before them.
+    from coincast_gateway.server import listen, run  # noqa: PLC0415
+    from coincast_gateway.workers import run_workers  # noqa: PLC0415
+
     with telemetry("gateway", settings) as tracing:
         try:
             listener = listen(settings.host, settings.port)

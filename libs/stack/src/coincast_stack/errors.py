@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Exit code of a service that cannot start until a setting or the machine is changed.
+SETUP_EXIT_CODE = 2
+
 
 class StackError(Exception):
     """The stack cannot start or continue; the message is one line.
@@ -26,11 +29,11 @@ class ChildDeathError(StackError):
         self.name = name
         self.code = code
         self.last_lines = last_lines
-        if code == 2:
-            self.exit_code = 2
+        if code == SETUP_EXIT_CODE:
+            self.exit_code = SETUP_EXIT_CODE
 
     def __str__(self) -> str:
-        if self.code == 2 and self.last_lines:
+        if self.code == SETUP_EXIT_CODE and self.last_lines:
             return self.last_lines[-1]
         lines = "".join(f"\n    {line}" for line in self.last_lines)
         return f"{self.args[0]}; its last log lines:{lines or ' (none)'}"

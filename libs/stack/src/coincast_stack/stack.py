@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from coincast_stack.environment import SERVICES, Ports
-from coincast_stack.errors import ChildDeathError, SetupError
+from coincast_stack.errors import SETUP_EXIT_CODE, ChildDeathError, SetupError
 from coincast_stack.layout import REDIS_CONFIG, StackLayout, build_layout, inherited, redis_config
 from coincast_stack.options import StackOptions
 from coincast_stack.processes.child import Child, Command
@@ -87,9 +87,14 @@ class Stack:
                 await self._start(self.layout.services[name])
 
     async def _await_market(self) -> None:
-        """Wait until market-data accepts connections, for a moment at most."""
+        """Wait until market-data accepts connections, for a moment at most.
+
+        Raises:
+            ChildDeathError: A process ended since a setting must be changed: no other needs to start.
+        """
         deadline = asyncio.get_running_loop().time() + HEAD_START_SECONDS
         while asyncio.get_running_loop().time() < deadline:
+            self._raise_if_refused()
             if await accepts_connections("127.0.0.1", self.layout.ports.market):
                 return
             await asyncio.sleep(0.05)
@@ -115,6 +120,12 @@ class Stack:
         for child in self.children.values():
             if child.exit_code is not None and not self._stopping:
                 raise ChildDeathError(child.name, child.exit_code, child.last_lines())
+
+    def _raise_if_refused(self) -> None:
+        """Raise ChildDeathError if a process ended since a setting must be changed first."""
+        for child in self.children.values():
+            if child.exit_code == SETUP_EXIT_CODE:
+                raise ChildDeathError(child.name, SETUP_EXIT_CODE, child.last_lines())
 
     async def _start(self, command: Command) -> Child:
         child = await Child.start(command, self.log_dir, self._reaper, inherited())

@@ -9,14 +9,13 @@ from typing import Protocol
 
 import psutil
 
-from coincast_stack.errors import ChildDeathError
+from coincast_stack.errors import SETUP_EXIT_CODE, ChildDeathError
 from coincast_stack.processes.child import Child
 from coincast_stack.processes.restart_policy import RestartPolicy
 
 CHECK_SECONDS = 0.25
 # A stopped process is killed after this time; a debugger stops a process for less.
 FROZEN_SECONDS = 1.0
-SETUP_EXIT_CODE = 2
 
 
 class Supervised(Protocol):
