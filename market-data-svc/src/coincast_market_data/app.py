@@ -235,10 +235,7 @@ def make_prices(
     """Build the spot prices: cache, batcher and upstream fetcher."""
     settings = infrastructure.settings
 
-    def note(pair: tuple[str, str], reason: str) -> None:
-        quality.note(pair[0], pair[1], f"price: {reason}")
-
-    source = QuoteFetcher(infrastructure.upstream, cache, infrastructure.clock, plausibility, note)
+    source = QuoteFetcher(infrastructure.upstream, cache, infrastructure.clock, plausibility, quality)
     batcher = PriceBatcher(
         source.fetch,
         window_seconds=settings.batch_window_seconds,
@@ -253,11 +250,9 @@ def make_prices(
         infrastructure.data_clock,
         hot=hot,
         sandbox=infrastructure.sandbox,
-        suggest=catalogue.suggest,
-        unknown=UnknownCoinBudget(catalogue.is_certainly_unknown, infrastructure.clock.monotonic).refuses,
-        known=catalogue.is_certainly_known,
-        check_currency=catalogue.check_currency,
-        seconds_to_turn=infrastructure.limiter.seconds_to_turn,
+        directory=catalogue,
+        look_ups=UnknownCoinBudget(catalogue, infrastructure.clock),
+        queue=infrastructure.limiter,
     )
     stack.push_async_callback(prices.aclose)
     return prices, batcher, source
@@ -315,11 +310,8 @@ def make_history(
         monotonic=infrastructure.clock,
         hours=hours,
         sparklines=sparklines,
-        seconds_to_turn=infrastructure.limiter.seconds_to_turn,
-        suggest=catalogue.suggest,
-        unknown=catalogue.is_certainly_unknown,
-        known=catalogue.is_certainly_known,
-        check_currency=catalogue.check_currency,
+        queue=infrastructure.limiter,
+        directory=catalogue,
     )
 
 
@@ -368,7 +360,7 @@ def make_markets(
         infrastructure.upstream,
         tables,
         catalogue,
-        quality.note,
+        quality,
         plausibility,
         max_query_bytes=infrastructure.settings.batch_max_url_bytes,
     )
@@ -404,13 +396,11 @@ def make_documents(
     simple = SimplePriceService(
         prices,
         fresh_seconds=settings.prices_fresh_seconds,
-        quoted=catalogue.quoted,
-        unknown=catalogue.is_certainly_unknown,
-        priceless=source.is_priceless,
-        incomplete=source.incomplete_row,
+        directory=catalogue,
+        unusable=source,
     )
     cleaner = PayloadSanitizer(quality.note, plausibility.plausible)
-    validator = SeriesValidator(archive, plausibility, infrastructure.clock, quality.note)
+    validator = SeriesValidator(archive, plausibility, infrastructure.clock, quality)
     return PassthroughService(
         infrastructure.upstream,
         caches,

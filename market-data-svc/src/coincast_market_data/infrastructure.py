@@ -79,7 +79,7 @@ class Infrastructure:
             data_clock=self.data_clock,
             sandbox=self.sandbox,
             sharing=self.sharing(cache),
-            seconds_to_turn=self.limiter.seconds_to_turn,
+            queue=self.limiter,
         )
 
     def sharing(self, cache: TwoLevelCache[T]) -> KeyLeases[T]:

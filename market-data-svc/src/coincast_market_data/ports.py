@@ -74,6 +74,59 @@ class DataClock(Protocol):
         ...
 
 
+class CoinDirectory(Protocol):
+    """The ids and currencies that CoinGecko lists, as far as they have been loaded."""
+
+    def is_certainly_known(self, coin: str) -> bool:
+        """Return whether the list is loaded and has the id."""
+        ...
+
+    def is_certainly_unknown(self, coin: str) -> bool:
+        """Return whether the list is loaded and does not have the id."""
+        ...
+
+    async def suggest(self, coin: str) -> Sequence[str]:
+        """Return ids that resemble a text, best first."""
+        ...
+
+    def check_currency(self, code: str, field: str) -> None:
+        """Check that prices are quoted in a currency.
+
+        Raises:
+            InvalidInput: Prices are not quoted in it; `field` is the field that the error names.
+        """
+        ...
+
+    async def quoted(self, codes: Sequence[str]) -> Sequence[str]:
+        """Return the codes in which prices are quoted."""
+        ...
+
+
+class CallQueue(Protocol):
+    """The calls that wait for the rate limit."""
+
+    def seconds_to_turn(self, priority: Priority) -> float | None:
+        """Return the seconds until the next queued call of a priority may start; None if none is queued."""
+        ...
+
+
+class NoCallQueue:
+    """A queue in which no call ever waits."""
+
+    def seconds_to_turn(self, priority: Priority) -> float | None:
+        """Return None."""
+        del priority
+        return None
+
+
+class DefectLog(Protocol):
+    """The log of defects that were found in CoinGecko's figures."""
+
+    def note(self, coin: str, currency: str, text: str) -> None:
+        """Record a quarantined figure of a coin in a currency, in words."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The result of claiming keys of the shared store."""

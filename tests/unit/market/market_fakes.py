@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -58,16 +58,30 @@ def midnight_of(moment: float) -> float:
     return moment // DAY_SECONDS * DAY_SECONDS
 
 
-async def no_hints(_: str) -> tuple[str, ...]:
-    return ()
+class FakeDirectory:
+    """A list of coins that was never loaded: no id is known or unknown, and every currency passes."""
+
+    def __init__(self, hints: Sequence[str] = ()) -> None:
+        self.hints = hints
+        self.suggested: list[str] = []
+
+    def is_certainly_known(self, coin: str) -> bool:
+        del coin
+        return False
+
+    def is_certainly_unknown(self, coin: str) -> bool:
+        del coin
+        return False
+
+    async def suggest(self, coin: str) -> Sequence[str]:
+        self.suggested.append(coin)
+        return self.hints
+
+    def check_currency(self, code: str, field: str) -> None:
+        """Accept every currency."""
+
+    async def quoted(self, codes: Sequence[str]) -> Sequence[str]:
+        return codes
 
 
-def none_unknown(_: str) -> bool:
-    return False
-
-
-def any_currency(_code: str, _field: str) -> None:
-    """Every currency passes."""
-
-
-__all__ = ["Any", "FakeCharts", "NoArchive", "any_currency", "midnight", "no_hints", "none_unknown"]
+__all__ = ["Any", "FakeCharts", "FakeDirectory", "NoArchive", "midnight"]

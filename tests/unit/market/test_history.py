@@ -27,7 +27,7 @@ from coincast_market_data.history.service import RETRY_PARTIAL_SECONDS, HistoryS
 from coincast_market_data.jobs.backfill import BackfillJob
 from coincast_market_data.ports import Priority, UpstreamReply, UpstreamRequest
 from coincast_market_data.validation.quality_log import QualityLog
-from tests.unit.market.market_fakes import FakeCharts, any_currency, no_hints, none_unknown
+from tests.unit.market.market_fakes import FakeCharts, FakeDirectory
 
 TODAY = date(2025, 9, 1)
 NOON = datetime(2025, 9, 1, 13, 0, tzinfo=UTC).timestamp()
@@ -59,9 +59,7 @@ class Rig:
             self.filler,
             self.clock,
             sandbox=False,
-            suggest=no_hints,
-            unknown=none_unknown,
-            check_currency=any_currency,
+            directory=FakeDirectory(),
         )
         self.backfill = BackfillJob(self.filler, self.clock)
 

@@ -23,7 +23,7 @@ from coincast_market_data.cache.freshness import Freshness, classify
 from coincast_market_data.cache.two_level import CacheEntry, KeyLeases, TwoLevelCache
 from coincast_market_data.coingecko.error_mapping import BadData, UnconfirmedData
 from coincast_market_data.domain import Provenance, Source
-from coincast_market_data.ports import DataClock, Priority
+from coincast_market_data.ports import CallQueue, DataClock, NoCallQueue, Priority
 
 K = TypeVar("K", bound=Hashable)
 MAX_ENTRIES = 20_000
@@ -151,8 +151,7 @@ class ReadThrough(Generic[T]):
         sandbox: Whether the upstream is a sandbox.
         rand: Returns a random number in [0, 1) for early refreshes.
         sharing: The leases by which replicas fetch a key only once.
-        seconds_to_turn: Returns the seconds until the next queued call of a priority may start; None without
-            queued calls.
+        queue: The calls that wait for the rate limit.
     """
 
     def __init__(
@@ -164,9 +163,9 @@ class ReadThrough(Generic[T]):
         sandbox: bool,
         rand: Callable[[], float] = random.random,
         sharing: KeyLeases[T] | None = None,
-        seconds_to_turn: Callable[[Priority], float | None] = lambda _priority: None,
+        queue: CallQueue | None = None,
     ) -> None:
-        self._seconds_to_turn = seconds_to_turn
+        self._queue = queue or NoCallQueue()
         self._cache = cache
         self._sharing = sharing or KeyLeases(cache)
         self._clock = clock
@@ -209,7 +208,7 @@ class ReadThrough(Generic[T]):
             async with asyncio.timeout(wait_budget_seconds(fallback=fallback)):
                 return self._answer(await self._fetch(key, fetch, Priority.LIVE), live=True)
         except TimeoutError:
-            late = late_error(self._seconds_to_turn(Priority.LIVE))
+            late = late_error(self._queue.seconds_to_turn(Priority.LIVE))
             return self._fallback(entry, freshness, max_age_seconds, late)
         except NotFound:
             raise

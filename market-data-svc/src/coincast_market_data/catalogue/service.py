@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import orjson
 from rapidfuzz import fuzz, process
 
+from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_market_data import metrics
 from coincast_market_data.cache.read_through import FetchResult, ReadThrough, ServedValue
@@ -19,7 +20,7 @@ from coincast_market_data.coingecko.error_mapping import BadData
 from coincast_market_data.coingecko.parser import parse_coins, parse_currencies
 from coincast_market_data.domain import Coin, Provenance
 from coincast_market_data.identifiers import CURRENCY, MAX_CURRENCIES
-from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
+from coincast_market_data.ports import CoinDirectory, Priority, Upstream, UpstreamRequest
 from coincast_market_data.validation.outliers import ConfirmationTracker
 
 SUGGESTIONS = 5
@@ -79,22 +80,22 @@ class UnknownCoinBudget:
     coin that was looked up needs no further token, since its result is cached.
 
     Args:
-        unknown: Returns whether a coin is certainly not in the catalogue.
-        monotonic: The clock of the token bucket, in seconds.
+        directory: The coins that CoinGecko lists.
+        clock: Its monotonic time fills the token bucket.
     """
 
-    def __init__(self, unknown: Callable[[str], bool], monotonic: Callable[[], float]) -> None:
-        self._unknown = unknown
-        self._monotonic = monotonic
+    def __init__(self, directory: CoinDirectory, clock: Clock) -> None:
+        self._directory = directory
+        self._clock = clock
         self._tokens = float(BURST)
-        self._filled_at = monotonic()
+        self._filled_at = clock.monotonic()
         self._allowed: dict[str, None] = {}
 
     def refuses(self, coin: str) -> bool:
         """Return whether a coin is treated as unknown without a look-up; otherwise take a token for it."""
-        if not self._unknown(coin) or coin in self._allowed:
+        if not self._directory.is_certainly_unknown(coin) or coin in self._allowed:
             return False
-        now = self._monotonic()
+        now = self._clock.monotonic()
         self._tokens = min(float(BURST), self._tokens + (now - self._filled_at) / SECONDS_PER_TOKEN)
         self._filled_at = now
         if self._tokens < 1.0:

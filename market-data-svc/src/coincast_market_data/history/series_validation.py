@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from coincast_chassis.clock import Clock
 from coincast_market_data import metrics
@@ -17,6 +17,7 @@ from coincast_market_data.history.continuity import (
 )
 from coincast_market_data.history.gap_filler import SpotPrices
 from coincast_market_data.identifiers import canonical_currency
+from coincast_market_data.ports import DefectLog
 from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS, ConfirmationTracker, is_outlier
 
 
@@ -29,16 +30,14 @@ class SeriesValidator:
         archive: The archive of days.
         spot: The source of spot prices.
         clock: Its monotonic time measures the time until a confirmation.
-        note: Records (coin, currency, text) about rejected charts.
+        defects: Records rejected charts.
     """
 
-    def __init__(
-        self, archive: Archive, spot: SpotPrices, clock: Clock, note: Callable[[str, str, str], None]
-    ) -> None:
+    def __init__(self, archive: Archive, spot: SpotPrices, clock: Clock, defects: DefectLog) -> None:
         self._archive = archive
         self._spot = spot
         self._clock = clock
-        self._note = note
+        self._defects = defects
         self._suspects = ConfirmationTracker()
 
     async def check(self, coin: str, query: Mapping[str, str], points: Sequence[tuple[float, float]]) -> None:
@@ -87,7 +86,7 @@ class SeriesValidator:
             self._suspects.forget(name)
         elif not self._suspects.settled(name, figure, self._clock.monotonic()):
             metrics.QUARANTINED.labels(reason="seam_jump").inc()
-            self._note(coin, currency, f"a chart: {what} is far off {beside}")
+            self._defects.note(coin, currency, f"a chart: {what} is far off {beside}")
             raise UnconfirmedData(
                 f"CoinGecko's chart of {coin} was rejected: {what} is far off {beside} and not confirmed yet",
                 retry_after_seconds=CONFIRMED_AFTER_SECONDS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -30,7 +30,7 @@ from coincast_market_data.history.gap_filler import HOURLY_DAYS, GapFiller
 from coincast_market_data.history.spans import MAX_DAYS
 from coincast_market_data.history.sparkline import WeeklySparklines
 from coincast_market_data.identifiers import canonical_currency, canonical_id, echo
-from coincast_market_data.ports import DataClock, Priority
+from coincast_market_data.ports import CallQueue, CoinDirectory, DataClock, NoCallQueue, Priority
 
 MAX_MISSING = 100
 CHUNK_CANDLES = 1000
@@ -60,14 +60,10 @@ class HistoryService:
         filler: Completes the archive from the upstream.
         clock: The upstream's clock.
         sandbox: Whether the upstream is a sandbox.
-        suggest: Returns ids that resemble an unknown one.
-        unknown: Returns whether a coin is certainly not in the catalogue.
-        known: Returns whether a coin is certainly in the catalogue.
-        check_currency: Raises InvalidInput for (currency, field) in which prices are not quoted.
+        directory: The coins and currencies that CoinGecko lists.
         monotonic: Measures waits.
         hours: The archive of hours.
-        seconds_to_turn: Returns the seconds until the next queued call of a priority may start; None without
-            queued calls.
+        queue: The calls that wait for the rate limit.
         sparklines: The source of weekly sparklines.
     """
 
@@ -78,16 +74,13 @@ class HistoryService:
         clock: DataClock,
         *,
         sandbox: bool,
-        suggest: Callable[[str], Awaitable[Sequence[str]]],
-        unknown: Callable[[str], bool],
-        check_currency: Callable[[str, str], None],
-        known: Callable[[str], bool] = lambda _coin: False,
+        directory: CoinDirectory,
         monotonic: Clock | None = None,
         hours: HourlyArchive | None = None,
-        seconds_to_turn: Callable[[Priority], float | None] = lambda _priority: None,
+        queue: CallQueue | None = None,
         sparklines: WeeklySparklines | None = None,
     ) -> None:
-        self._seconds_to_turn = seconds_to_turn
+        self._queue = queue or NoCallQueue()
         self._sparklines = sparklines
         self._monotonic = monotonic or SystemClock()
         self._hours = hours
@@ -95,10 +88,7 @@ class HistoryService:
         self._filler = filler
         self._clock = clock
         self._sandbox = sandbox
-        self._suggest = suggest
-        self._unknown = unknown
-        self._known = known
-        self._check_currency = check_currency
+        self._directory = directory
         self._refused: NegativeCache[tuple[str, str]] = NegativeCache(self._monotonic, REFUSED_SECONDS)
 
     def now(self) -> float:
@@ -160,7 +150,7 @@ class HistoryService:
             Unavailable: Nothing is stored and nothing could be fetched, or the newest day is too old.
         """
         coin, currency = canonical_id(coin), canonical_currency(currency)
-        self._check_currency(currency, "vs_currency")
+        self._directory.check_currency(currency, "vs_currency")
         if not 1 <= days <= MAX_DAYS:
             raise InvalidInput(f"days must be 1 to {MAX_DAYS}; {days} was given", field="days")
         if known_at is not None:
@@ -296,7 +286,7 @@ class HistoryService:
             CoincastError: No hour is stored, and none could be fetched.
         """
         coin, currency = canonical_id(coin), canonical_currency(currency)
-        self._check_currency(currency, "vs_currency")
+        self._directory.check_currency(currency, "vs_currency")
         if not 1 <= days <= MAX_DAYS:
             raise InvalidInput(f"days must be 1 to {MAX_DAYS}; {days} was given", field="days")
         if known_at is not None:
@@ -387,7 +377,7 @@ class HistoryService:
         self, coin: str, currency: str, first: int, newest: int, priority: Priority
     ) -> CoincastError | None:
         """Fetch the missing hours; return the error if that failed, otherwise None."""
-        refused = await self._no_such(coin) if self._unknown(coin) else self._refused.find((coin, currency))
+        refused = await self._refusal(coin, currency)
         if refused is not None:
             return refused
         patience = 600.0 if priority is Priority.BULK else wait_budget_seconds(fallback=False)
@@ -395,7 +385,7 @@ class HistoryService:
             async with asyncio.timeout(patience):
                 await self._filler.fill_hours(coin, currency, first, priority, newest=newest)
         except TimeoutError:
-            return late_error(self._seconds_to_turn(priority))
+            return late_error(self._queue.seconds_to_turn(priority))
         except NotFound:
             failure: CoincastError = await self._no_such(coin)
         except CoincastError as error:
@@ -484,7 +474,7 @@ class HistoryService:
         if not missing:
             return False, None
         nearly_whole = len(missing) <= FEW_DAYS and bool(await self._archive.read(coin, currency))
-        refused = await self._no_such(coin) if self._unknown(coin) else self._refused.find((coin, currency))
+        refused = await self._refusal(coin, currency)
         if refused is not None:
             return False, refused
         if most_seconds is not None and most_seconds <= 0:
@@ -506,7 +496,7 @@ class HistoryService:
                 )
                 return added > 0, None
         except TimeoutError:
-            return False, late_error(self._seconds_to_turn(priority))
+            return False, late_error(self._queue.seconds_to_turn(priority))
         except NotFound:
             failure: CoincastError = await self._no_such(coin)
         except CoincastError as error:
@@ -515,10 +505,16 @@ class HistoryService:
             self._refused.remember((coin, currency), failure)
         return False, failure
 
+    async def _refusal(self, coin: str, currency: str) -> CoincastError | None:
+        """Return why no call is made for a coin: it does not exist, or the last call was refused."""
+        if self._directory.is_certainly_unknown(coin):
+            return await self._no_such(coin)
+        return self._refused.find((coin, currency))
+
     async def _no_such(self, coin: str) -> NotFound:
-        if self._known(coin):
+        if self._directory.is_certainly_known(coin):
             return NotFound(f"CoinGecko lists {coin}, but has no history of it", field="id")
-        names = await self._suggest(coin)
+        names = await self._directory.suggest(coin)
         hint = f"; did you mean {', '.join(names[:3])}?" if names else ""
         return NotFound(f"CoinGecko has no coin {echo(coin)}{hint}", field="id", suggestions=names)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,7 +25,7 @@ from coincast_market_data.coingecko.parser import (
 from coincast_market_data.domain import ItemFailure, Market, Markets
 from coincast_market_data.identifiers import canonical_currency, document_key, echo, split_ids
 from coincast_market_data.item_errors import item_failure
-from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
+from coincast_market_data.ports import DefectLog, Priority, Upstream, UpstreamRequest
 from coincast_market_data.prices.fetcher import split_by_width
 from coincast_market_data.prices.service import MOST_HINTS, worst
 from coincast_market_data.validation.outliers import PlausibilityChecker
@@ -43,7 +43,7 @@ class MarketService:
         upstream: CoinGecko.
         tables: The cache of tables.
         catalogue: The catalogue of coins and currencies.
-        note: Records (coin, currency, text) about quarantined figures.
+        defects: Records quarantined figures.
         judge: Checks whether prices are plausible.
         max_query_bytes: The longest query string of one upstream call.
     """
@@ -53,7 +53,7 @@ class MarketService:
         upstream: Upstream,
         tables: ReadThrough[Table],
         catalogue: Catalogue,
-        note: Callable[[str, str, str], None],
+        defects: DefectLog,
         judge: PlausibilityChecker,
         *,
         max_query_bytes: int,
@@ -61,7 +61,7 @@ class MarketService:
         self._upstream = upstream
         self._tables = tables
         self._catalogue = catalogue
-        self._note = note
+        self._defects = defects
         self._judge = judge
         self._max_query_bytes = max_query_bytes
 
@@ -130,10 +130,10 @@ class MarketService:
             rows = tuple(row for row in rows if row.id not in jumped)
             for coin, figure, fault in _figure_faults(reply.document, rows):
                 metrics.QUARANTINED.labels(reason=fault).inc()
-                self._note(coin, code, f"market row: {figure} {fault}")
+                self._defects.note(coin, code, f"market row: {figure} {fault}")
             for reject in rejects:
                 metrics.QUARANTINED.labels(reason=reject.reason).inc()
-                self._note(reject.id, code, f"market row: {reject.reason}")
+                self._defects.note(reject.id, code, f"market row: {reject.reason}")
             return FetchResult((rows, tuple(rejects)), reply.as_of, reply.seconds)
 
         return fetch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import quote as quote_url
@@ -25,7 +25,7 @@ from coincast_market_data.coingecko.parser import (
     quote_figure_faults,
 )
 from coincast_market_data.domain import Quote
-from coincast_market_data.ports import Priority, Upstream, UpstreamReply, UpstreamRequest
+from coincast_market_data.ports import DefectLog, Priority, Upstream, UpstreamReply, UpstreamRequest
 
 FIXED_QUERY = (
     ("include_market_cap", "true"),
@@ -220,7 +220,7 @@ class QuoteFetcher:
         cache: The cache of quotes.
         clock: The clock of the cache.
         judge: Checks which prices are plausible.
-        note: Records (pair, text) about quarantined figures.
+        defects: Records quarantined figures.
     """
 
     def __init__(
@@ -229,13 +229,13 @@ class QuoteFetcher:
         cache: QuoteCache,
         clock: Clock,
         judge: PriceValidator,
-        note: Callable[[Pair, str], None],
+        defects: DefectLog,
     ) -> None:
         self._upstream = upstream
         self._cache = cache
         self._clock = clock
         self._judge = judge
-        self._note = note
+        self._defects = defects
         # Coins that CoinGecko lists without a price: `{"id": {}}`.
         self._priceless: LRUCache[str, None] = LRUCache(MAX_PRICELESS)
         # Rows that lack a figure, or whose price is 0 since the coin is no longer traded. The mirror passes
@@ -270,7 +270,7 @@ class QuoteFetcher:
         faults = {pair: reject.reason for pair, reject in bad.items()}
         for pair, figure, fault in quote_figure_faults(reply.document, good):
             metrics.QUARANTINED.labels(reason=fault).inc()
-            self._note(pair, f"{figure} {fault}")
+            self._defects.note(*pair, f"price: {figure} {fault}")
         for pair, quote in good.items():
             if quote is not None and not self._judge.plausible(pair, quote.price):
                 faults[pair] = "jump"
@@ -309,7 +309,7 @@ class QuoteFetcher:
         if self._judge.plausible_supply(pair, supply):
             return quote
         metrics.QUARANTINED.labels(reason="supply_jump").inc()
-        self._note(pair, "supply_jump")
+        self._defects.note(*pair, "price: supply_jump")
         return replace(quote, market_cap=None)
 
     def _went_back(self, pair: Pair, quote: Quote) -> bool:
@@ -326,7 +326,7 @@ class QuoteFetcher:
 
     def _quarantined(self, pair: Pair, reason: str) -> UnconfirmedData:
         metrics.QUARANTINED.labels(reason=reason).inc()
-        self._note(pair, reason)
+        self._defects.note(*pair, f"price: {reason}")
         coin, currency = pair
         text = REASON_TEXTS.get(reason, reason)
         return UnconfirmedData(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -18,11 +18,12 @@ from coincast_market_data import metrics
 from coincast_market_data.cache.freshness import Freshness, classify
 from coincast_market_data.cache.read_through import NegativeCache, late_error, wait_budget_seconds
 from coincast_market_data.cache.two_level import CacheEntry
+from coincast_market_data.catalogue.service import UnknownCoinBudget
 from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import ItemFailure, Prices, Provenance, Quote, Quoted, Source
 from coincast_market_data.identifiers import canonical_currencies, echo, not_an_id, split_ids
 from coincast_market_data.item_errors import item_failure
-from coincast_market_data.ports import DataClock, Priority
+from coincast_market_data.ports import CallQueue, CoinDirectory, DataClock, NoCallQueue, Priority
 from coincast_market_data.prices.fetcher import Outcome, QuoteCache, quote_key
 
 MAX_PAIRS = 5000
@@ -79,13 +80,10 @@ class PriceService:
         clock: The upstream's clock, for ages.
         hot: Counts requests by pair.
         sandbox: Whether the upstream is a sandbox.
-        suggest: Returns ids that resemble an unknown one.
-        unknown: Returns whether a coin is treated as unknown without a look-up.
-        check_currency: Raises InvalidInput for (currency, field) in which prices are not quoted.
-        known: Returns whether a coin is certainly in the catalogue.
+        directory: The coins and currencies that CoinGecko lists.
+        look_ups: Limits the look-ups of coins that are not in the directory.
         rand: Returns a random number in [0, 1) for early refreshes.
-        seconds_to_turn: Returns the seconds until the next queued call of a priority may start; None without
-            queued calls.
+        queue: The calls that wait for the rate limit.
     """
 
     def __init__(
@@ -96,23 +94,19 @@ class PriceService:
         *,
         hot: PairPopularity,
         sandbox: bool,
-        suggest: Callable[[str], Awaitable[Sequence[str]]],
-        unknown: Callable[[str], bool],
-        check_currency: Callable[[str, str], None],
-        known: Callable[[str], bool] = lambda _coin: False,
+        directory: CoinDirectory,
+        look_ups: UnknownCoinBudget,
         rand: Callable[[], float] = random.random,
-        seconds_to_turn: Callable[[Priority], float | None] = lambda _priority: None,
+        queue: CallQueue | None = None,
     ) -> None:
-        self._seconds_to_turn = seconds_to_turn
+        self._queue = queue or NoCallQueue()
         self._cache = cache
         self._batcher = batcher
         self._clock = clock
         self._hot = hot
         self._sandbox = sandbox
-        self._suggest = suggest
-        self._unknown = unknown
-        self._check_currency = check_currency
-        self._known = known
+        self._directory = directory
+        self._look_ups = look_ups
         self._rand = rand
         self._refused: NegativeCache[Pair] = NegativeCache(
             cache.clock, min(cache.kind.windows.fresh, LONGEST_REFUSAL_SECONDS)
@@ -135,9 +129,9 @@ class PriceService:
         coins, bad = split_ids(ids)
         codes = canonical_currencies(currencies)
         for code in codes:
-            self._check_currency(code, "vs_currencies")
+            self._directory.check_currency(code, "vs_currencies")
         failures = [_not_an_id(text) for text in bad]
-        pairs = [(coin, code) for coin in coins for code in codes if not self._unknown(coin)]
+        pairs = [(coin, code) for coin in coins for code in codes if not self._look_ups.refuses(coin)]
         self._hot.touch(pairs)
         outcomes, live = await self._resolve(pairs, max_age_seconds)
         prices: list[Quoted] = []
@@ -168,7 +162,7 @@ class PriceService:
         coins, bad = split_ids(ids)
         codes = canonical_currencies(currencies)
         for code in codes:
-            self._check_currency(code, "vs_currencies")
+            self._directory.check_currency(code, "vs_currencies")
         return [(coin, code) for coin in coins for code in codes], [_not_an_id(text) for text in bad]
 
     async def cached(self, pairs: Sequence[Pair]) -> dict[Pair, Quoted]:
@@ -191,7 +185,7 @@ class PriceService:
         due = [
             pair
             for pair, entry in known.items()
-            if not self._unknown(pair[0]) and self._freshness(entry) is not Freshness.FRESH
+            if not self._look_ups.refuses(pair[0]) and self._freshness(entry) is not Freshness.FRESH
         ]
         refused = {pair: error for pair in due if (error := self._refused.find(pair)) is not None}
         due = [pair for pair in due if pair not in refused]
@@ -263,7 +257,7 @@ class PriceService:
             async with asyncio.timeout(wait_budget_seconds(fallback=fallback)):
                 outcomes = await self._batcher.fetch(needed)
         except TimeoutError:
-            return dict.fromkeys(needed, late_error(self._seconds_to_turn(Priority.LIVE)))
+            return dict.fromkeys(needed, late_error(self._queue.seconds_to_turn(Priority.LIVE)))
         self._remember_refusals(outcomes)
         return outcomes
 
@@ -345,9 +339,9 @@ class PriceService:
     ) -> CoincastError:
         if any_found:
             return NotFound(f"{coin} has no price in {', '.join(missing)}", field="vs_currencies")
-        names = await self._suggest(coin) if hints and not self._known(coin) else ()
-        if self._known(coin):
+        if self._directory.is_certainly_known(coin):
             return NotFound(f"{coin} has no price in {', '.join(missing)} at CoinGecko", field="ids")
+        names = await self._directory.suggest(coin) if hints else ()
         hint = f"; did you mean {', '.join(names[:3])}?" if names else ""
         return NotFound(
             f"CoinGecko has no coin {echo(coin)} with such a price{hint}", field="ids", suggestions=names

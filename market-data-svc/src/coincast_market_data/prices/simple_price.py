@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -19,6 +19,7 @@ from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import ItemFailure, Provenance, Quote
 from coincast_market_data.identifiers import MAX_CURRENCIES, split_ids
 from coincast_market_data.item_errors import TRANSIENT_KINDS, raise_if_all_failed
+from coincast_market_data.ports import CoinDirectory
 from coincast_market_data.prices.fetcher import IncompleteRow
 from coincast_market_data.prices.service import PriceService, worst
 
@@ -41,16 +42,26 @@ def answerable(query: Mapping[str, str]) -> bool:
     return bool(query.get("ids")) and bool(query.get("vs_currencies"))
 
 
+class UnusableRows(Protocol):
+    """CoinGecko's latest rows without a usable price, which the mirror repeats."""
+
+    def is_priceless(self, coin: str) -> bool:
+        """Return whether the row of a coin was empty."""
+        ...
+
+    def incomplete_row(self, pair: Pair) -> CacheEntry[IncompleteRow] | None:
+        """Return the row of a pair if it lacked a figure or its price was 0; otherwise None."""
+        ...
+
+
 class SimplePriceService:
     """Answers `simple/price` as CoinGecko does, which leaves out unknown ids and currencies.
 
     Args:
         prices: Serves the prices.
         fresh_seconds: How long a price is fresh.
-        quoted: Returns those currencies in which prices are quoted.
-        unknown: Returns whether a coin is certainly not in the catalogue.
-        priceless: Returns whether CoinGecko lists a coin without a price.
-        incomplete: Returns CoinGecko's row of a pair if it lacks a figure.
+        directory: The coins and currencies that CoinGecko lists.
+        unusable: CoinGecko's rows that hold no usable price.
     """
 
     def __init__(
@@ -58,17 +69,13 @@ class SimplePriceService:
         prices: PriceService,
         *,
         fresh_seconds: float,
-        quoted: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
-        unknown: Callable[[str], bool],
-        priceless: Callable[[str], bool],
-        incomplete: Callable[[Pair], CacheEntry[IncompleteRow] | None] = lambda _pair: None,
+        directory: CoinDirectory,
+        unusable: UnusableRows,
     ) -> None:
         self._prices = prices
         self._fresh_seconds = fresh_seconds
-        self._quoted = quoted
-        self._unknown = unknown
-        self._priceless = priceless
-        self._incomplete = incomplete
+        self._directory = directory
+        self._unusable = unusable
 
     def provenance_of_now(self) -> Provenance:
         """Return the provenance of a reply without figures: of the present moment."""
@@ -87,7 +94,7 @@ class SimplePriceService:
         """
         digits = _precision(query.get("precision"))
         ids = query["ids"].split(",")
-        codes = await self._quoted(query["vs_currencies"].split(","))
+        codes = await self._directory.quoted(query["vs_currencies"].split(","))
         if not codes:
             return self._without_currencies(ids)
         parts = [codes[start : start + MAX_CURRENCIES] for start in range(0, len(codes), MAX_CURRENCIES)]
@@ -96,7 +103,7 @@ class SimplePriceService:
         failures = [failure for answer in answers for failure in answer.failures]
         pairs = list(itertools.product(split_ids(ids)[0], codes))
         priced = {(item.quote.id, item.quote.vs_currency): item for item in found}
-        rows = {pair: entry for pair in pairs if (entry := self._incomplete(pair)) is not None}
+        rows = {pair: entry for pair in pairs if (entry := self._unusable.incomplete_row(pair)) is not None}
         # Prices of 0 and null were quarantined, but the mirror repeats them as CoinGecko sends them.
         passed_on = {
             pair: self._provenance(entry)
@@ -129,7 +136,7 @@ class SimplePriceService:
                     shown["last_updated_at"] = shown.pop("last_updated_at")
         failed = {failure.id for failure in failures if failure.kind in TRANSIENT_KINDS}
         for coin in split_ids(ids)[0]:
-            if coin not in document and coin not in failed and self._priceless(coin):
+            if coin not in document and coin not in failed and self._unusable.is_priceless(coin):
                 # CoinGecko sends an empty object for a coin that it lists without a price.
                 document[coin] = {}
         return ServedValue(orjson.dumps(document), provenance, left)
@@ -142,7 +149,8 @@ class SimplePriceService:
 
     def _without_currencies(self, ids: Sequence[str]) -> ServedValue[bytes]:
         coins = split_ids(ids)[0]
-        document: dict[str, dict[str, Any]] = {coin: {} for coin in coins if not self._unknown(coin)}
+        found = (coin for coin in coins if not self._directory.is_certainly_unknown(coin))
+        document: dict[str, dict[str, Any]] = {coin: {} for coin in found}
         return ServedValue(orjson.dumps(document), self._prices.nothing_found(), self._fresh_seconds)
 
 

@@ -18,7 +18,7 @@ from coincast_market_data.history.service import HistoryService
 from coincast_market_data.history.sparkline import Sparkline, WeeklySparklines, build_week, read_sparkline
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 from coincast_market_data.validation.quality_log import QualityLog
-from tests.unit.market.market_fakes import FakeCharts, any_currency, no_hints, none_unknown
+from tests.unit.market.market_fakes import FakeCharts, FakeDirectory
 
 NOW = datetime(2025, 9, 1, 13, 20, tzinfo=UTC).timestamp()
 LAST = date(2025, 8, 31)
@@ -169,9 +169,7 @@ class Rig:
             filler,
             self.clock,
             sandbox=False,
-            suggest=no_hints,
-            unknown=none_unknown,
-            check_currency=any_currency,
+            directory=FakeDirectory(),
             monotonic=self.clock,
             sparklines=self.lines,
         )

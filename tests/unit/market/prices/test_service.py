@@ -11,6 +11,8 @@ import pytest
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted, InvalidInput, Unavailable
 from coincast_market_data.cache.two_level import CacheStats, NullStore, TwoLevelCache
+from coincast_market_data.catalogue.service import UnknownCoinBudget
+from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Source
 from coincast_market_data.grpc.proto_mapping import iso, prices_json
 from coincast_market_data.item_errors import raise_if_all_failed
@@ -21,7 +23,8 @@ from coincast_market_data.prices.fetcher import QuoteFetcher, quote_kind
 from coincast_market_data.prices.service import PairPopularity, PriceService, worst
 from coincast_market_data.prices.simple_price import SimplePriceService
 from coincast_market_data.validation.outliers import OutlierDetector, PlausibilityChecker
-from tests.unit.market.market_fakes import NoArchive, any_currency, none_unknown
+from coincast_market_data.validation.quality_log import QualityLog
+from tests.unit.market.market_fakes import FakeDirectory, NoArchive
 
 NOW = 1_756_731_600.0
 TRADED_BEFORE_SECONDS = 6.0
@@ -62,25 +65,20 @@ class Rig:
         self.upstream = FakePrices(self.clock)
         cache = TwoLevelCache(quote_kind(30, 3600), NullStore(), self.clock, CacheStats(), max_entries=1000)
         judge = PlausibilityChecker(OutlierDetector(), cache, NoArchive(), self.clock, self.clock)
-        self.source = QuoteFetcher(self.upstream, cache, self.clock, judge, lambda *_: None)
+        self.source = QuoteFetcher(self.upstream, cache, self.clock, judge, QualityLog())
         self.batcher = PriceBatcher(self.source.fetch, window_seconds=0.0, max_ids=250, max_query_bytes=2000)
         self.hot = PairPopularity()
+        self.directory = FakeDirectory(["bitcoin"])
         self.prices = PriceService(
             cache,
             self.batcher,
             self.clock,
             hot=self.hot,
             sandbox=sandbox,
-            suggest=self.suggest,
-            unknown=none_unknown,
-            check_currency=any_currency,
+            directory=self.directory,
+            look_ups=UnknownCoinBudget(self.directory, self.clock),
             rand=lambda: 0.5,
         )
-        self.suggested: list[str] = []
-
-    async def suggest(self, coin: str) -> Sequence[str]:
-        self.suggested.append(coin)
-        return ("bitcoin",)
 
 
 async def test_live_then_fresh_then_stale_each_says_so() -> None:
@@ -149,7 +147,7 @@ async def test_a_request_that_is_all_wrong_costs_few_searches_and_one_call() -> 
     rig = Rig()
     found = await rig.prices.get([f"nope-{n}" for n in range(200)], ["usd"])
     assert len(found.failures) == 200
-    assert len(rig.suggested) <= 10
+    assert len(rig.directory.suggested) <= 10
     calls = rig.upstream.calls
     await rig.prices.get([f"nope-{n}" for n in range(200)], ["usd"])
     assert rig.upstream.calls == calls, "that they are unknown is kept as well"
@@ -204,8 +202,14 @@ async def test_the_ready_json_has_every_field_and_null_for_absent() -> None:
     assert iso(1.5) == "1970-01-01T00:00:01.500Z"
 
 
-async def every_code(codes: Sequence[str]) -> Sequence[str]:
-    return codes
+class OneListed:
+    """CoinGecko's row of `listed` is empty; no row is incomplete."""
+
+    def is_priceless(self, coin: str) -> bool:
+        return coin == "listed"
+
+    def incomplete_row(self, pair: Pair) -> None:
+        del pair
 
 
 async def test_simple_price_comes_out_in_coingeckos_shape() -> None:
@@ -214,9 +218,8 @@ async def test_simple_price_comes_out_in_coingeckos_shape() -> None:
     simple = SimplePriceService(
         rig.prices,
         fresh_seconds=30.0,
-        quoted=every_code,
-        unknown=none_unknown,
-        priceless=lambda coin: coin == "listed",
+        directory=rig.directory,
+        unusable=OneListed(),
     )
     answer = await simple.get(query)
     document = orjson.loads(answer.value)
@@ -298,10 +301,8 @@ async def test_a_price_of_zero_is_passed_on(query: dict[str, str], document: dic
     simple = SimplePriceService(
         rig.prices,
         fresh_seconds=30.0,
-        quoted=every_code,
-        unknown=none_unknown,
-        priceless=rig.source.is_priceless,
-        incomplete=rig.source.incomplete_row,
+        directory=rig.directory,
+        unusable=rig.source,
     )
     for _ in range(2):
         assert orjson.loads((await simple.get(query)).value) == document
