@@ -19,7 +19,7 @@ from coincast_market_data.archive.store import Archive, submit_candles, write_ca
 from coincast_market_data.domain import Candle, HourlyCandle
 from coincast_market_data.validation.quality_log import QualityLog
 
-Make = Callable[[Path], None]
+Make = Callable[[Path], object]
 START = 1_704_067_200
 pytestmark = pytest.mark.timeout(30)
 
@@ -180,6 +180,16 @@ async def test_files_that_are_named_after_no_coin_are_no_histories(tmp_path: Pat
     archive.close()
 
 
+def a_pipe_as_file(order: Path) -> None:
+    (order / "order.json").write_bytes(b'{"currency": "usd", "report": true}')
+    os.mkfifo(order / "bitcoin.csv")
+
+
+def a_folder_as_report(order: Path) -> None:
+    (order / "order.json").write_bytes(b"{")
+    (order / "report.json").mkdir()
+
+
 ORDERS: dict[str, Make] = {
     "a pipe": lambda order: os.mkfifo(order / "order.json"),
     "a huge order": lambda order: a_huge_file(order / "order.json"),
@@ -193,15 +203,9 @@ ORDERS: dict[str, Make] = {
         b'{"currency": "../..", "report": true}'
     ),
     "no file": lambda order: (order / "order.json").write_bytes(b'{"currency": "usd", "report": true}'),
-    "a pipe as file": lambda order: (
-        (order / "order.json").write_bytes(b'{"currency": "usd", "report": true}'),
-        os.mkfifo(order / "bitcoin.csv"),
-    )[0],
+    "a pipe as file": a_pipe_as_file,
     "a link to nothing": lambda order: (order / "order.json").symlink_to("nowhere"),
-    "a folder in the place of the report": lambda order: (
-        (order / "order.json").write_bytes(b"{"),
-        (order / "report.json").mkdir(),
-    )[0],
+    "a folder in the place of the report": a_folder_as_report,
 }  # fmt: skip
 
 
@@ -248,13 +252,13 @@ QUALITY: dict[str, Make] = {
     "a folder": a_folder,
     "a pipe": a_pipe,
     "a huge file": a_huge_file,
-    "null": lambda path: path.write_bytes(b"null") and None,
-    "rows of texts": lambda path: path.write_bytes(b'["abcde", "fghij"]') and None,
-    "negative": lambda path: path.write_bytes(b'[["bitcoin", "usd", -1, 0, []]]') and None,
-    "too large": lambda path: path.write_bytes(b'[["bitcoin", "usd", 1, 99999999999, []]]') and None,
-    "true": lambda path: path.write_bytes(b'[["bitcoin", "usd", true, 0, []]]') and None,
-    "deep": lambda path: path.write_bytes(b"[" * 100_000) and None,
-    "half": lambda path: path.write_bytes(b'[["bitcoin", "usd", 1,') and None,
+    "null": lambda path: path.write_bytes(b"null"),
+    "rows of texts": lambda path: path.write_bytes(b'["abcde", "fghij"]'),
+    "negative": lambda path: path.write_bytes(b'[["bitcoin", "usd", -1, 0, []]]'),
+    "too large": lambda path: path.write_bytes(b'[["bitcoin", "usd", 1, 99999999999, []]]'),
+    "true": lambda path: path.write_bytes(b'[["bitcoin", "usd", true, 0, []]]'),
+    "deep": lambda path: path.write_bytes(b"[" * 100_000),
+    "half": lambda path: path.write_bytes(b'[["bitcoin", "usd", 1,'),
 }
 
 
