@@ -20,6 +20,7 @@ from coincast_chassis.errors import Unavailable
 from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.observability.metrics import watch_disk
 from coincast_chassis.redis import open_redis
+from coincast_chassis.resilience.background_tasks import BackgroundTasks
 from coincast_modelkit.scenarios.live_record import LIVE_RISK_FILE
 from coincast_training import metrics
 from coincast_training.bootstrap import bootstrap
@@ -206,14 +207,10 @@ async def _start_jobs(jobs: JobService, begin: Callable[[], Awaitable[None]]) ->
 
 
 def _in_background(work: Coroutine[None, None, None], stack: AsyncExitStack, name: str) -> None:
-    """Run a coroutine in the background until the exit stack closes."""
-    task = asyncio.create_task(work, name=name)
-
-    async def end() -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    stack.push_async_callback(end)
+    """Run a coroutine in the background until the exit stack closes; its failure is logged."""
+    tasks = BackgroundTasks("training")
+    tasks.start(name, work)
+    stack.push_async_callback(tasks.aclose)
 
 
 @dataclass(frozen=True, slots=True)

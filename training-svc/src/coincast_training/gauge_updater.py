@@ -30,6 +30,9 @@ async def keep_observing(jobs: JobService, registry: Registry, watch: LedgerWatc
             await watch.status()
         except (CoincastError, OSError) as error:
             log.warning("gauges_not_current", reason=str(error))
+        except Exception:
+            # The gauges of later rounds must not depend on what is on the disk in this one.
+            log.exception("gauges_not_current")
         await asyncio.sleep(EVERY_SECONDS)
 
 

@@ -24,6 +24,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.resilience.stray_entries import read_plain_file
 from coincast_forecast import metrics
 from coincast_forecast.domain import LedgerCounts
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
@@ -34,7 +35,10 @@ log = get_logger("coincast.forecast.ledger")
 
 LOCK = ".lock"
 # File names are nanoseconds since 1970, so that they sort by age.
-SEGMENT = re.compile(r"\d{19,20}\.jsonl")
+SEGMENT = re.compile(r"[0-9]{19,20}\.jsonl")
+# An entry has a few thousand characters.
+MAX_LINE = 1_000_000
+MAX_SEGMENT_BYTES = 1024 * 1024 * 1024
 
 _named: set[str] = set()
 
@@ -140,7 +144,7 @@ def read_segment(segment: Path) -> list[str]:
     the segment is logged once. A segment that cannot be read is logged once and treated as empty.
     """
     try:
-        data = segment.read_bytes()
+        data = read_plain_file(segment, max_bytes=MAX_SEGMENT_BYTES)
     except OSError as error:
         _name_once(segment, f"it cannot be read ({type(error).__name__})")
         return []
@@ -212,7 +216,9 @@ def _write_all(file: IO[bytes], data: bytes) -> None:
 
 
 def _is_entry(line: str) -> bool:
-    """Return whether a line is a JSON object; training-svc checks its fields."""
+    """Return whether a line is a JSON object of a sensible size; training-svc checks its fields."""
+    if len(line) > MAX_LINE:
+        return False
     try:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):

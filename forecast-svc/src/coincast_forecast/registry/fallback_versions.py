@@ -11,11 +11,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from coincast_chassis.resilience.stray_entries import NotAPlainFileError, read_plain_file
 from coincast_modelkit.artifact import list_versions
 from coincast_modelkit.artifact.layout import number_of
 
 AUDIT = "audit.jsonl"
 MAX_VERSIONS = 3
+MAX_AUDIT_BYTES = 256 * 1024 * 1024
 
 
 def list_fallback_versions(root: Path, model: str, production: str) -> list[str]:
@@ -35,13 +37,14 @@ def list_fallback_versions(root: Path, model: str, production: str) -> list[str]
 def _productions(audit: Path, model: str) -> Iterator[str]:
     """Yield the versions that were put into production, oldest first; unreadable lines are skipped."""
     try:
-        lines = audit.read_text(encoding="utf-8", errors="replace").splitlines()
-    except (FileNotFoundError, IsADirectoryError):
+        content = read_plain_file(audit, max_bytes=MAX_AUDIT_BYTES)
+    except (FileNotFoundError, NotAPlainFileError, IsADirectoryError):
         return
+    lines = content.decode(errors="replace").splitlines()
     for line in lines:
         try:
             entry = json.loads(line)
             if entry["model"] == model and entry["alias"] == "production":
                 yield str(entry["to_version"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.resilience.stray_entries import read_plain_file
 from coincast_forecast.domain import LiveScores
 from coincast_modelkit.scenarios.live_record import LIVE_RISK_FILE, LiveRiskTable
 
 log = get_logger("coincast.forecast.live_records")
 SCORES_FILE = "live-record.json"
+MAX_BYTES = 64 * 1024 * 1024
 Parsed = TypeVar("Parsed")
 
 
@@ -49,11 +51,12 @@ class LiveRecordReader(Generic[Parsed]):
             stat = self._path.stat()
             if (stat.st_mtime_ns, stat.st_size) == self._seen:
                 return
-            self.current = self._parse(self._path.read_bytes())
+            self.current = self._parse(read_plain_file(self._path, max_bytes=MAX_BYTES))
             self._seen = (stat.st_mtime_ns, stat.st_size)
         except FileNotFoundError:
             return
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except Exception as error:
+            # Another service writes the file. No defect of it may end the polling.
             if str(error) != self._error:
                 self._error = str(error)
                 log.warning("live_record_unreadable", file=self._path.name, error=type(error).__name__)

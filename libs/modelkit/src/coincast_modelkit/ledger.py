@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 # The Redis stream to which serving appends and from which training reads: one message per entry, with the
 # JSON in one field. A message may arrive twice: forecast_id, horizon_days and horizon_hours identify the
@@ -14,6 +15,9 @@ from typing import Self
 STREAM_KEY = "coincast:ledger:forecasts"
 STREAM_FIELD = "entry"
 HOURS_A_DAY = 24
+# Longer horizons, and days outside of these years, are no forecasts of this service.
+MAX_HORIZON = 100_000
+FIRST_YEAR, LAST_YEAR = 2000, 2200
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +51,22 @@ class LedgerEntry:
     as_of_hours: int = 0
 
     def __post_init__(self) -> None:
+        check_texts(self, ("forecast_id", "coin_id", "vs_currency", "as_of"))
+        check_texts(self, ("model", "version", "variant", "served_by"), empty=True)
+        check_whole(self, ("horizon_days", "horizon_hours", "as_of_hours"), most=MAX_HORIZON)
+        check_day(self.as_of)
+        for name in ("made_at", "last_price"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         object.__setattr__(self, "probabilities", tuple(float(p) for p in self.probabilities))
         object.__setattr__(self, "price_quantiles", tuple(float(q) for q in self.price_quantiles))
         if len(self.probabilities) != len(self.price_quantiles):
             raise ValueError("a ledger entry needs as many price_quantiles as probabilities")
         if not all(math.isfinite(x) for x in (self.made_at, self.last_price, *self.price_quantiles)):
             raise ValueError("a ledger entry holds finite numbers only")
+        if not self.probabilities or not all(0 <= p <= 1 for p in self.probabilities):
+            raise ValueError("a ledger entry needs probabilities from 0 to 1, at least one")
+        if self.last_price <= 0:
+            raise ValueError("last_price of a ledger entry must be above 0")
         if (self.horizon_days > 0) == (self.horizon_hours > 0):
             raise ValueError("a ledger entry needs either horizon_days or horizon_hours, above zero")
         if not 0 <= self.as_of_hours < HOURS_A_DAY:
@@ -98,7 +112,7 @@ class LedgerEntry:
         Raises:
             ValueError: A field is absent.
         """
-        raw = json.loads(line)
+        raw = json_of(line)
         if not isinstance(raw, dict):
             raise ValueError("a ledger entry is a JSON object")  # noqa: TRY004 - bad data, not a bad call
         known = {f.name for f in fields(cls)}
@@ -106,6 +120,36 @@ class LedgerEntry:
             return cls(**{k: v for k, v in raw.items() if k in known})
         except TypeError as error:
             raise ValueError(f"a ledger entry is not whole: {error}") from error
+
+
+def json_of(line: str | bytes) -> Any:
+    """Parse JSON. Raises ValueError, also for JSON that is nested too deeply."""
+    try:
+        return json.loads(line)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
+
+
+def check_texts(entry: object, names: Sequence[str], *, empty: bool = False) -> None:
+    """Raise ValueError for a field that is no text, or that is empty although it must not be."""
+    for name in names:
+        value = getattr(entry, name)
+        if not isinstance(value, str) or not (value or empty):
+            raise ValueError(f"{name} must be a text, got {value!r:.50}")
+
+
+def check_whole(entry: object, names: Sequence[str], *, most: int) -> None:
+    """Raise ValueError for a field that is no whole number from 0 to `most`."""
+    for name in names:
+        value = getattr(entry, name)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+            raise ValueError(f"{name} must be a whole number from 0 to {most}, got {value!r:.50}")
+
+
+def check_day(text: str) -> None:
+    """Raise ValueError unless the text is an ISO date of a year that forecasts can have."""
+    if not FIRST_YEAR <= dt.date.fromisoformat(text).year <= LAST_YEAR:
+        raise ValueError(f"a day must lie in the years {FIRST_YEAR} to {LAST_YEAR}, got {text}")
 
 
 def close_of(day: str) -> dt.datetime:

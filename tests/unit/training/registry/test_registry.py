@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from coincast_chassis.errors import Conflict, InvalidInput, NotFound, NotReady
 from coincast_training.domain import TrainingSpec
@@ -146,9 +148,90 @@ def test_a_revision_that_another_alias_took_was_no_production(registry: Registry
 def test_a_disk_that_refuses_is_a_sentence(registry: Registry):
     version = write(registry)
     (registry.root / "audit.jsonl").mkdir()  # no line can be written
-    with pytest.raises(NotReady, match=r"disk under the registry .* refused the write: Is a directory"):
+    with pytest.raises(NotReady, match="disk under the registry refused the write: Is a directory"):
         promote(registry, version)
     assert registry.table(MODEL).production == ""
+
+
+POISON: dict[str, bytes | str] = {
+    "empty": b"",
+    "null": b"null",
+    "a list": b"[]",
+    "a text": b'"v000001"',
+    "half": b'{"production": "v0',
+    "deep": b"[" * 100_000,
+    "no UTF-8": b"\xff\xfe\x00",
+    "a number as version": b'{"production": 7}',
+    "a list as version": b'{"shadow": ["v000001"]}',
+    "a text as revision": b'{"revision": "3"}',
+    "a huge revision": b'{"revision": 99999999999}',
+    "null as revision": b'{"revision": null}',
+    "a share of 7": b'{"challenger_share": 7}',
+    "a folder": "folder",
+    "a pipe": "pipe",
+    "a link to itself": "loop",
+}
+
+
+def poison(path: Path, content: bytes | str) -> None:
+    path.unlink(missing_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == "folder":
+        path.mkdir()
+    elif content == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path.name)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("content", POISON.values(), ids=POISON)
+def test_poisonous_aliases_are_an_error_without_a_path(registry: Registry, content: bytes | str) -> None:
+    promote(registry, write(registry))
+    poison(registry.root / MODEL / "aliases.json", content)
+    with pytest.raises(NotReady, match=r"The aliases of lightgbm cannot be read") as refused:
+        registry.table(MODEL)
+    assert str(registry.root) not in refused.value.message
+    assert registry.versions.list(MODEL)
+    assert registry.table("ml_ensemble").production == ""
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("content", POISON.values(), ids=POISON)
+def test_poisonous_lists_beside_the_versions_hide_none(registry: Registry, content: bytes | str) -> None:
+    version = write(registry)
+    promote(registry, version)
+    for name in ("audit.jsonl", f"{MODEL}/retired.json"):
+        poison(registry.root / name, content)
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert [one.version for one in registry.versions.list(MODEL)] == [version]
+            assert list(registry.audit.entries(MODEL)) == []
+    assert len(logs) <= 2
+    assert str(registry.root) not in str(logs)
+
+
+ENTRY = {
+    "at": 1.0, "requested_by": "x", "model": MODEL, "action": "promote", "alias": "production",
+    "from_version": "", "to_version": "v000001", "reason": "", "revision": 1, "forced": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"at": "yesterday"}, {"at": -1}, {"at": 1e30}, {"at": None}, {"at": float("nan")}, {"model": 5},
+        {"revision": "1"}, {"revision": 2**40}, {"revision": 1.5}, {"forced": "yes"}, {"reason": ["x"]},
+        {"to_version": None}, {"more": 1},
+    ],
+)  # fmt: skip
+def test_a_line_of_wrong_types_is_no_entry(registry: Registry, wrong: dict[str, object]) -> None:
+    promote(registry, write(registry))
+    with (registry.root / "audit.jsonl").open("a") as file:
+        file.write(json.dumps(ENTRY | wrong) + "\n")
+        file.write("x" * 300_000 + "\n" + json.dumps(ENTRY | {"revision": 9}) + "\n")
+    assert [entry.revision for entry in registry.audit.entries(MODEL)] == [1, 9]
 
 
 def test_a_torn_audit_line_loses_only_that_line(registry: Registry):

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from coincast_training.scoring.parquet import DEFAULTS, FORECAST_SCHEMA
+from coincast_chassis.clock import ManualClock
+from coincast_training.scoring.consumer import LedgerConsumer
+from coincast_training.scoring.parquet import DEFAULTS, FORECAST_SCHEMA, SCORED_SCHEMA, write_rows
 from coincast_training.scoring.store import LedgerStore, LogQuery
-from tests.unit.training.training_fakes import candles_of
-from tests.unit.training.training_ledger_rows import forecast_of, incoming
+from tests.unit.training.training_fakes import FakeHistory, candles_of
+from tests.unit.training.training_ledger_rows import entry_of, forecast_of, incoming, ledger_in
 
 CANDLES = candles_of("bitcoin", 60)
 
 
 def a_folder(path: Path) -> None:
     path.mkdir(parents=True)
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
 
 
 def a_link(path: Path) -> None:
@@ -107,8 +117,68 @@ def test_horizons_in_days_and_in_hours_of_one_forecast_are_separate(tmp_path: Pa
         assert len([row for chunk in store.forecast_log(query) for row in chunk]) == count, query
 
 
-def test_an_unreadable_waiting_list_is_an_error_and_stays(tmp_path: Path) -> None:
-    (tmp_path / "waiting.parquet").write_bytes(b"damaged")
-    with pytest.raises(pa.ArrowException):
-        LedgerStore(tmp_path).open_forecasts()
-    assert (tmp_path / "waiting.parquet").read_bytes() == b"damaged"
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("stray", [*STRAYS, a_pipe])
+def test_an_unreadable_waiting_list_is_set_aside_and_stops_nothing(tmp_path: Path, stray: Stray) -> None:
+    incoming(tmp_path, [forecast_of(CANDLES, 50)])
+    stray(tmp_path / "waiting.parquet")
+    for _ in range(2):
+        store = LedgerStore(tmp_path)
+        with capture_logs() as logs:
+            found = store.open_forecasts()
+        assert len(found.rows) == 1
+        store.close_cycle([], found.rows, [])
+        assert str(tmp_path) not in str(logs)
+    store.close_cycle([], found.rows, found.batches)
+    assert len(store.open_forecasts().rows) == 1
+    # A link to nothing is no waiting list, and is replaced by the first one.
+    assert (tmp_path / "waiting.unreadable").exists() or stray is a_link
+
+
+WRONG: list[dict[str, object]] = [
+    {"forecast_id": None}, {"coin_id": None}, {"vs_currency": None}, {"model": None}, {"made_at": None},
+    {"as_of": None}, {"as_of": "yesterday"}, {"as_of": "2025-02-30"}, {"as_of": "0001-01-01"},
+    {"due": None}, {"due": ""}, {"due": "9999-12-31"}, {"due": "2025-13-01"}, {"due": "../../x"},
+    {"horizon_days": None}, {"horizon_days": -3}, {"horizon_days": 2**31 - 1}, {"as_of_hours": -1},
+    {"horizon_hours": 2**30}, {"last_price": None}, {"last_price": float("nan")}, {"last_price": 0.0},
+    {"last_price": float("inf")}, {"probabilities": None}, {"probabilities": []}, {"price_quantiles": [1.0]},
+    {"price_quantiles": None, "probabilities": None}, {"shadow": None},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+async def test_a_row_that_is_no_forecast_stops_no_scoring(tmp_path: Path, wrong: dict[str, object]) -> None:
+    good = forecast_of(CANDLES, 50)
+    rows = [good, forecast_of(CANDLES, 51, forecast_id="bad") | wrong]
+    incoming(tmp_path, rows)
+    (tmp_path / "scored" / "2024-01-05").mkdir(parents=True)
+    score = {name: 1.0 for name in SCORED_SCHEMA.names if name not in FORECAST_SCHEMA.names}
+    score |= {"inside_80": True, "inside_95": True}
+    write_rows(tmp_path / "scored/2024-01-05/a.parquet", [row | score for row in rows], SCORED_SCHEMA)
+    ledger = ledger_in(tmp_path, FakeHistory({"bitcoin": CANDLES}), ManualClock(1.9e9))
+    with capture_logs() as logs:
+        await ledger.cycle()
+    assert [line for line in logs if line["log_level"] == "error"] == []
+    assert (tmp_path / "live-record.json").exists()
+    assert len([row for chunk in ledger.store.forecast_log(LogQuery()) for row in chunk]) == 1
+    assert not list((tmp_path / "incoming").glob("*.parquet"))
+
+
+@pytest.mark.parametrize("field", ["coin_id", "model", "as_of", "horizon_days", "probabilities", "made_at"])
+@pytest.mark.parametrize("value", [None, 7.5, "", [], {}, "x" * 9, True, -1, 10**18])
+def test_a_poisonous_message_is_refused_alone(tmp_path: Path, field: str, value: object) -> None:
+    good = json.loads(entry_of(CANDLES, 50).to_json())
+    lines = [
+        json.dumps(good | {field: value}),
+        "[" * 100_000,
+        "null",
+        '"x"',
+        "{}",
+        "\ud800",
+        json.dumps(good),
+    ]
+    messages = [(f"{n}-0", {b"entry": line.encode(errors="replace")}) for n, line in enumerate(lines)]
+    LedgerConsumer(cast(Redis, None), tmp_path, consumer="c").write(messages)
+    ids = [row["forecast_id"] for row in LedgerStore(tmp_path).open_forecasts().rows]
+    assert ids in ([good["forecast_id"]], [])
+    assert ids, "the good message is stored"

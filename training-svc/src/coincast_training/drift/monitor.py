@@ -80,6 +80,8 @@ class DriftMonitor:
                     await self.check(model)
                 except (CoincastError, OSError, ValueError) as error:
                     log.warning("drift_not_checked", model=model, reason=str(error))
+                except Exception:
+                    log.exception("drift_not_checked", model=model)
             await asyncio.sleep(self._policy.check_seconds)
 
     async def check(self, model: str) -> DriftCheck | None:

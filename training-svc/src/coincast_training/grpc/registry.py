@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 
 import grpc.aio
+import structlog
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast.training.v1 import training_pb2_grpc
-from coincast_chassis.errors import InvalidInput
+from coincast_chassis.errors import InvalidInput, NotReady
 from coincast_training.domain import TRAINED_MODELS
 from coincast_training.grpc import proto_mapping
 from coincast_training.grpc.jobs import within
 from coincast_training.registry.registry import Registry
 
+log = structlog.get_logger(__name__)
 Context = grpc.aio.ServicerContext[object, object]
 MAX_ENTRIES, DEFAULT_ENTRIES = 1000, 100
 MAX_KEEP = 1000
@@ -35,7 +37,14 @@ class RegistryServicer(training_pb2_grpc.RegistryServiceServicer):
     def _list(self, models: list[str]) -> pb.ListVersionsResponse:
         reply = pb.ListVersionsResponse()
         for model in models:
-            table = self._registry.table(model)
+            try:
+                table = self._registry.table(model)
+            except NotReady as error:
+                if len(models) == 1:
+                    raise
+                # The aliases of one model must not hide the versions of the others.
+                log.warning("aliases_unreadable", model=model, reason=error.message)
+                continue
             reply.tables.append(proto_mapping.table_to_pb(model, table))
             versions = self._registry.versions.list(model)
             reply.versions.extend(

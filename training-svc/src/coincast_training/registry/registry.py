@@ -16,7 +16,8 @@ from filelock import FileLock, Timeout
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import Conflict, InvalidInput, NotReady, Unavailable
-from coincast_modelkit.artifact import Aliases, read_aliases
+from coincast_chassis.resilience.stray_entries import without_path
+from coincast_modelkit.artifact import Aliases, ArtifactError, read_aliases
 from coincast_training.domain import ALIASES, HOURLY_MODELS, AuditEntry
 from coincast_training.registry import promotion_gate, rollback
 from coincast_training.registry.aliases import with_alias, write_aliases
@@ -81,8 +82,19 @@ class Registry:
         self._clock, self._bounds = clock, bounds or GateTolerances()
 
     def table(self, model: str) -> Aliases:
-        """Return the alias table of a model."""
-        return read_aliases(self.root, model)
+        """Return the alias table of a model.
+
+        Raises:
+            NotReady: It cannot be read.
+        """
+        try:
+            return read_aliases(self.root, model)
+        except (ArtifactError, OSError) as error:
+            reason = without_path(error) if isinstance(error, OSError) else str(error)
+            raise NotReady(
+                f"The aliases of {model} cannot be read ({reason}); restore them from a backup.",
+                field="model",
+            ) from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -102,7 +114,7 @@ class Registry:
             ) from error
         except OSError as error:
             raise NotReady(
-                f"The disk under the registry ({self.root}) refused the write: {error.strerror or error}."
+                f"The disk under the registry refused the write: {without_path(error)}."
             ) from error
 
     def promote(

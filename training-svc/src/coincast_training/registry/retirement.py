@@ -5,15 +5,27 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from coincast_chassis.resilience.stray_entries import StrayLog, read_plain_file, without_path
 from coincast_modelkit.artifact import replace_file
 
 FILE_NAME = "retired.json"
+MAX_BYTES = 16 * 1024 * 1024
+strays = StrayLog("retired_versions_unreadable")
 
 
 def read_retired(root: Path, model: str) -> dict[str, dict[str, object]]:
-    """Return the time and the reason of each retirement, by version."""
+    """Return the time and the reason of each retirement, by version.
+
+    A file that cannot be read is named once and counts as empty.
+    """
     path = root / model / FILE_NAME
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    try:
+        return dict(json.loads(read_plain_file(path, max_bytes=MAX_BYTES)))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        strays.name(path, without_path(error))
+        return {}
 
 
 def write_retired(root: Path, model: str, version: str, *, at: float, reason: str) -> None:

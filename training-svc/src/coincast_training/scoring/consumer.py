@@ -159,10 +159,11 @@ class LedgerConsumer(StreamConsumer):
     """Consume the stream of served forecasts."""
 
     def __init__(self, redis: Redis, folder: Path, *, consumer: str) -> None:
-        super().__init__(redis, STREAM_KEY, self._write, consumer=consumer)
+        super().__init__(redis, STREAM_KEY, self.write, consumer=consumer)
         self._incoming = folder / "incoming"
 
-    def _write(self, messages: Sequence[Message]) -> None:
+    def write(self, messages: Sequence[Message]) -> None:
+        """Write messages to a file of the ledger; count, log and drop unreadable ones. Raises OSError."""
         rows = [row for message in messages if (row := _row(message)) is not None]
         if rows:
             path = self._incoming / f"{messages[0][0]}_{messages[-1][0]}.parquet"
@@ -183,7 +184,7 @@ def _row(message: Message) -> dict[str, object] | None:
     try:
         entry = LedgerEntry.from_json(fields[STREAM_FIELD.encode()])
         return entry_row(stream_id, entry)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         metrics.LEDGER_REFUSED.inc()
         log.warning("ledger_entry_refused", stream_id=stream_id, error=str(error))
         return None

@@ -7,17 +7,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import structlog
 
+from coincast_chassis.resilience.stray_entries import StrayLog
 from coincast_modelkit.artifact import sync_folder
-from coincast_modelkit.ledger import LedgerEntry
+from coincast_modelkit.ledger import MAX_HORIZON, LedgerEntry, check_day
 
-log = structlog.get_logger(__name__)
+# Columns that each forecast has a value in.
+NEEDED = (
+    "forecast_id", "made_at", "coin_id", "vs_currency", "as_of", "due", "model", "served_by", "horizon_days",
+    "last_price", "shadow", "horizon_hours", "as_of_hours",
+)  # fmt: skip
 # Each table of the ledger has these columns.
 KEY_COLUMNS = {"forecast_id", "horizon_days"}
-MAX_NAMED_PATHS = 10_000
-_named: set[str] = set()
+strays = StrayLog("ledger_entry_skipped")
 
 FORECAST_SCHEMA = pa.schema(
     [
@@ -98,18 +102,20 @@ def read_files(
     names = list(columns) if columns is not None else schema.names
     for path in sorted(paths):
         if path.is_symlink() or not path.is_file():
-            _log_once(path, "it is not a file")
+            strays.name(path, "it is not a file")
             continue
         try:
             table = read_table(path, schema, names)
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            _log_once(path, f"it cannot be read as a table of the ledger ({type(error).__name__})")
+            strays.name(path, f"it cannot be read as a table of the ledger ({type(error).__name__})")
             continue
         yield path, table
 
 
 def read_table(path: Path, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
     """Return the columns of one file; a column that an older release did not write has its default.
+
+    Rows that cannot be forecasts are left out, and the file is named once.
 
     Raises:
         pa.ArrowException, OSError: The file is not Parquet.
@@ -125,7 +131,41 @@ def read_table(path: Path, schema: pa.Schema, columns: Sequence[str]) -> pa.Tabl
         if name not in there:
             kind = schema.field(name).type
             table = table.append_column(name, pa.repeat(pa.scalar(DEFAULTS.get(name), kind), table.num_rows))
-    return table.select(list(columns)).cast(pa.schema([schema.field(name) for name in columns]))
+    typed = table.select(list(columns)).cast(pa.schema([schema.field(name) for name in columns]))
+    valid = typed.filter(_valid_rows(typed))
+    if valid.num_rows < typed.num_rows:
+        strays.name(path, f"{typed.num_rows - valid.num_rows} of its rows are not forecasts")
+    return valid
+
+
+def _valid_rows(table: pa.Table) -> pa.Array:
+    """Return which rows can be forecasts, by those of their columns that are in the table."""
+    valid = pa.repeat(pa.scalar(True), table.num_rows)
+    there = set(table.column_names)
+    for name in (n for n in NEEDED if n in there):
+        valid = pc.and_(valid, pc.is_valid(table[name]))
+    for name in (n for n in ("as_of", "due") if n in there):
+        days = [day for day in pc.unique(table[name]).to_pylist() if _is_day(day)]
+        valid = pc.and_(valid, pc.is_in(table[name], pa.array(days, pa.string())))
+    for name in (n for n in ("horizon_days", "horizon_hours", "as_of_hours") if n in there):
+        inside = pc.and_(pc.greater_equal(table[name], 0), pc.less_equal(table[name], MAX_HORIZON))
+        valid = pc.and_(valid, pc.fill_null(inside, False))
+    if "last_price" in there:
+        price = pc.and_(pc.is_finite(table["last_price"]), pc.greater(table["last_price"], 0))
+        valid = pc.and_(valid, pc.fill_null(price, False))
+    if {"probabilities", "price_quantiles"} <= there:
+        counts = pc.fill_null(pc.list_value_length(table["probabilities"]), 0)
+        same = pc.equal(counts, pc.list_value_length(table["price_quantiles"]))
+        valid = pc.and_(valid, pc.and_(pc.fill_null(same, False), pc.greater(counts, 0)))
+    return valid
+
+
+def _is_day(text: str | None) -> bool:
+    try:
+        check_day(text or "")
+    except ValueError:
+        return False
+    return True
 
 
 def read_rows(paths: Iterable[Path], schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
@@ -148,11 +188,5 @@ def count_rows(paths: Iterable[Path]) -> int:
             if set(metadata.schema.to_arrow_schema().names) >= KEY_COLUMNS:
                 count += metadata.num_rows
         except (pa.ArrowException, OSError):
-            _log_once(path, "it cannot be read as a table of the ledger")
+            strays.name(path, "it cannot be read as a table of the ledger")
     return count
-
-
-def _log_once(path: Path, reason: str) -> None:
-    if str(path) not in _named and len(_named) < MAX_NAMED_PATHS:
-        _named.add(str(path))
-        log.warning("ledger_entry_skipped", folder=path.parent.name, name=path.name, reason=reason)

@@ -15,6 +15,7 @@ import structlog
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError
+from coincast_chassis.resilience.stray_entries import without_path
 from coincast_modelkit.artifact import HorizonRecord, replace_file
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles, HourlyPanel
@@ -64,12 +65,19 @@ async def run_scoring(
 
 
 async def guarded(event: str, step: Callable[[], Awaitable[int | None]]) -> int | None:
-    """Run a step and return its result; log a failure as `event` and return None."""
+    """Run a step and return its result; log a failure as `event` and return None.
+
+    The steps read files and messages of other processes. Any defect of these must not stop later steps.
+    """
     try:
         return int(await step() or 0)
-    except (CoincastError, OSError) as error:
-        log.warning(event, reason=str(error))
-        return None
+    except CoincastError as error:
+        log.warning(event, reason=error.message)
+    except OSError as error:
+        log.warning(event, reason=without_path(error))
+    except Exception:
+        log.exception(event)
+    return None
 
 
 async def fetch_panel(source: HistorySource, ids: Sequence[str], days: int) -> dict[str, Candles]:
@@ -116,7 +124,7 @@ class LedgerService:
     async def cycle(self) -> int:
         """Score the due forecasts, publish the live record, and return the number of scored forecasts."""
         scored = await guarded("ledger_not_scored", self._score_due) or 0
-        await asyncio.to_thread(self.publish)
+        await guarded("live_record_not_published", lambda: asyncio.to_thread(self.publish))
         await guarded("ledger_not_trimmed", self._consumer.trim)
         return scored
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from coincast_chassis.resilience.stray_entries import check_plain_file, set_aside, without_path
 from coincast_training.scoring.parquet import (
     FORECAST_SCHEMA,
     SCORED_SCHEMA,
@@ -20,6 +21,7 @@ from coincast_training.scoring.parquet import (
     read_files,
     read_rows,
     read_table,
+    strays,
     write_rows,
 )
 
@@ -32,6 +34,7 @@ LOG_WINDOW_DAYS = 28
 # The longest horizon in days. The scores of a forecast are in the folder of its due day, at most this many
 # days after the day of the forecast.
 MAX_HORIZON_DAYS = 31
+MAX_WAITING_BYTES = 4 * 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +181,23 @@ class LedgerStore:
         return pa.concat_tables([self._waiting_rows(), incoming])
 
     def _waiting_rows(self) -> pa.Table:
-        """Return the waiting list; raise if it is unreadable, since the next write would overwrite it."""
-        if not self._waiting.exists():
+        """Return the waiting list.
+
+        One that cannot be read is renamed for inspection, since the next write would overwrite it.
+
+        Raises:
+            OSError: It cannot be renamed either.
+        """
+        try:
+            check_plain_file(self._waiting, max_bytes=MAX_WAITING_BYTES)
+            return read_table(self._waiting, FORECAST_SCHEMA, FORECAST_SCHEMA.names)
+        except FileNotFoundError:
             return FORECAST_SCHEMA.empty_table()
-        return read_table(self._waiting, FORECAST_SCHEMA, FORECAST_SCHEMA.names)
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            strays.name(self._waiting, without_path(error))
+            if not set_aside(self._waiting):
+                raise OSError(f"{self._waiting.name} cannot be read or renamed") from error
+            return FORECAST_SCHEMA.empty_table()
 
     def _due_folders(self) -> list[Path]:
         """Return the folders of scores in order of their names, the due days; ignore other entries."""

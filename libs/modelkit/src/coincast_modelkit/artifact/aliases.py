@@ -6,6 +6,7 @@ Only the training service changes them.
 from __future__ import annotations
 
 import json
+import stat
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Self
@@ -33,6 +34,11 @@ class Aliases:
     revision: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("production", "challenger", "shadow"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be the name of a version")  # noqa: TRY004 - bad data
+        if not isinstance(self.revision, int) or not 0 <= self.revision < 2**31:
+            raise ValueError(f"revision must be a whole number from 0, got {self.revision!r:.50}")
         if not 0.0 <= self.challenger_share <= 1.0:
             raise ValueError(f"challenger_share must lie between 0 and 1, got {self.challenger_share}")
 
@@ -50,9 +56,9 @@ class Aliases:
         """Parse the output of to_bytes. Raises ArtifactCorrupt."""
         try:
             plain = json.loads(raw)
-            known = {f.name: plain[f.name] for f in fields(cls) if f.name in plain}
-            return cls(**known)
-        except (ValueError, TypeError, KeyError) as error:
+            named = {f.name for f in fields(cls)}
+            return cls(**{name: value for name, value in plain.items() if name in named})
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ArtifactCorrupt(f"aliases.json cannot be read: {error!r}") from error
 
 
@@ -62,8 +68,12 @@ def aliases_path(root: Path, model: str) -> Path:
 
 
 def read_aliases(root: Path, model: str) -> Aliases:
-    """Return the aliases of a model, all empty if none was set yet. Raises ArtifactCorrupt."""
+    """Return the aliases of a model, all empty if none was set yet. Raises ArtifactCorrupt, OSError."""
+    path = aliases_path(root, model)
     try:
-        return Aliases.from_bytes(aliases_path(root, model).read_bytes())
+        # A pipe must not be opened: that waits for a writer.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ArtifactCorrupt("aliases.json is not a file")
+        return Aliases.from_bytes(path.read_bytes())
     except FileNotFoundError:
         return Aliases()

@@ -83,7 +83,7 @@ class Manifest:
             for name in ("feature_names", "coins", "seeds"):
                 values[name] = tuple(plain[name])
             return cls(**values)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ArtifactCorrupt(f"manifest.json is not a manifest: {error!r}") from error
 
 

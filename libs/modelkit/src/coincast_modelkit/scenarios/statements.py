@@ -6,7 +6,6 @@ amounts. A portfolio is stored as weights, rounded to a hundredth of a percent o
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 import math
@@ -14,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from coincast_modelkit.ledger import STREAM_KEY
+from coincast_modelkit.ledger import STREAM_KEY, check_day, check_texts, check_whole, json_of
 
 # The Redis stream to which serving appends and from which training reads. A message may arrive twice:
 # statement_id and first_day identify a statement.
@@ -22,6 +21,7 @@ RISK_STREAM_KEY = "coincast:ledger:risk"
 # Every line of a statement begins with this; the prefix distinguishes it from a forecast's in a shared spool.
 LINE_PREFIX = '{"statement":'
 MAX_WEIGHTS = 250
+MAX_DAYS = 3660
 WEIGHT_DECIMALS = 4
 
 
@@ -53,13 +53,15 @@ class TouchStatement:
     close_beyond: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        check_texts(self, ("statement_id", "coin_id", "vs_currency", "as_of", "served_by"))
+        check_whole(self, ("first_day",), most=MAX_DAYS)
         for name in ("touch", "close_beyond"):
             chances = tuple(float(p) for p in getattr(self, name))
             if not all(0 <= p <= 1 for p in chances):
                 raise ValueError(f"{name} must hold probabilities from 0 to 1")
             object.__setattr__(self, name, chances)
-        if not self.touch or len(self.touch) != len(self.close_beyond):
-            raise ValueError("a touch statement needs as many touch as close_beyond, at least one")
+        if not 0 < len(self.touch) <= MAX_DAYS or len(self.touch) != len(self.close_beyond):
+            raise ValueError(f"a touch statement needs as many touch as close_beyond, 1 to {MAX_DAYS}")
         if self.first_day < 1:
             raise ValueError(f"first_day must be at least 1, got {self.first_day}")
         _check(self.as_of, self.last_price, self.level)
@@ -99,6 +101,8 @@ class LossStatement:
     levels: tuple[tuple[float, float, float], ...]
 
     def __post_init__(self) -> None:
+        check_texts(self, ("statement_id", "vs_currency", "as_of", "served_by"))
+        check_whole(self, ("days",), most=MAX_DAYS)
         object.__setattr__(self, "levels", tuple(tuple(float(x) for x in level) for level in self.levels))
         if not 1 <= len(self.weights) <= MAX_WEIGHTS:
             raise ValueError(f"a loss statement holds 1 to {MAX_WEIGHTS} weights, got {len(self.weights)}")
@@ -133,7 +137,7 @@ def read_statement(line: str | bytes) -> RiskStatement:
     Raises:
         ValueError: The line is not a statement, or a field is absent or out of range.
     """
-    raw: Any = json.loads(line)
+    raw = json_of(line)
     kinds: dict[str, type[Any]] = {"touch": TouchStatement, "losses": LossStatement}
     kind = kinds.get(str(raw.get("statement"))) if isinstance(raw, dict) else None
     if kind is None:
@@ -141,7 +145,7 @@ def read_statement(line: str | bytes) -> RiskStatement:
     known = {name: raw[name] for name in kind.__dataclass_fields__ if name in raw}
     try:
         statement: RiskStatement = kind(**known)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"a risk statement is not whole: {error}") from error
     return statement
 
@@ -170,7 +174,7 @@ def _line(kind: str, statement: RiskStatement) -> str:
 
 
 def _check(as_of: str, *prices: float) -> None:
-    dt.date.fromisoformat(as_of)
+    check_day(as_of)
     if not all(math.isfinite(price) and price > 0 for price in prices):
         raise ValueError("a risk statement holds finite prices above 0 only")
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from coincast_modelkit.scenarios.statements import TouchStatement
+from coincast_modelkit.scenarios.statements import TouchStatement, read_statement
 from coincast_training.scoring.risk import store as module
 from coincast_training.scoring.risk.outcomes import Outcome, last_due, outcomes_of
 from coincast_training.scoring.risk.store import RiskStore, ScoredDays
@@ -133,8 +136,54 @@ def test_a_failure_in_the_middle_changes_nothing(store: RiskStore) -> None:
     assert [again.key for again in store.due(DAY)] == [one.key]
 
 
-def test_a_file_that_is_no_database_is_an_error_that_names_it(tmp_path: Path) -> None:
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("stray", ["text", "half a database", "folder", "pipe", "link to nothing"])
+def test_what_is_no_database_is_set_aside(tmp_path: Path, stray: str) -> None:
     path = tmp_path / "risk.sqlite"
-    path.write_text("not a database, but text that is long enough to be looked at")
-    with pytest.raises(OSError, match=r"risk\.sqlite cannot be used"):
-        RiskStore(path).counts()
+    match stray:
+        case "text":
+            path.write_text("not a database, but text that is long enough to be looked at")
+        case "half a database":
+            RiskStore(path).add([touch(statement_id="a")])
+            path.write_bytes(path.read_bytes()[:100] + b"\xff" * 8000)
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case _:
+            path.symlink_to(tmp_path / "elsewhere")
+    with capture_logs() as logs:
+        for _ in range(2):
+            RiskStore(path).add([touch(statement_id="b")])
+    assert RiskStore(path).counts() == (1, 0)
+    assert len(logs) == (stray != "link to nothing")
+    assert str(tmp_path) not in str(logs)
+    assert (tmp_path / "risk.unreadable").exists() == (stray != "link to nothing")
+
+
+def test_a_statement_that_cannot_be_read_is_passed_by(tmp_path: Path) -> None:
+    store = RiskStore(tmp_path / "risk.sqlite")
+    store.add([touch(statement_id=name) for name in "abcdefg"])
+    database = sqlite3.connect(tmp_path / "risk.sqlite")
+    for name, line in zip("abcdef", ["", "null", "[" * 50_000, b"\xff", 7, "{}"], strict=True):
+        database.execute("UPDATE statements SET line = ? WHERE statement_id = ?", (line, name))
+    database.commit()
+    database.close()
+    assert [one.statement.statement_id for one in store.due(dt.date(2030, 1, 1))] == ["g"]
+    assert store.open_coins() == ["bitcoin"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"statement_id": 7}, {"coin_id": None}, {"as_of": "0001-01-01"}, {"as_of": 20250901},
+        {"served_by": []}, {"first_day": 10**9}, {"first_day": "1"}, {"touch": "x"},
+        {"touch": 5}, {"last_price": float("nan")},
+        {"level": "1"}, {"close_beyond": None}, {"vs_currency": ""},
+    ],
+)  # fmt: skip
+def test_a_statement_of_wrong_types_is_refused(wrong: dict[str, object]) -> None:
+    whole = json.loads(touch(statement_id="a").to_json())
+    assert read_statement(json.dumps(whole)) == touch(statement_id="a")
+    with pytest.raises(ValueError):
+        read_statement(json.dumps(whole | wrong))

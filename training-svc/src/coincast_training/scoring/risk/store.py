@@ -14,8 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from coincast_chassis.resilience.stray_entries import StrayLog, set_aside
 from coincast_modelkit.scenarios.live_record import EXCEEDANCE, tenth_of
-from coincast_modelkit.scenarios.statements import RiskStatement, TouchStatement, read_statement
+from coincast_modelkit.scenarios.statements import (
+    RiskStatement,
+    TouchStatement,
+    coins_of,
+    read_statement,
+)
 from coincast_training.scoring.risk.outcomes import Outcome, first_due, last_due
 
 # Maximum of statements for each daily close; further ones are dropped. They would add little information,
@@ -25,6 +31,7 @@ MAX_PORTFOLIOS_A_DAY = 1_000
 # The id of a scored statement is stored for this time, since the stream may deliver its message again.
 REMEMBERED_DAYS = 60
 TALLY_DAYS = 730
+strays = StrayLog("risk_ledger_unreadable")
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS statements (
@@ -144,7 +151,9 @@ class RiskStore:
                 (newest.isoformat(),),
             ).fetchall()
         return [
-            OpenStatement(key, dt.date.fromisoformat(due), read_statement(line)) for key, due, line in rows
+            OpenStatement(key, dt.date.fromisoformat(due), statement)
+            for key, due, line in rows
+            if (statement := self._parsed(line)) is not None
         ]
 
     def close(self, scored: Sequence[ScoredDays], newest: dt.date) -> None:
@@ -174,8 +183,8 @@ class RiskStore:
             lines = database.execute("SELECT line FROM statements WHERE line IS NOT NULL").fetchall()
         coins: set[str] = set()
         for (line,) in lines:
-            statement = read_statement(line)
-            coins.update([statement.coin_id] if isinstance(statement, TouchStatement) else statement.weights)
+            if (statement := self._parsed(line)) is not None:
+                coins.update(coins_of([statement]))
         return sorted(coins)
 
     def tallies(self, first: dt.date) -> list[Tally]:
@@ -194,22 +203,56 @@ class RiskStore:
             scored = database.execute("SELECT COALESCE(SUM(statements), 0) FROM tallies").fetchone()[0]
         return int(waiting), int(scored)
 
+    def _parsed(self, line: object) -> RiskStatement | None:
+        """Return a stored statement; None, and named once, if it cannot be read."""
+        try:
+            return read_statement(line if isinstance(line, str | bytes) else "")
+        except (ValueError, KeyError, TypeError) as error:
+            strays.name(self._path, f"a statement in it cannot be read ({type(error).__name__})")
+            return None
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Open or create the file; commit at the end of the block, or roll back after an error."""
+        """Open or create the file; commit at the end of the block, or roll back after an error.
+
+        A file that is no database is renamed for inspection, and a new one is begun.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            database = sqlite3.connect(self._path, timeout=10)
+            database = self._opened()
             try:
-                # Deleted rows are overwritten, so that no portfolio remains in a free page of the file.
-                database.execute("PRAGMA secure_delete = ON")
-                database.executescript(SCHEMA)
                 with database:
                     yield database
             finally:
                 database.close()
         except sqlite3.Error as error:
-            raise OSError(f"{self._path} cannot be used: {error}") from error
+            raise OSError(f"{self._path.name} cannot be used: {error}") from error
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._path.exists() and not self._path.is_file():
+            strays.name(self._path, "it is not a file")
+            set_aside(self._path)
+        try:
+            return _connect(self._path)
+        except sqlite3.OperationalError:  # The file is locked, or the disk is full.
+            raise
+        except sqlite3.DatabaseError as error:
+            strays.name(self._path, str(error))
+            if not set_aside(self._path):
+                raise
+            return _connect(self._path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=10)
+    try:
+        # Deleted rows are overwritten, so that no portfolio remains in a free page of the file.
+        database.execute("PRAGMA secure_delete = ON")
+        database.executescript(SCHEMA)
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def _unknown_part(database: sqlite3.Connection, statement: RiskStatement) -> RiskStatement | None:
