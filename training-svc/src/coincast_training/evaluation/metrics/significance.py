@@ -6,6 +6,8 @@ work on the mean of each date, and allow for correlation over the horizon.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from statsmodels.regression.linear_model import OLS
@@ -56,18 +58,30 @@ def ratio_interval(
 
     `upper`, `lower` and `dates` are (n,). The result is NaN with fewer than MIN_DATES dates.
     """
-    with hidden(OPTIONAL_FOR_ARCH):
-        from arch.bootstrap import CircularBlockBootstrap  # noqa: PLC0415 - slow to import
-
     top, _ = date_sums(upper, dates)
     bottom, _ = date_sums(lower, dates)
     if len(top) < MIN_DATES:
         return float("nan"), float("nan")
-    block = min(max(10, 2 * horizon), len(top) // 3)
-    bootstrap = CircularBlockBootstrap(block, top, bottom, seed=seed)
-    ratios = bootstrap.apply(lambda a, b: np.array([a.sum() / b.sum() if b.sum() else np.nan]), REPETITIONS)
-    low, high = np.nanquantile(ratios[:, 0], [0.025, 0.975])
+    drawn = _resamples(len(top), min(max(10, 2 * horizon), len(top) // 3), seed)
+    above, below = top[drawn].sum(axis=1), bottom[drawn].sum(axis=1)
+    ratios = np.divide(above, below, out=np.full(len(drawn), np.nan), where=below != 0)
+    low, high = np.nanquantile(ratios, [0.025, 0.975])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=8)
+def _resamples(dates: int, block: int, seed: int) -> NDArray[np.int64]:
+    """Return the positions of the dates in each resample, (REPETITIONS, dates).
+
+    They do not depend on the losses, and an evaluation compares hundreds of models on the same dates.
+    """
+    with hidden(OPTIONAL_FOR_ARCH):
+        from arch.bootstrap import CircularBlockBootstrap  # noqa: PLC0415 - slow to import
+
+    bootstrap = CircularBlockBootstrap(block, np.arange(dates), seed=seed)
+    drawn = np.stack([positional[0] for positional, _ in bootstrap.bootstrap(REPETITIONS)])
+    drawn.setflags(write=False)
+    return drawn
 
 
 def skill_interval(
