@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from coincast_chassis.clock import SystemClock
 from coincast_forecast.domain import TECHNICAL, ForecastQuery, LedgerCounts, LiveScores, Provenance, Source
@@ -102,8 +102,7 @@ def build_service(source: MemorySource, sizes: Sizes, stack: ExitStack) -> Forec
     stack.callback(features.stop)
     technical = LiveVersion(TECHNICAL, "", predictor, dt.datetime.now(dt.UTC))
     snapshot: Snapshot = {TECHNICAL: Deployment(production=technical)}
-    recorder = Recorder(NoLedger(), clock.now)
-    scores = LiveScores({})
+    recorder = Recorder(NoLedger(), clock)
     return ForecastService(
         Dependencies(
             histories=HistoryCache(
@@ -125,10 +124,25 @@ def build_service(source: MemorySource, sizes: Sizes, stack: ExitStack) -> Forec
             shadow_traffic=ShadowTraffic(features, recorder, metrics, queue_coins=1),
             response_cache=ResponseCache(sizes.response),
             metrics=metrics,
-            snapshot=lambda: snapshot,
-            scores=lambda: scores,
+            deployments=OneModel(snapshot),
+            scores=NoScores(),
+            clock=clock,
         )
     )
+
+
+@dataclass(frozen=True)
+class OneModel:
+    """Deployments that never change."""
+
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True)
+class NoScores:
+    """Live scores of which there are none."""
+
+    current: LiveScores = field(default_factory=lambda: LiveScores({}))
 
 
 async def cpu_milliseconds(service: ForecastService) -> float:

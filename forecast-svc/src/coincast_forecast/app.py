@@ -80,10 +80,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         hours=day_hours.row,
     )
     stack.callback(features.stop)
-    recorder = Recorder(ledger, clock.now)
+    recorder = Recorder(ledger, clock)
     shadow_traffic = ShadowTraffic(features, recorder, metrics, queue_coins=settings.shadow_queue_coins)
     registry = HourlyRegistry(settings.artifacts_dir, _signing_key(settings), settings.require_signature)
-    hourly_versions = HourlyVersions(registry, clock.now)
+    hourly_versions = HourlyVersions(registry, clock)
     within_day = WithinDay(stored_hours, hourly_versions)
     stack.push_async_callback(within_day.aclose)
     service = ForecastService(
@@ -103,10 +103,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
             shadow_traffic=shadow_traffic,
             response_cache=response_cache,
             metrics=metrics,
-            snapshot=lambda: loader.snapshot,
-            scores=lambda: scores.current,
+            deployments=loader,
+            scores=scores,
+            clock=clock,
             within_day=within_day,
-            now=clock.now,
         )
     )
     status = StatusReporter(
@@ -115,7 +115,6 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         histories=histories,
         ledger=ledger,
         registry=loader,
-        snapshot=lambda: loader.snapshot,
         hourly=hourly_versions,
     )
     scenarios = ScenarioService(
@@ -124,10 +123,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         limit_seconds=settings.scenario_timeout_seconds,
     )
     stack.callback(scenarios.stop)
-    hourly = HourlyForecastService(hourly_histories, hourly_versions, service, recorder, clock.now)
+    hourly = HourlyForecastService(hourly_histories, hourly_versions, service, recorder, clock)
     source_clock = _source_clock(histories)
     past_hours = PastHours(
-        hourly_histories, HistoricalHourlyVersions(registry, lambda: hourly_versions.current), source_clock
+        hourly_histories, HistoricalHourlyVersions(registry, hourly_versions), source_clock
     )
     past = _build_past(
         settings,
@@ -142,12 +141,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         service,
         scenarios,
         risk_recorder=RiskRecorder(ledger),
-        live_risk=lambda: live_risk.current,
+        live_risk=live_risk,
         hourly=hourly,
         past=past,
         past_hours=PastHourlyForecasts(past_hours, past),
-        models=status.models,
-        status=status.status,
+        status=status,
         clock=clock,
     )
     first_refresh = asyncio.Event()
@@ -244,7 +242,7 @@ def _build_past(
 ) -> PointInTimeService:
     versions = HistoricalVersions(
         settings.artifacts_dir,
-        snapshot=lambda: loader.snapshot,
+        deployments=loader,
         load=loader.load_version,
         wait_seconds=settings.step_timeout_seconds,
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, NotReady
 from coincast_forecast.domain import AUTO, TECHNICAL, CoinForecast, ForecastQuery, LiveScores, ServedForecast
 from coincast_forecast.fallback.executor import Attempt, FallbackChain, Prediction
@@ -24,7 +24,8 @@ from coincast_forecast.metrics import Metrics
 from coincast_forecast.ports import History, partial_error
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.registry import selection
-from coincast_forecast.registry.deployment import LiveVersion, Snapshot
+from coincast_forecast.registry.deployment import DeploymentSource, LiveVersion, Snapshot
+from coincast_forecast.registry.live_records import LatestRecord
 from coincast_forecast.rendering.service import Explainer, Explanation, ForecastRenderer
 from coincast_forecast.response_cache import CacheGeneration, Key, ResponseCache, cache_key_of
 from coincast_forecast.shadow_traffic import ShadowTraffic
@@ -75,11 +76,11 @@ class Dependencies:
     shadow_traffic: ShadowTraffic
     response_cache: ResponseCache
     metrics: Metrics
-    snapshot: Callable[[], Snapshot]
-    scores: Callable[[], LiveScores]
+    deployments: DeploymentSource
+    scores: LatestRecord[LiveScores]
+    clock: Clock
     # Updates daily forecasts to the newest hour; None lets them start from the last daily close.
     within_day: WithinDay | None = None
-    now: Callable[[], float] = time.time
 
 
 class ForecastService:
@@ -90,7 +91,7 @@ class ForecastService:
 
     async def forecast(self, query: ForecastQuery) -> ForecastResponse:
         """Return a forecast or an error for every coin of the query."""
-        generation = CacheGeneration(self._with.snapshot(), self._with.scores())
+        generation = CacheGeneration(self._with.deployments.snapshot, self._with.scores.current)
         cache_key = cache_key_of(query, generation.snapshot)
         served = self._cached(query, cache_key, generation)
         errors: dict[str, CoincastError] = {}
@@ -193,13 +194,13 @@ class ForecastService:
         return moved, ""
 
     async def _record_moved(self, moved: Iterable[Shifted], days: int) -> set[str]:
-        made_at = self._with.now()
+        made_at = self._with.clock.now()
         loggable = [within_day_loggable(one, made_at) for one in moved if one.prediction.start.hours]
         return await self._with.recorder.append(loggable, days) if loggable else set()
 
     async def predict(self, query: ForecastQuery) -> PredictedCoins:
         """Return predictions and the histories that they use, without rendering or logging them."""
-        generation = CacheGeneration(self._with.snapshot(), self._with.scores())
+        generation = CacheGeneration(self._with.deployments.snapshot, self._with.scores.current)
         found = await self._find_histories(query.ids, query.vs_currency)
         errors = {coin: e for coin in query.ids if isinstance(e := found.coins[coin], CoincastError)}
         histories = {coin: h for coin in query.ids if isinstance(h := found.coins[coin], History)}

@@ -177,6 +177,18 @@ class Kit:
         return served
 
 
+class Scores:
+    """The live scores of a kit, another object each time while there are any."""
+
+    def __init__(self, scores: dict[tuple[str, str, int], float], *, changing: bool) -> None:
+        self._scores, self._changing = scores, changing
+        self._same = LiveScores({})
+
+    @property
+    def current(self) -> LiveScores:
+        return LiveScores(self._scores) if self._scores or self._changing else self._same
+
+
 class Snapshots:
     """A new snapshot when a lineup changed, as the registry makes them."""
 
@@ -184,7 +196,8 @@ class Snapshots:
         self._lineups = lineups
         self._last: dict[str, Deployment] = {}
 
-    def __call__(self) -> dict[str, Deployment]:
+    @property
+    def snapshot(self) -> dict[str, Deployment]:
         if self._last != self._lineups:
             self._last = dict(self._lineups)
         return self._last
@@ -225,11 +238,9 @@ def make_kit(
         stale_after_seconds=120,
     )
     preparation = FeatureCache(keep_bytes=2**26, limit_seconds=10)
-    recorder = Recorder(ledger, clock.now)
+    recorder = Recorder(ledger, clock)
     shadow_traffic = ShadowTraffic(preparation, recorder, metrics, queue_coins=100)
     scores: dict[tuple[str, str, int], float] = {}
-    # As the service: one object while no score changes. Replies are cached by it.
-    same_scores = LiveScores({})
     parts = Dependencies(
         histories=histories,
         features=preparation,
@@ -242,10 +253,11 @@ def make_kit(
         shadow_traffic=shadow_traffic,
         response_cache=ResponseCache(1000),
         metrics=metrics,
-        snapshot=Snapshots(lineups),
-        scores=lambda: LiveScores(scores) if scores or within_day is None else same_scores,
+        deployments=Snapshots(lineups),
+        # As in the service, one object while no score changes: replies are cached by it.
+        scores=Scores(scores, changing=within_day is None),
+        clock=clock,
         within_day=within_day,
-        now=clock.now,
     )
     return Kit(
         models, source, ledger, clock, histories, shadow_traffic, lineups, ForecastService(parts), scores

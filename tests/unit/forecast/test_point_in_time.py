@@ -79,7 +79,7 @@ class Rig:
                 raise VersionRefused(RefusalCause.CORRUPT, "a file is broken")
             return replace(live(tiny_lightgbm()), version=version)
 
-        versions = HistoricalVersions(self.root, snapshot=lambda: self.snapshot, load=load, wait_seconds=20.0)
+        versions = HistoricalVersions(self.root, deployments=self, load=load, wait_seconds=20.0)
         return PointInTimeService(
             PastDependencies(
                 source=self.source,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc.aio
@@ -11,12 +11,13 @@ import grpc.aio
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceServicer
 from coincast_chassis.clock import Clock
-from coincast_forecast.domain import ModelStatus, ServiceStatus
 from coincast_forecast.grpc import hourly_mapping, live_risk_mapping, proto_mapping
 from coincast_forecast.grpc import scenario_mapping as mapping
+from coincast_forecast.grpc.status import StatusReporter
 from coincast_forecast.hourly.past import PastHourlyForecasts
 from coincast_forecast.hourly.service import HourlyForecastService
 from coincast_forecast.point_in_time import PointInTimeService
+from coincast_forecast.registry.live_records import LatestRecord
 from coincast_forecast.scenarios.recorder import RiskRecorder
 from coincast_forecast.scenarios.service import ScenarioService
 from coincast_forecast.service import ForecastService
@@ -34,12 +35,11 @@ class ForecastServicer(ForecastServiceServicer):
         scenarios: ScenarioService,
         *,
         risk_recorder: RiskRecorder,
-        live_risk: Callable[[], LiveRiskTable],
+        live_risk: LatestRecord[LiveRiskTable],
         hourly: HourlyForecastService,
         past: PointInTimeService,
         past_hours: PastHourlyForecasts,
-        models: Callable[[], tuple[ModelStatus, ...]],
-        status: Callable[[], ServiceStatus],
+        status: StatusReporter,
         clock: Clock,
     ) -> None:
         self._forecasting = forecasting
@@ -49,7 +49,6 @@ class ForecastServicer(ForecastServiceServicer):
         self._hourly = hourly
         self._past = past
         self._past_hours = past_hours
-        self._models = models
         self._status = status
         self._clock = clock
         self._encoder = proto_mapping.ReplyEncoder()
@@ -76,7 +75,7 @@ class ForecastServicer(ForecastServiceServicer):
         self, request: pb.ListModelsRequest, context: Context
     ) -> pb.ListModelsResponse:
         """Return the models that can be requested."""
-        return proto_mapping.models_message(self._models())
+        return proto_mapping.models_message(self._status.models())
 
     async def SimulatePaths(  # noqa: N802 - gRPC's name
         self, request: pb.SimulatePathsRequest, context: Context
@@ -107,7 +106,7 @@ class ForecastServicer(ForecastServiceServicer):
         )
         recorded = await self._risk_recorder.record_losses(answer, vs_currency=vs_currency)
         message = mapping.portfolio_message(answer, vs_currency=vs_currency, clock=self._clock)
-        live_risk_mapping.add_live_losses(message, answer, self._live_risk(), recorded=recorded)
+        live_risk_mapping.add_live_losses(message, answer, self._live_risk.current, recorded=recorded)
         return message
 
     async def EstimateTouch(  # noqa: N802 - gRPC's name
@@ -124,11 +123,13 @@ class ForecastServicer(ForecastServiceServicer):
         )
         recorded = await self._risk_recorder.record_touch(answer, vs_currency=vs_currency, days=days)
         message = mapping.touch_message(answer, days=days, clock=self._clock)
-        live_risk_mapping.add_live_touches(message, answer, self._live_risk(), days=days, recorded=recorded)
+        live_risk_mapping.add_live_touches(
+            message, answer, self._live_risk.current, days=days, recorded=recorded
+        )
         return message
 
     async def GetStatus(  # noqa: N802 - gRPC's name
         self, request: pb.GetStatusRequest, context: Context
     ) -> pb.GetStatusResponse:
         """Return loaded and refused versions, and the state of caches and forecast log."""
-        return proto_mapping.status_message(self._status())
+        return proto_mapping.status_message(self._status.status())

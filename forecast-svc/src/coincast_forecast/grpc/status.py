@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
 
@@ -33,7 +32,6 @@ class StatusReporter:
     histories: HistoryCache
     ledger: LedgerWriter
     registry: ModelLoader
-    snapshot: Callable[[], Snapshot]
     hourly: HourlyVersions
 
     def models(self) -> tuple[ModelStatus, ...]:
@@ -41,7 +39,7 @@ class StatusReporter:
 
         No model is ready before a history is cached.
         """
-        snapshot, missing_reason = self.snapshot(), self.histories.missing_reason
+        snapshot, missing_reason = self.registry.snapshot, self.histories.missing_reason
         known = (*domain.TRAINED_MODELS, domain.TECHNICAL)
         models = (
             *(_model(name, snapshot.get(name, Deployment())) for name in known),

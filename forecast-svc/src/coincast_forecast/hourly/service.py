@@ -9,7 +9,7 @@ entry per hour.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,6 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
+from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.logs import get_logger
 from coincast_forecast.domain import (
@@ -95,13 +96,13 @@ class HourlyForecastService:
         versions: HourlyVersions,
         daily: DailyForecasts,
         recorder: Recorder,
-        now: Callable[[], float],
+        clock: Clock,
     ) -> None:
         self._histories = histories
         self._versions = versions
         self._daily = daily
         self._recorder = recorder
-        self._now = now
+        self._clock = clock
 
     async def forecast(self, query: HourlyQuery) -> ForecastResponse:
         """Return a forecast or an error for every coin of the query."""
@@ -131,7 +132,7 @@ class HourlyForecastService:
 
     async def _record(self, made: Collection[Made], hours: int) -> dict[str, ServedForecast]:
         """Write the forecasts to the log; a forecast that could not be written gets no id."""
-        made_at = self._now()
+        made_at = self._clock.now()
         named = [(_with_id(served, forecasts), served, forecasts) for served, forecasts in made]
         loggable = [
             Loggable(one.forecast.forecast_id, partial(hourly_entries, one.forecast, forecasts, made_at))

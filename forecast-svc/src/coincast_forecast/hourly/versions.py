@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Protocol
 
+from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.domain import PRODUCTION, Loaded, ModelStatus, Refused, VariantStatus
@@ -38,19 +38,27 @@ class HourlyRegistry:
     require_signature: bool = False
 
 
+class ProductionVersion(Protocol):
+    """Holds the version of the hourly model that is in production."""
+
+    @property
+    def current(self) -> LoadedHourlyArtifact | None:
+        """The version; None if there is none."""
+        ...
+
+
 class HistoricalHourlyVersions:
     """Finds and loads the newest version of the hourly model that was trained by a past day."""
 
-    def __init__(self, registry: HourlyRegistry, current: Callable[[], LoadedHourlyArtifact | None]) -> None:
-        """Store the registry, and a function that returns the version in production."""
+    def __init__(self, registry: HourlyRegistry, production: ProductionVersion) -> None:
         self._registry = registry
-        self._current = current
+        self._production = production
         self._until: dict[str, date | None] = {}
         self._loaded: Lru[str, LoadedHourlyArtifact] = Lru(KEPT_VERSIONS)
 
     async def learnt_by(self, day: date) -> LoadedHourlyArtifact | str:
         """Return the newest version that was trained on no later day, or the reason why there is none."""
-        current = self._current()
+        current = self._production.current
         if current is not None and date.fromisoformat(current.manifest.data.to_date) <= day:
             return current
         return await asyncio.to_thread(self._find, day)
@@ -98,9 +106,9 @@ class HistoricalHourlyVersions:
 class HourlyVersions:
     """Holds the production version of the hourly model; the last one remains if a newer one is refused."""
 
-    def __init__(self, registry: HourlyRegistry, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, registry: HourlyRegistry, clock: Clock | None = None) -> None:
         self._registry = registry
-        self._now = now
+        self._clock = clock or SystemClock()
         self._loaded_at = 0.0
         self._refusal: Refused | None = None
         self._refused: dict[str, int] = {}
@@ -132,12 +140,14 @@ class HourlyVersions:
                 require_signature=self._registry.require_signature,
             )
             self.reason, self._refusal = "", None
-            self._loaded_at = self._now()
+            self._loaded_at = self._clock.now()
             log.info("hourly_version_loaded", version=production)
         except (ArtifactError, OSError) as error:
             self._refused[production] = RETRY_LOOKS
             self.reason = f"{MODEL} {production} was refused: {error}"
-            self._refusal = Refused(MODEL, production, str(error), datetime.fromtimestamp(self._now(), UTC))
+            self._refusal = Refused(
+                MODEL, production, str(error), datetime.fromtimestamp(self._clock.now(), UTC)
+            )
             log.warning("hourly_version_refused", version=production, reason=str(error))
 
     def loaded(self) -> tuple[Loaded, ...]:

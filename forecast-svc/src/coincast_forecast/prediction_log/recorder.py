@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
+from coincast_chassis.clock import Clock
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast import metrics
@@ -141,10 +142,8 @@ class Loggable:
 class Recorder:
     """Appends one entry per forecast and horizon, even if it is served repeatedly."""
 
-    def __init__(
-        self, ledger: Ledger, now: Callable[[], float], *, wait_seconds: float = WAIT_SECONDS
-    ) -> None:
-        self._now = now
+    def __init__(self, ledger: Ledger, clock: Clock, *, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._clock = clock
         # Horizons are days, or hours for an hourly forecast.
         self._log: AppendOnce[LedgerEntry] = AppendOnce(
             ledger, _count_lost, batch=BATCH_COINS, wait_seconds=wait_seconds
@@ -157,7 +156,7 @@ class Recorder:
     async def record(self, predictions: Sequence[Prediction], days: int, *, shadow: bool = False) -> set[str]:
         """Append the predictions up to `days` ahead; see `append`."""
         forecasts = [
-            Loggable(p.forecast_id, partial(_daily_entries, p, made_at=self._now(), shadow=shadow))
+            Loggable(p.forecast_id, partial(_daily_entries, p, made_at=self._clock.now(), shadow=shadow))
             for p in predictions
         ]
         return await self.append(forecasts, days)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from hashlib import blake2b
+from typing import Protocol
 
 from coincast_forecast.domain import CHALLENGER, PRODUCTION, Record
 from coincast_forecast.fallback.policy import Cause, StepFailure
@@ -67,6 +68,15 @@ class Deployment:
 
 
 Snapshot = Mapping[str, Deployment]
+
+
+class DeploymentSource(Protocol):
+    """Holds the versions that are deployed now."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The deployments by name of the model; another object after every change."""
+        ...
 
 
 def any_reads_hours(snapshot: Snapshot) -> bool:

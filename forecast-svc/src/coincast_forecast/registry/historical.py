@@ -11,7 +11,7 @@ from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.domain import TECHNICAL
 from coincast_forecast.fallback.policy import Cause, StepFailure
-from coincast_forecast.registry.deployment import Deployment, LiveVersion, Snapshot
+from coincast_forecast.registry.deployment import Deployment, DeploymentSource, LiveVersion, Snapshot
 from coincast_forecast.registry.probe_client import VersionRefused
 from coincast_modelkit.artifact import ArtifactError, list_versions, read_manifest
 from coincast_modelkit.artifact.layout import number_of
@@ -27,7 +27,7 @@ class HistoricalVersions:
 
     Args:
         root: The folder of the artifacts.
-        snapshot: Returns the deployed versions.
+        deployments: The versions that are deployed now.
         load: Loads and verifies a version; raises VersionRefused.
         wait_seconds: How long a request waits for a version that is being loaded.
     """
@@ -36,12 +36,12 @@ class HistoricalVersions:
         self,
         root: Path,
         *,
-        snapshot: Callable[[], Snapshot],
+        deployments: DeploymentSource,
         load: Callable[[str, str], Awaitable[LiveVersion]],
         wait_seconds: float,
     ) -> None:
         self._root = root
-        self._snapshot = snapshot
+        self._deployments = deployments
         self._load = load
         self._wait_seconds = wait_seconds
         self._until: dict[Name, date | None] = {}
@@ -50,7 +50,7 @@ class HistoricalVersions:
 
     async def snapshot_of(self, models: Iterable[str], day: date) -> Snapshot:
         """Return deployments of the models and of technical, with versions that were trained by the day."""
-        deployments: dict[str, Deployment] = {TECHNICAL: self._snapshot()[TECHNICAL]}
+        deployments: dict[str, Deployment] = {TECHNICAL: self._deployments.snapshot[TECHNICAL]}
         for model in models:
             if model not in deployments:
                 deployments[model] = await self._deployment(model, day)
@@ -64,7 +64,7 @@ class HistoricalVersions:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _deployment(self, model: str, day: date) -> Deployment:
-        serving = self._snapshot().get(model, Deployment()).production
+        serving = self._deployments.snapshot.get(model, Deployment()).production
         if serving is not None and serving.learnt_until is not None and serving.learnt_until <= day:
             return Deployment(production=serving)
         try:

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.stray_entries import read_plain_file
@@ -21,6 +21,16 @@ log = get_logger("coincast.forecast.live_records")
 SCORES_FILE = "live-record.json"
 MAX_BYTES = 64 * 1024 * 1024
 Parsed = TypeVar("Parsed")
+Read_co = TypeVar("Read_co", covariant=True)
+
+
+class LatestRecord(Protocol[Read_co]):
+    """A record that is replaced from time to time."""
+
+    @property
+    def current(self) -> Read_co:
+        """The newest record; the same object until there is a newer one."""
+        ...
 
 
 class LiveRecordReader(Generic[Parsed]):

@@ -25,7 +25,7 @@ from coincast_forecast.domain import (
 from coincast_forecast.grpc.hourly_mapping import hourly_query_of
 from coincast_forecast.grpc.proto_mapping import ReplyEncoder, forecast_message, parse_as_of
 from coincast_forecast.hourly.past import PastHourlyForecasts, PastHours, SourceClock
-from coincast_forecast.hourly.versions import HistoricalHourlyVersions, HourlyRegistry
+from coincast_forecast.hourly.versions import HistoricalHourlyVersions, HourlyRegistry, HourlyVersions
 from coincast_forecast.metrics import Metrics
 from coincast_forecast.point_in_time import PastDependencies, PointInTimeService
 from coincast_forecast.ports import HourlyHistory
@@ -36,7 +36,7 @@ from coincast_modelkit.candles import FIELDS
 from coincast_modelkit.hourly.candles import HourlyCandles
 from coincast_modelkit.models import TechnicalModel
 from tests.unit.forecast.forecast_fakes import COINS, LAST_DAY, walk
-from tests.unit.forecast.forecast_kit import live
+from tests.unit.forecast.forecast_kit import Snapshots, live
 from tests.unit.forecast.hourly.test_service import publish
 from tests.unit.forecast.test_point_in_time import PastSource
 from tests.unit.modelkit.hourly.hourly_market import invented
@@ -114,7 +114,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     archive = Archive({"bitcoin": stored("bitcoin", 1), "ethereum": stored("ethereum", 2)})
     version = publish(tmp_path)
     clock = SourceClock(lambda: NEWEST.timestamp() + 1e6, lambda: 0.0)
-    hours = PastHours(archive, HistoricalHourlyVersions(HourlyRegistry(tmp_path), lambda: None), clock)
+    registry = HourlyRegistry(tmp_path)
+    hours = PastHours(archive, HistoricalHourlyVersions(registry, HourlyVersions(registry)), clock)
 
     async def nothing(model: str, version: str) -> None:
         raise AssertionError("no daily version is stored")
@@ -124,7 +125,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
             source=PastSource({coin: walk(coin) for coin in COINS}),
             versions=HistoricalVersions(
                 tmp_path,
-                snapshot=lambda: {TECHNICAL: Deployment(production=technical), LIGHTGBM: Deployment()},
+                deployments=Snapshots({TECHNICAL: Deployment(production=technical), LIGHTGBM: Deployment()}),
                 load=nothing,  # type: ignore[arg-type]
                 wait_seconds=20.0,
             ),
@@ -195,7 +196,8 @@ async def test_coin_without_hours_is_answered_from_the_last_close(rig: Rig) -> N
 
 async def test_version_that_learnt_from_later_days_makes_no_past_forecast(tmp_path: Path, rig: Rig) -> None:
     before = dt.datetime(2021, 5, 1, 12, tzinfo=dt.UTC)
-    versions = HistoricalHourlyVersions(HourlyRegistry(tmp_path), lambda: None)
+    registry = HourlyRegistry(tmp_path)
+    versions = HistoricalHourlyVersions(registry, HourlyVersions(registry))
     assert await versions.learnt_by(before.date()) == (
         "no version of intraday was trained only on days up to 2021-05-01"
     )

@@ -107,9 +107,7 @@ async def service_of(root: Path, source: Given, ledger: FakeLedger) -> HourlyFor
     """Return the service over a registry, histories and a log."""
     versions = HourlyVersions(HourlyRegistry(root))
     await versions.refresh()
-    return HourlyForecastService(
-        source, versions, make_kit().forecasting, Recorder(ledger, CLOCK.now), CLOCK.now
-    )
+    return HourlyForecastService(source, versions, make_kit().forecasting, Recorder(ledger, CLOCK), CLOCK)
 
 
 async def ask(service: HourlyForecastService, query: HourlyQuery) -> pb.GetForecastsResponse:
@@ -248,7 +246,7 @@ async def test_a_log_that_takes_nothing_costs_the_id_alone(tmp_path: Path) -> No
 
 
 async def test_the_hourly_model_is_among_the_models_with_its_record(tmp_path: Path) -> None:
-    versions = HourlyVersions(HourlyRegistry(tmp_path), CLOCK.now)
+    versions = HourlyVersions(HourlyRegistry(tmp_path), CLOCK)
     await versions.refresh()
     (absent,) = models_message([versions.status()]).models
     assert (absent.name, absent.ready, absent.reason) == ("intraday", False, versions.reason)
