@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import CoincastError, Unavailable
@@ -20,6 +21,7 @@ from coincast_market_data.archive.store import Archive
 from coincast_market_data.coingecko.api_plans import PlanName
 from coincast_market_data.domain import Candle
 from coincast_market_data.history.candle_builder import last_closed_day, midnight
+from coincast_market_data.prices.fetcher import ABSENT_SECONDS
 from coincast_market_data.validation.outliers import CONFIRMED_AFTER_SECONDS
 from tests.contract.market_mock import MockUpstream, market_over
 
@@ -227,6 +229,54 @@ async def store(folder: Path, clock: ManualClock, factor: float, false: Sequence
 
 
 EMPTY_CHART: Any = {"prices": [], "market_caps": [], "total_volumes": []}
+
+
+@pytest.mark.parametrize("hours", [1, 27, 100])
+@pytest.mark.parametrize(
+    ("path", "query", "empty"),
+    [
+        ("coins/markets", {"vs_currency": "usd", "ids": "bitcoin"}, []),
+        ("coins/bitcoin/market_chart", {"vs_currency": "usd", "days": "2"}, EMPTY_CHART),
+        ("coins/bitcoin/market_chart", {"vs_currency": "usd", "days": "2"}, {}),
+        ("coins/bitcoin/ohlc", {"vs_currency": "usd", "days": "1"}, []),
+        ("coins/bitcoin", {}, {}),
+        ("simple/price", {"ids": "bitcoin", "vs_currencies": "usd"}, {}),
+        ("simple/price", {"ids": "bitcoin", "vs_currencies": "usd"}, {"bitcoin": {}}),
+        ("simple/price", {"ids": "bitcoin", "vs_currencies": "usd"}, []),
+    ],
+)
+async def test_a_coin_of_the_archive_is_known_however_old_its_price_is(
+    mock: FalseParts, clock: ManualClock, tmp_path: Path, *, path: str, query: dict[str, str], empty: Any,
+    hours: int,
+) -> None:  # fmt: skip
+    request = pb.GetDocumentRequest(path=path, query=query)
+    async with market_over(mock, tmp_path) as stub:
+        await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=10), timeout=10)
+        await stub.GetPrices(pb.GetPricesRequest(ids=["bitcoin"]), timeout=10)
+        clock.advance(hours * 3600)
+        mock.extra[path] = empty
+        with pytest.raises(CoincastError):
+            reply = await stub.GetDocument(request, timeout=10)
+            # An earlier document with its true age is as good as an error.
+            assert orjson.loads(reply.json) != empty, reply.json
+            assert reply.provenance.stale
+            raise Unavailable("served as stale")
+    clock.advance(3600)
+    async with market_over(mock, tmp_path) as stub:
+        with pytest.raises(CoincastError):
+            await stub.GetDocument(request, timeout=10)
+
+
+async def test_a_coin_that_stays_away_is_gone(mock: FalseParts, clock: ManualClock, tmp_path: Path) -> None:
+    request = pb.GetPricesRequest(ids=["bitcoin"])
+    async with market_over(mock, tmp_path, stale_if_error_seconds=60.0) as stub:
+        await stub.GetHistory(pb.GetHistoryRequest(id="bitcoin", days=10), timeout=10)
+        mock.extra["simple/price"] = {}
+        with pytest.raises(Unavailable, match="missing in this reply"):
+            await stub.GetPrices(request, timeout=10)
+        clock.advance(ABSENT_SECONDS + 60)
+        (gone,) = (await stub.GetPrices(request, timeout=10)).errors
+        assert gone.kind == common_pb2.ERROR_KIND_NOT_FOUND
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,42 @@ async def test_a_new_process_holds_its_first_price_against_the_archive(
         assert reply.prices[0].price == 90_000.0, "what is long ago says nothing"
 
 
+@pytest.mark.parametrize("factor", [1.6, 1.9, 3.0, 4.9, 1 / 1.6, 0.3])
+async def test_a_first_price_far_off_yesterdays_close_waits_for_a_second_look(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path, factor: float
+) -> None:
+    question = pb.GetPricesRequest(ids=["bitcoin"])
+    async with market_over(mock, tmp_path) as stub:
+        await history(stub, 5)
+    mock.price = 100.0 * factor
+    async with market_over(mock, tmp_path) as stub:
+        with pytest.raises(Unavailable, match="far off"):
+            await stub.GetPrices(question, timeout=10)
+        clock.advance(31)
+        taken = (await stub.GetPrices(question, timeout=10)).prices[0]
+        assert taken.price == mock.price, "the second look says the same"
+        assert not taken.provenance.stale
+    async with market_over(mock, tmp_path) as stub:
+        with pytest.raises(Unavailable, match="far off"):
+            await stub.GetPrices(question, timeout=10)
+        mock.price = 101.0
+        clock.advance(31)
+        assert (await stub.GetPrices(question, timeout=10)).prices[0].price == 101.0, "it was a slip"
+
+
+@pytest.mark.parametrize("factor", [1.45, 1.0, 1 / 1.45])
+async def test_a_first_price_within_a_days_move_is_served_at_once(
+    mock: MockUpstream, clock: ManualClock, tmp_path: Path, factor: float
+) -> None:
+    async with market_over(mock, tmp_path) as stub:
+        await history(stub, 5)
+    mock.price = 100.0 * factor
+    async with market_over(mock, tmp_path) as stub:
+        reply = await stub.GetPrices(pb.GetPricesRequest(ids=["bitcoin"]), timeout=10)
+        assert reply.prices[0].price == mock.price
+        assert not reply.prices[0].provenance.stale
+
+
 async def test_a_reply_that_is_off_as_a_whole_is_not_kept_beside_good_days(
     mock: MockUpstream, clock: ManualClock, tmp_path: Path
 ) -> None:

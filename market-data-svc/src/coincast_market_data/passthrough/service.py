@@ -173,11 +173,11 @@ class PassthroughService:
         candles, _ = parse_ohlc(orjson.loads(_unpack(answer.value)[1]), math.inf)
         return coin, code, ServedValue(candles, answer.provenance, answer.fresh_for_seconds)
 
-    def _check_not_empty(self, path: str, query: Mapping[str, str], document: Any) -> None:
-        """Raise BadData for a list or a series without an entry where entries are known.
+    async def _check_not_empty(self, path: str, query: Mapping[str, str], document: Any) -> None:
+        """Raise BadData for an empty object, and for a list or series that is empty where entries are known.
 
         The earlier document is served instead. A later page, a search, and a coin of which nothing is known
-        may have none.
+        may have no entry.
         """
         parts, currency = path.split("/"), query.get("vs_currency", "")
         coins: list[str] = []
@@ -187,9 +187,12 @@ class PassthroughService:
             coins = [parts[1]]
         whole = path in ALWAYS_FULL and not any(name in query for name in NARROWING)
         first_page = query.get("page", "1") == "1"
-        known = (whole and first_page) or any(self._plausibility.last_price((c, currency)) for c in coins)
+        pairs = [(coin, currency) for coin in coins]
+        await self._plausibility.prepare(pairs)
+        known = (whole and first_page) or any(map(self._plausibility.knows, pairs))
         rows = document.get("prices") if isinstance(document, dict) and "prices" in document else document
-        if known and rows in ([], {}):
+        # Every document but that of prices by name has the same fields at all times.
+        if (known and rows == []) or (document == {} and parts[0] != "simple"):
             metrics.QUARANTINED.labels(reason="empty_table").inc()
             raise BadData(f"CoinGecko's reply of {path} is empty although it has entries")
 
@@ -198,7 +201,7 @@ class PassthroughService:
             reply = await self._upstream.fetch(UpstreamRequest(path, parameters, route.group, priority))
             query = dict(parameters)
             await self._plausibility.prepare(spot_prices(path, query, reply.document))
-            self._check_not_empty(path, query, reply.document)
+            await self._check_not_empty(path, query, reply.document)
             document = self._cleaner.sanitize(path, query, reply.document, reply.received_at)
             if route.chart_of_coin:
                 await self._series_validator.check(path.split("/")[1], query, series_prices(path, document))

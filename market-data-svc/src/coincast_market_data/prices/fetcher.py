@@ -120,6 +120,7 @@ def _width(names: Sequence[str]) -> int:
 # minutes.
 BACKWARDS_SECONDS = 3600.0
 MAX_PRICELESS = 10_000
+ABSENT_SECONDS = 3600.0
 Outcome = CacheEntry[Quote | None] | CoincastError
 QuoteCache = TwoLevelCache[Quote | None]
 IncompleteRow = Mapping[str, float | None]
@@ -131,7 +132,10 @@ REASON_TEXTS = {
     "absurd_clock": "has an impossible time",
     "clock_back": "is older than the known one",
     "left_out": "is missing in this reply",
-    "jump": "is too far off the last good one (tenfold, or twofold within an hour) and not confirmed yet",
+    "jump": (
+        "is too far off the last good one (tenfold, twofold within hours, or by half beside a stored close) "
+        "and not confirmed yet"
+    ),
 }
 
 
@@ -195,6 +199,10 @@ class PriceValidator(Protocol):
         """Return whether a price may be served and cached."""
         ...
 
+    def knows(self, pair: Pair) -> bool:
+        """Return whether a price or a recent close of a pair is known."""
+        ...
+
     def plausible_supply(self, pair: Pair, coins: float) -> bool:
         """Return whether the supply of a coin is plausible that follows from its market cap and price."""
         ...
@@ -241,6 +249,8 @@ class QuoteFetcher:
         # Rows that lack a figure, or whose price is 0 since the coin is no longer traded. The mirror passes
         # them through; they are not used otherwise.
         self._incomplete: LRUCache[Pair, CacheEntry[IncompleteRow]] = LRUCache(MAX_PRICELESS)
+        # Since when a known pair is missing in replies, monotonic seconds.
+        self._missing_since: LRUCache[Pair, float] = LRUCache(MAX_PRICELESS)
 
     def is_priceless(self, coin: str) -> bool:
         """Return whether CoinGecko's last reply had an empty row for a coin, which means no price."""
@@ -263,7 +273,7 @@ class QuoteFetcher:
         reply = await self._upstream.fetch(request)
         self._note_priceless(chunk.ids, reply.document)
         good, bad = parse_quotes(reply.document, chunk.ids, chunk.currencies, reply.received_at)
-        await self._judge.prepare(pair for pair, quote in good.items() if quote is not None)
+        await self._judge.prepare(good)
         stored_at = self._clock.now()
         self._note_incomplete(chunk.pairs(), reply, stored_at)
         entries: dict[Pair, CacheEntry[Quote | None]] = {}
@@ -279,6 +289,8 @@ class QuoteFetcher:
             elif quote is not None and self._went_back(pair, quote):
                 faults[pair] = "clock_back"
             else:
+                if quote is not None:
+                    self._missing_since.pop(pair, None)
                 kept = self._with_plausible_cap(pair, quote)
                 entries[pair] = CacheEntry(kept, stored_at, reply.as_of, reply.seconds)
         self._cache.write({quote_key(pair): entry for pair, entry in entries.items()})
@@ -296,7 +308,7 @@ class QuoteFetcher:
         rows = reply.document if isinstance(reply.document, dict) else {}
         for pair in pairs:
             row = incomplete_row_of(pair, rows.get(pair[0]))
-            if row is None:
+            if row is None or (not row.get(pair[1]) and self._was_there(pair)):
                 self._incomplete.pop(pair, None)
             else:
                 self._incomplete[pair] = CacheEntry(row, stored_at, reply.as_of, reply.seconds)
@@ -320,9 +332,16 @@ class QuoteFetcher:
         return known is not None and seen is not None and seen < known - BACKWARDS_SECONDS
 
     def _was_there(self, pair: Pair) -> bool:
-        """Return whether a missing pair has a cached price, so that its absence is probably an error."""
+        """Return whether a pair without a price is known, so that this is probably an error.
+
+        It is believed to be gone once it was missing for ABSENT_SECONDS.
+        """
         before = self._cache.peek(quote_key(pair))
-        return before is not None and before.value is not None
+        if (before is None or before.value is None) and not self._judge.knows(pair):
+            return False
+        now = self._clock.monotonic()
+        first = self._missing_since.setdefault(pair, now)
+        return now - first < ABSENT_SECONDS
 
     def _quarantined(self, pair: Pair, reason: str) -> UnconfirmedData:
         metrics.QUARANTINED.labels(reason=reason).inc()

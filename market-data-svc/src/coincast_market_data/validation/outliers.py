@@ -31,7 +31,10 @@ AGREEMENT_FACTOR = 2.0
 CONFIRMED_AFTER_SECONDS = 120.0
 # The factor by which a spot price may differ from the last good one without confirmation: (largest age of
 # the last good price in seconds, factor).
-SPOT_FACTORS = ((3600.0, 2.0), (2 * 86_400.0, 4.0))
+SPOT_FACTORS = ((6 * 3600.0, 2.0), (2 * 86_400.0, 4.0))
+# The same for a spot price beside the newest stored close. Few coins move by half within two days, and a true
+# move waits for one further fetch only.
+CLOSE_FACTORS = ((2 * 86_400.0, 1.5), (7 * 86_400.0, 3.0))
 # A smaller move of a spot price needs one further fetch. It must be later than CoinGecko's caches repeat a
 # reply, and must agree more closely than the fetches of a tenfold move.
 SECOND_LOOK_SECONDS = 20.0
@@ -48,9 +51,15 @@ def ratio(a: float, b: float) -> float:
     return max(a / b, b / a)
 
 
-def spot_factor(age_seconds: float) -> float:
-    """Return the factor by which a spot price may differ from a good one of this age without confirmation."""
-    return next((factor for oldest, factor in SPOT_FACTORS if age_seconds <= oldest), JUMP_FACTOR)
+def spot_factor(age_seconds: float, *, of_close: bool = False) -> float:
+    """Return the factor by which a spot price may differ from a good one without confirmation.
+
+    Args:
+        age_seconds: The age of the good price.
+        of_close: Whether the good price is a stored close, not a spot price.
+    """
+    factors = CLOSE_FACTORS if of_close else SPOT_FACTORS
+    return next((factor for oldest, factor in factors if age_seconds <= oldest), JUMP_FACTOR)
 
 
 class ConfirmationTracker:
@@ -112,11 +121,19 @@ class ConfirmationTracker:
 
 @dataclass(frozen=True, slots=True)
 class LastGood:
-    """The last accepted figure, its time, and until when new figures are compared with it."""
+    """The last accepted figure, its time, and until when new figures are compared with it.
+
+    `of_close` is set for a stored close, with which a first spot price is compared.
+    """
 
     figure: float
     seen_at: float
     until: float
+    of_close: bool = False
+
+    def factor(self, now: float) -> float:
+        """Return the factor by which a spot price may differ from it without confirmation."""
+        return spot_factor(now - self.seen_at, of_close=self.of_close)
 
 
 class OutlierDetector:
@@ -143,7 +160,7 @@ class OutlierDetector:
         before = self._last.get(pair)
         if before is not None and now < before.until:
             move = ratio(price, before.figure)
-            allowed = spot_factor(now - before.seen_at) if spot else JUMP_FACTOR
+            allowed = before.factor(now) if spot else JUMP_FACTOR
             if move >= allowed and not self._confirmed(pair, price, now, tenfold=move >= JUMP_FACTOR):
                 return False
         self.accept(pair, price, now)
@@ -161,7 +178,7 @@ class OutlierDetector:
         before = self._last.get(pair)
         if before is None or now >= before.until:
             return True
-        return ratio(price, before.figure) < spot_factor(now - before.seen_at)
+        return ratio(price, before.figure) < before.factor(now)
 
     def last_good(self, pair: Pair, now: float) -> float | None:
         """Return the figure with which new ones are compared, or None."""
@@ -173,7 +190,7 @@ class OutlierDetector:
         self._suspects.forget(pair)
         self.seed(pair, price, seen_at=now, until=now + MEMORY_SECONDS)
 
-    def seed(self, pair: Pair, price: float, *, seen_at: float, until: float) -> None:
+    def seed(self, pair: Pair, price: float, *, seen_at: float, until: float, of_close: bool = False) -> None:
         """Set the figure with which new ones are compared.
 
         Args:
@@ -181,8 +198,9 @@ class OutlierDetector:
             price: The figure.
             seen_at: The time of the figure, monotonic seconds.
             until: Until when new figures are compared with it, monotonic seconds.
+            of_close: Whether it is a stored close.
         """
-        self._last[pair] = LastGood(price, seen_at, until)
+        self._last[pair] = LastGood(price, seen_at, until, of_close)
 
 
 # New prices are compared with a stored close for longer than with a spot price, since a new process would
@@ -192,6 +210,10 @@ CLOSE_SECONDS = 30 * DAY_SECONDS
 # How long the newest archived close of a pair is cached.
 CLOSES_SECONDS = 600.0
 MAX_CLOSES = 50_000
+# A coin with a stored close of this age is still traded, unless replies without it repeat.
+KNOWN_SECONDS = 7 * DAY_SECONDS
+# A price that contradicts an accepted one is true if the stored close speaks for it by this factor.
+BETTER_FACTOR = 2.0
 # A spot price older than this is fetched again before it decides whether the end of a series is true.
 MAX_WITNESS_SECONDS = 600.0
 # How long a series waits for that spot price.
@@ -281,6 +303,15 @@ class PlausibilityChecker:
         entry = self._cache.peek(quote_key(pair))
         return entry.value.price if entry is not None and entry.value is not None else None
 
+    def knows(self, pair: Pair) -> bool:
+        """Return whether a price of a pair is cached, or a close of the last days is stored.
+
+        A document without any figure of such a pair is false. Call `prepare` before.
+        """
+        found = self._known_closes.get(pair)
+        recent = found is not None and self._close_age(found[0]) < KNOWN_SECONDS
+        return recent or self.last_price(pair) is not None
+
     async def witness_price(self, pair: Pair) -> float | None:
         """Return a recent accepted price, fetched where none is cached; None where none can be had soon."""
         entry = self._cache.peek(quote_key(pair))
@@ -306,7 +337,7 @@ class PlausibilityChecker:
         seen_at = now - max(0.0, self._close_age(day))
         self._known_closes.pop(pair, None)
         self._cache.drop(quote_key(pair))
-        self._guard.seed(pair, close, seen_at=seen_at, until=seen_at + CLOSE_SECONDS)
+        self._guard.seed(pair, close, seen_at=seen_at, until=seen_at + CLOSE_SECONDS, of_close=True)
 
     def _from_cache(self, pair: Pair, now: float) -> bool:
         entry = self._cache.peek(quote_key(pair))
@@ -322,21 +353,21 @@ class PlausibilityChecker:
         found = self._known_closes.get(pair)
         if found is not None:
             seen_at = now - self._close_age(found[0])
-            self._guard.seed(pair, found[1], seen_at=seen_at, until=seen_at + CLOSE_SECONDS)
+            self._guard.seed(pair, found[1], seen_at=seen_at, until=seen_at + CLOSE_SECONDS, of_close=True)
 
     def _fits_archive(self, pair: Pair, price: float) -> bool:
         found = self._known_closes.get(pair)
         if found is None:
             return False
         age = self._close_age(found[0])
-        return age < CLOSE_SECONDS and ratio(price, found[1]) < spot_factor(max(age, 0.0))
+        return age < CLOSE_SECONDS and ratio(price, found[1]) < spot_factor(max(age, 0.0), of_close=True)
 
     def _fits_better(self, pair: Pair, price: float, last: float) -> bool:
         """Return whether the archive's close speaks for a price rather than for the last good one."""
         found = self._known_closes.get(pair)
         if found is None:
             return False
-        return ratio(last, found[1]) >= SPOT_FACTORS[0][1] * ratio(price, found[1])
+        return ratio(last, found[1]) >= BETTER_FACTOR * ratio(price, found[1])
 
     def _close_age(self, day: date) -> float:
         return self._data_clock.now() - midnight(day) - DAY_SECONDS
