@@ -122,7 +122,26 @@ def test_hours_of_each_hour_of_a_day_end_with_it(get: Get, history: Candles) -> 
 
 
 def test_moment_to_come_is_refused_by_name(get: Get) -> None:
-    for query in ("days=1", "hours=1"):
-        refused = get(f"/forecasts?ids={COIN}&{query}&as_of=2999-01-01T10:00:00Z")
+    for query in ("?days=1", "?hours=1", "/touch?level=5%25", "/scenarios?paths=1"):
+        refused = get(f"/forecasts{query}&ids={COIN}&as_of=2999-01-01T10:00:00Z")
         assert refused.status_code == 400, refused.text
         assert refused.json()["field"] == "as_of"
+
+
+def touch(get: Get, query: str) -> dict[str, Any]:
+    answered = get(f"/forecasts/touch?ids={COIN}&level=5%25&days={HORIZON}&model=technical&{query}")
+    assert answered.status_code == 200, answered.text
+    return dict(answered.json())
+
+
+def test_touch_of_a_past_day_starts_from_its_close(get: Get, history: Candles) -> None:
+    now = touch(get, "")
+    for day in days_of_a_month(history)[::10]:
+        found = touch(get, f"as_of={day}")
+        (coin,) = found["coins"]
+        assert found["basis"]["reconstructed"] and not found["basis"]["recorded"]
+        assert found["basis"]["as_of"] == f"{day + dt.timedelta(days=1)}T00:00:00Z"
+        assert found["basis"]["last_origin_date"] <= (day - dt.timedelta(days=14)).isoformat()
+        assert coin["last_price"] == pytest.approx(until(history, day).close[-1], rel=1e-9)
+        assert coin["levels"][0]["days"][0]["date"] == (day + dt.timedelta(days=1)).isoformat()
+    assert not now["basis"]["reconstructed"]

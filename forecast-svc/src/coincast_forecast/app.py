@@ -117,12 +117,6 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         registry=loader,
         hourly=hourly_versions,
     )
-    scenarios = ScenarioService(
-        service,
-        cache_bytes=round(settings.scenario_megabytes * 2**20),
-        limit_seconds=settings.scenario_timeout_seconds,
-    )
-    stack.callback(scenarios.stop)
     hourly = HourlyForecastService(hourly_histories, hourly_versions, service, recorder, clock)
     source_clock = _source_clock(histories)
     past_hours = PastHours(
@@ -137,6 +131,13 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         metrics=metrics,
         hours=past_hours,
     )
+    scenarios = ScenarioService(
+        service,
+        past,
+        cache_bytes=round(settings.scenario_megabytes * 2**20),
+        limit_seconds=settings.scenario_timeout_seconds,
+    )
+    stack.callback(scenarios.stop)
     servicer = ForecastServicer(
         service,
         scenarios,

@@ -41,6 +41,7 @@ from coincast_forecast.service import (
     check_history,
     check_horizon,
     degraded_reasons,
+    with_common_start,
 )
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import REFERENCE_COINS, FeatureSpec, Market
@@ -217,6 +218,17 @@ class PointInTimeService:
             errors=errors,
             snapshot=snapshot,
         )
+
+    async def from_newest_hour(
+        self, predictions: Mapping[str, Prediction], vs_currency: str, as_of: datetime
+    ) -> tuple[Mapping[str, Prediction], str]:
+        """Return predictions that all start from the hour that ends at `as_of`, or none and the reason.
+
+        At a daily close there is no such hour, and no reason.
+        """
+        if as_of == last_close_before(as_of) or self._with.hours is None:
+            return {}, ""
+        return with_common_start(await self._with.hours.move(predictions, vs_currency, as_of))
 
     def _known_at(self, as_of: datetime) -> datetime:
         """Return the last time at which a forecast from `as_of` could have been served, at most now."""

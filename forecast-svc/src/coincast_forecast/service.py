@@ -185,13 +185,8 @@ class ForecastService:
             predictions: Predictions of the last close.
             vs_currency: The currency of the prices.
         """
-        moved = {coin: one.prediction for coin, one in (await self._move(predictions, vs_currency)).items()}
-        at_close = {coin: one.start.reason for coin, one in moved.items() if not one.start.hours}
-        if at_close:
-            return {}, next((reason for reason in at_close.values() if reason), "")
-        if len({(one.ref.prepared.as_of, one.start.hours) for one in moved.values()}) > 1:
-            return {}, "the newest hours of the coins end at different times"
-        return moved, ""
+        moved = await self._move(predictions, vs_currency)
+        return with_common_start({coin: one.prediction for coin, one in moved.items()})
 
     async def _record_moved(self, moved: Iterable[Shifted], days: int) -> set[str]:
         made_at = self._with.clock.now()
@@ -363,6 +358,20 @@ def data_reasons(history: History, prediction: Prediction, market_gaps: Sequence
     if uses_market:
         reasons += market_gaps
     return tuple(reasons)
+
+
+def with_common_start(moved: Mapping[str, Prediction]) -> tuple[Mapping[str, Prediction], str]:
+    """Return the predictions if all start from one hour of the day, otherwise none and the reason.
+
+    Args:
+        moved: Predictions that were updated to the newest hour where that was possible.
+    """
+    at_close = {coin: one.start.reason for coin, one in moved.items() if not one.start.hours}
+    if at_close:
+        return {}, next((reason for reason in at_close.values() if reason), "")
+    if len({(one.ref.prepared.as_of, one.start.hours) for one in moved.values()}) > 1:
+        return {}, "the newest hours of the coins end at different times"
+    return moved, ""
 
 
 def degraded_reasons(

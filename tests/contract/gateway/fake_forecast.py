@@ -106,6 +106,18 @@ def basis() -> fc.ScenarioBasis:
     )
 
 
+def basis_for(
+    request: fc.SimulatePathsRequest | fc.AssessPortfolioRequest | fc.EstimateTouchRequest,
+) -> fc.ScenarioBasis:
+    """Return the basis of a reply: of now, or of the request's past moment."""
+    found = basis()
+    if request.HasField("as_of_time"):
+        found.as_of.CopyFrom(request.as_of_time)
+        found.reconstructed, found.recorded, found.live_sentence = True, False, ""
+        del found.live_records[:]
+    return found
+
+
 class FakeForecast(fc_rpc.ForecastServiceServicer):
     def __init__(self) -> None:
         self.script = Script()
@@ -124,7 +136,7 @@ class FakeForecast(fc_rpc.ForecastServiceServicer):
     ) -> AsyncIterator[fc.SimulatePathsResponse]:
         await self.script.play(request)
         coins = await known(request.ids, context)
-        yield fc.SimulatePathsResponse(basis=basis(), errors=unknown(request.ids))
+        yield fc.SimulatePathsResponse(basis=basis_for(request), errors=unknown(request.ids))
         size = request.days * request.paths
         for coin in coins:
             yield fc.SimulatePathsResponse(
@@ -147,7 +159,7 @@ class FakeForecast(fc_rpc.ForecastServiceServicer):
         ids = [holding.id for holding in request.holdings]
         coins = await known(ids, context)
         return fc.AssessPortfolioResponse(
-            basis=basis(),
+            basis=basis_for(request),
             errors=unknown(ids),
             vs_currency=request.vs_currency,
             days=request.days,
@@ -180,7 +192,7 @@ class FakeForecast(fc_rpc.ForecastServiceServicer):
         await self.script.play(request)
         coins = await known(request.ids, context)
         return fc.EstimateTouchResponse(
-            basis=basis(),
+            basis=basis_for(request),
             errors=unknown(request.ids),
             coins=[
                 fc.CoinTouch(

@@ -94,6 +94,31 @@ async def test_tables_as_csv(http: httpx2.AsyncClient, path: str, rows: int, col
     assert columns <= set(found[0])
 
 
+@pytest.mark.parametrize(
+    ("as_of", "moment"),
+    [
+        ("2023-11-09", "2023-11-10T00:00:00Z"),
+        ("2023-11-09T14:59:00Z", "2023-11-09T14:00:00Z"),
+        ("2023-11-09T16:59:00+02:00", "2023-11-09T14:00:00Z"),
+    ],
+)
+@pytest.mark.parametrize("sent", REQUESTS)
+async def test_answers_of_a_past_moment_say_so(
+    http: httpx2.AsyncClient, sent: tuple[str, str, Any], as_of: str, moment: str
+) -> None:
+    method, path, body = sent
+    if body is None:
+        reply = await http.get(
+            path, params={**dict(httpx2.QueryParams(path.partition("?")[2])), "as_of": as_of}
+        )
+    else:
+        reply = await http.request(method, path, json={**body, "as_of": as_of})
+    assert reply.status_code == 200, reply.text
+    basis = reply.json()["basis"]
+    assert (basis["as_of"], basis["reconstructed"], basis["recorded"]) == (moment, True, False)
+    assert not basis["live_records"] and not basis["live_sentence"]
+
+
 @pytest.mark.parametrize(("method", "path", "body"), REQUESTS)
 async def test_no_coin_at_all_is_a_problem(
     http: httpx2.AsyncClient, method: str, path: str, body: Any
@@ -115,6 +140,11 @@ BAD = [
     ("/forecasts/touch?ids=bitcoin&level=5%25&days=15", "days"),
     ("/forecasts/touch?ids=bitcoin&level=5%25&days=0", "days"),
     ("/forecasts/touch?ids=bitcoin&level=5%25&model=oracle", "model"),
+    *[
+        (f"/forecasts/{path}&as_of={as_of}", "as_of")
+        for path in ("touch?ids=bitcoin&level=5%25", "scenarios?ids=bitcoin")
+        for as_of in ("yesterday", "20231109", "2023-13-01", "")
+    ],
     ("/forecasts/scenarios?days=3", "ids"),
     ("/forecasts/scenarios?ids=bitcoin&paths=1001", "paths"),
     ("/forecasts/scenarios?ids=" + ",".join(f"c{i}" for i in range(250)) + "&days=14&paths=1000", "paths"),

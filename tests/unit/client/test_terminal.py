@@ -180,6 +180,7 @@ def test_a_touch_says_how_such_answers_did_before_and_since_they_were_served(
         "as_of": None, "provenance": None, "scenarios": 1000, "first_origin_date": "2022-01-01",
         "last_origin_date": "2024-12-31", "borrowed_ids": [], "record_sentence": sentences[0],
         "live_records": [], "live_sentence": sentences[1], "recorded": True, "as_of_reason": "",
+        "reconstructed": False,
     }  # fmt: skip
     day = {"date": "2025-01-02", "horizon_days": 1, "touch_probability": 0.2, "close_beyond_probability": 0.1}
     level = {"price": 105.0, "percent": 5.0, "days": [day]}
@@ -189,6 +190,21 @@ def test_a_touch_says_how_such_answers_did_before_and_since_they_were_served(
     show_touch(Console(file=out, width=200), reply)
     for sentence in filter(None, sentences):
         assert sentence in out.getvalue()
+
+
+def test_a_touch_of_a_past_moment_says_so() -> None:
+    basis = {
+        "model": "lightgbm", "version": "v000001", "served_by": "lightgbm", "degraded": False, "reason": "",
+        "as_of": "2025-08-16T00:00:00Z", "provenance": None, "scenarios": 1000,
+        "first_origin_date": "2022-01-01", "last_origin_date": "2024-12-31", "borrowed_ids": [],
+        "record_sentence": "", "live_records": [], "live_sentence": "", "recorded": False,
+        "as_of_reason": "", "reconstructed": True,
+    }  # fmt: skip
+    out = io.StringIO()
+    show_touch(
+        Console(file=out, width=200), Touch.model_validate({"basis": basis, "errors": [], "coins": []})
+    )
+    assert "As of 2025-08-16 00:00 UTC, made later from the data known then." in out.getvalue()
 
 
 @pytest.mark.parametrize("columns", [60, 80])

@@ -106,6 +106,15 @@ def parse_touch_levels(given: Sequence[pb.TouchLevel]) -> tuple[TouchLevel, ...]
     return tuple(levels)
 
 
+def parse_as_of(
+    request: pb.SimulatePathsRequest | pb.AssessPortfolioRequest | pb.EstimateTouchRequest,
+) -> dt.datetime | None:
+    """Return the past moment of a request, a full UTC hour; None for now."""
+    if not request.HasField("as_of_time"):
+        return None
+    return request.as_of_time.ToDatetime(tzinfo=dt.UTC).replace(minute=0, second=0, microsecond=0)
+
+
 def _touch_record(answer: TouchAnswer, days: int) -> str:
     """Return a sentence with the record of statements like the first one at the longest horizon."""
     record = answer.simulation.paths.record
@@ -145,6 +154,7 @@ def basis_message(basis: Basis, clock: Clock, record_sentence: str = "") -> pb.S
         borrowed_ids=basis.borrowed_ids,
         record_sentence=record_sentence,
         as_of_reason=basis.start_reason,
+        reconstructed=basis.reconstructed,
     )
 
 

@@ -86,6 +86,7 @@ class ForecastServicer(ForecastServiceServicer):
             proto_mapping.parse_ids(request.ids),
             vs_currency=proto_mapping.parse_currency(request.vs_currency),
             model=proto_mapping.parse_model(request.model),
+            as_of=mapping.parse_as_of(request),
         )
         for message in mapping.path_messages(simulation, days=days, paths=paths, clock=self._clock):
             yield message
@@ -95,7 +96,10 @@ class ForecastServicer(ForecastServiceServicer):
     async def AssessPortfolio(  # noqa: N802 - gRPC's name
         self, request: pb.AssessPortfolioRequest, context: Context
     ) -> pb.AssessPortfolioResponse:
-        """Return the loss distribution of a portfolio."""
+        """Return the loss distribution of a portfolio.
+
+        That of a past moment is not logged, and has no live record, since its outcomes came later.
+        """
         vs_currency = proto_mapping.parse_currency(request.vs_currency)
         answer = await self._scenarios.assess(
             mapping.parse_holdings(request.holdings),
@@ -103,16 +107,22 @@ class ForecastServicer(ForecastServiceServicer):
             levels_percent=mapping.parse_levels(request.levels_percent),
             vs_currency=vs_currency,
             model=proto_mapping.parse_model(request.model),
+            as_of=mapping.parse_as_of(request),
         )
-        recorded = await self._risk_recorder.record_losses(answer, vs_currency=vs_currency)
         message = mapping.portfolio_message(answer, vs_currency=vs_currency, clock=self._clock)
+        if answer.simulation.basis.reconstructed:
+            return message
+        recorded = await self._risk_recorder.record_losses(answer, vs_currency=vs_currency)
         live_risk_mapping.add_live_losses(message, answer, self._live_risk.current, recorded=recorded)
         return message
 
     async def EstimateTouch(  # noqa: N802 - gRPC's name
         self, request: pb.EstimateTouchRequest, context: Context
     ) -> pb.EstimateTouchResponse:
-        """Return the probabilities that prices touch levels by each of the coming days."""
+        """Return the probabilities that prices touch levels by each of the coming days.
+
+        Those of a past moment are not logged, and have no live record, since its outcomes came later.
+        """
         days, levels = mapping.parse_days(request.days), mapping.parse_touch_levels(request.levels)
         vs_currency = proto_mapping.parse_currency(request.vs_currency)
         answer = await self._scenarios.touch(
@@ -120,9 +130,12 @@ class ForecastServicer(ForecastServiceServicer):
             levels,
             vs_currency=vs_currency,
             model=proto_mapping.parse_model(request.model),
+            as_of=mapping.parse_as_of(request),
         )
-        recorded = await self._risk_recorder.record_touch(answer, vs_currency=vs_currency, days=days)
         message = mapping.touch_message(answer, days=days, clock=self._clock)
+        if answer.simulation.basis.reconstructed:
+            return message
+        recorded = await self._risk_recorder.record_touch(answer, vs_currency=vs_currency, days=days)
         live_risk_mapping.add_live_touches(
             message, answer, self._live_risk.current, days=days, recorded=recorded
         )

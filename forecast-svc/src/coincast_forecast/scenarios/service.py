@@ -11,8 +11,8 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
-from typing import TypeVar
+from datetime import date, datetime
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -62,6 +62,8 @@ class Basis:
     # Closed hours since the close of `day` from which the paths start, and why they start from the close.
     start_hours: int = 0
     start_reason: str = ""
+    # Whether the simulation is of a past moment, with the data known then.
+    reconstructed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,18 +155,42 @@ class TouchAnswer:
     at_close: TouchAnswer | None = None
 
 
+class PastPredictions(Protocol):
+    """Computes predictions as of a past moment, with the data known then."""
+
+    async def predict(self, query: ForecastQuery, as_of: datetime) -> PredictedCoins:
+        """Return predictions from the last close before `as_of`."""
+        ...
+
+    async def from_newest_hour(
+        self, predictions: Mapping[str, Prediction], vs_currency: str, as_of: datetime
+    ) -> tuple[Mapping[str, Prediction], str]:
+        """Return predictions that all start from the hour that ends at `as_of`, or none and the reason."""
+        ...
+
+
 class ScenarioService:
-    """Simulates joint paths from the forecasts of a ForecastService."""
+    """Simulates joint paths from forecasts of now or of a past moment.
+
+    Args:
+        forecasts: The forecasts of now.
+        past: The forecasts of past moments.
+        cache_bytes: Size of the cache of simulations.
+        limit_seconds: Time limit of one computation.
+        remaining_seconds: Returns the seconds left until the request's deadline.
+    """
 
     def __init__(
         self,
         forecasts: ForecastService,
+        past: PastPredictions,
         *,
         cache_bytes: int,
         limit_seconds: float,
         remaining_seconds: Callable[[], float | None] = context.remaining_seconds,
     ) -> None:
         self._forecasts = forecasts
+        self._past = past
         self._limit_seconds = limit_seconds
         self._remaining_seconds = remaining_seconds
         self._thread = WorkerThread("scenarios")
@@ -178,7 +204,12 @@ class ScenarioService:
         self._thread.stop()
 
     async def simulate(
-        self, ids: Sequence[str], *, vs_currency: str = "usd", model: str = AUTO
+        self,
+        ids: Sequence[str],
+        *,
+        vs_currency: str = "usd",
+        model: str = AUTO,
+        as_of: datetime | None = None,
     ) -> Simulation:
         """Return joint paths of MAX_DAYS days for every coin that can be simulated.
 
@@ -188,12 +219,19 @@ class ScenarioService:
             ids: Ids of coins.
             vs_currency: The currency of the prices.
             model: Name of the model, or auto.
+            as_of: A past moment, a full UTC hour: the paths are made from the data known then. None is now.
 
         Raises:
+            InvalidInput: That moment is still to come.
             CoincastError: No coin can be simulated; the error is that of the first one.
         """
-        query = ForecastQuery(ids=tuple(ids), vs_currency=vs_currency, days=MAX_DAYS, model=model)
-        predicted = await self._forecasts.predict(query)
+        query = ForecastQuery(
+            ids=tuple(ids), vs_currency=vs_currency, days=MAX_DAYS, model=model, as_of=as_of
+        )
+        if as_of is None:
+            predicted = await self._forecasts.predict(query)
+        else:
+            predicted = await self._past.predict(query, as_of)
         errors = dict(predicted.errors)
         usable: dict[str, Prediction] = {}
         for coin, prediction in predicted.predictions.items():
@@ -204,20 +242,23 @@ class ScenarioService:
                 errors[coin] = error
         if not usable:
             raise errors[next(coin for coin in query.ids if coin in errors)]
-        paths, library_reason = await self._paths(usable, predicted)
+        paths, library_reason = await self._paths(usable, predicted, as_of)
         at_close = Simulation(
             paths,
-            _basis(usable, predicted, paths, library_reason),
+            replace(_basis(usable, predicted, paths, library_reason), reconstructed=as_of is not None),
             errors=tuple((coin, errors[coin]) for coin in query.ids if coin in errors),
             sources={
                 coin: CoinSource(prediction.served_by, prediction.ref.prepared.as_of)
                 for coin, prediction in usable.items()
             },
         )
-        moved, start_reason = await self._forecasts.from_newest_hour(usable, vs_currency)
+        if as_of is None:
+            moved, start_reason = await self._forecasts.from_newest_hour(usable, vs_currency)
+        else:
+            moved, start_reason = await self._past.from_newest_hour(usable, vs_currency, as_of)
         if not moved:
             return replace(at_close, basis=replace(at_close.basis, start_reason=start_reason))
-        paths, _ = await self._paths(moved, predicted)
+        paths, _ = await self._paths(moved, predicted, as_of)
         hours = next(iter(moved.values())).start.hours
         return replace(
             at_close, paths=paths, basis=replace(at_close.basis, start_hours=hours), at_close=at_close
@@ -231,6 +272,7 @@ class ScenarioService:
         levels_percent: Sequence[float],
         vs_currency: str = "usd",
         model: str = AUTO,
+        as_of: datetime | None = None,
     ) -> PortfolioAnswer:
         """Return the loss distribution of holdings; coins that cannot be simulated are among the errors.
 
@@ -240,13 +282,14 @@ class ScenarioService:
             levels_percent: Levels of value at risk.
             vs_currency: The currency of the values.
             model: Name of the model, or auto.
+            as_of: As in `simulate`.
 
         Raises:
-            InvalidInput: The holdings are too large to be valued.
+            InvalidInput: The holdings are too large to be valued, or the moment is still to come.
             CoincastError: No coin can be simulated.
         """
         ids = tuple(dict.fromkeys(h.coin_id for h in holdings))
-        simulation = await self.simulate(ids, vs_currency=vs_currency, model=model)
+        simulation = await self.simulate(ids, vs_currency=vs_currency, model=model, as_of=as_of)
         answer = await self._assess(simulation, holdings, days, levels_percent)
         if simulation.at_close is None:
             return answer
@@ -279,7 +322,13 @@ class ScenarioService:
         return PortfolioAnswer(simulation, priced, risk, days)
 
     async def touch(
-        self, ids: Sequence[str], levels: Sequence[TouchLevel], *, vs_currency: str = "usd", model: str = AUTO
+        self,
+        ids: Sequence[str],
+        levels: Sequence[TouchLevel],
+        *,
+        vs_currency: str = "usd",
+        model: str = AUTO,
+        as_of: datetime | None = None,
     ) -> TouchAnswer:
         """Return the probability that each coin touches each level, by day.
 
@@ -288,11 +337,13 @@ class ScenarioService:
             levels: Prices, or moves relative to the last price.
             vs_currency: The currency of the prices.
             model: Name of the model, or auto.
+            as_of: As in `simulate`.
 
         Raises:
+            InvalidInput: The moment is still to come.
             CoincastError: No coin can be simulated.
         """
-        simulation = await self.simulate(ids, vs_currency=vs_currency, model=model)
+        simulation = await self.simulate(ids, vs_currency=vs_currency, model=model, as_of=as_of)
         starts = dict(zip(simulation.paths.coin_ids, simulation.paths.last_price.tolist(), strict=True))
         prices = {coin: [level.price_for(start) for level in levels] for coin, start in starts.items()}
         answer = await self._touch(simulation, prices)
@@ -317,11 +368,12 @@ class ScenarioService:
         return TouchAnswer(simulation, await self._compute(estimate))
 
     async def _paths(
-        self, usable: Mapping[str, Prediction], predicted: PredictedCoins
+        self, usable: Mapping[str, Prediction], predicted: PredictedCoins, as_of: datetime | None
     ) -> tuple[JointPaths, str]:
-        key = tuple(
-            f"{coin}\x1f{prediction.forecast_id}\x1f{prediction.start.hours}"
-            for coin, prediction in usable.items()
+        # A past moment may have another library of moves than now, also for the same forecasts.
+        key = (
+            "" if as_of is None else as_of.isoformat(),
+            *(f"{coin}\x1f{one.forecast_id}\x1f{one.start.hours}" for coin, one in usable.items()),
         )
         cached = self._cache.get(key)
         if cached is not None:

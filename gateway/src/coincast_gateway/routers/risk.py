@@ -74,7 +74,11 @@ def scenario_rows(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 async def get_touch(
     query: Annotated[TouchQuery, Query()], forecasts: Forecasts, settings: Config
 ) -> RenderedResponse:
-    """Return, for each level and day, the probabilities of a touch by that day and of a close beyond it."""
+    """Return, for each level and day, the probabilities of a touch by that day and of a close beyond it.
+
+    With `as_of` they are those of that past moment, made from what was known then; the log and the live
+    records do not include them.
+    """
     good, bad = split_ids(query.ids)
     refuse_malformed(good, bad)
     request = pb.EstimateTouchRequest(
@@ -84,6 +88,8 @@ async def get_touch(
         days=query.days,
         model=query.model,
     )
+    if query.as_of is not None:
+        request.as_of_time.FromDatetime(query.as_of)
     response = await forecasts.touch(request)
     document = {**to_dict(response), "errors": errors_of(response.errors, bad)}
     as_of = unix_seconds(response.basis.as_of)
@@ -117,6 +123,8 @@ async def get_scenarios(
     request = pb.SimulatePathsRequest(
         ids=good, vs_currency=query.vs_currency, days=query.days, paths=query.paths, model=query.model
     )
+    if query.as_of is not None:
+        request.as_of_time.FromDatetime(query.as_of)
     basis, failed, coins = None, [], []
     async for message in forecasts.paths(request):
         if message.HasField("basis"):
@@ -158,6 +166,8 @@ async def assess_portfolio(body: Annotated[PortfolioBody, Body()], forecasts: Fo
         levels_percent=body.levels,
         model=body.model,
     )
+    if body.as_of is not None:
+        request.as_of_time.FromDatetime(body.as_of)
     response = await forecasts.portfolio(request)
     document = {**to_dict(response), "errors": errors_of(response.errors, [])}
     return render_cacheable(encode_json(document), 0.0, unix_seconds(response.basis.as_of))

@@ -167,20 +167,27 @@ def forecasts(
 
 
 def touch(
-    ids: Ids, level: float | str | Sequence[float | str], *, days: int, model: Model, vs_currency: str
+    ids: Ids,
+    level: float | str | Sequence[float | str],
+    *,
+    days: int,
+    model: Model,
+    vs_currency: str,
+    as_of: Moment | None,
 ) -> Call[schemas.Touch]:
     """Build the call for touch probabilities; a level is a price, or a move such as `-5%`."""
     levels = [level] if isinstance(level, float | int | str) else list(level)
     return Call(
         path="/forecasts/touch",
         schema=schemas.Touch,
-        parameters={
-            "ids": join_ids(ids),
-            "level": ",".join(str(each) for each in levels),
-            "days": days,
-            "model": model,
-            "vs_currency": vs_currency,
-        },
+        parameters=_only_given(
+            ids=join_ids(ids),
+            level=",".join(str(each) for each in levels),
+            days=days,
+            model=model,
+            vs_currency=vs_currency,
+            as_of=None if as_of is None else moment_text(as_of),
+        ),
     )
 
 
@@ -191,6 +198,7 @@ def portfolio(
     levels: Sequence[float],
     model: Model,
     vs_currency: str,
+    as_of: Moment | None,
 ) -> Call[schemas.Portfolio]:
     """Build the call for the risk of holdings; a mapping gives the value of each coin."""
     rows = (
@@ -201,18 +209,27 @@ def portfolio(
     body = {
         "holdings": rows, "days": days, "levels": list(levels), "model": model, "vs_currency": vs_currency,
     }  # fmt: skip
+    if as_of is not None:
+        body["as_of"] = moment_text(as_of)
     return Call(path="/risk/portfolio", method="POST", schema=schemas.Portfolio, body=body)
 
 
-def scenarios(ids: Ids, *, days: int, paths: int, model: Model, vs_currency: str) -> Call[schemas.Scenarios]:
+def scenarios(
+    ids: Ids, *, days: int, paths: int, model: Model, vs_currency: str, as_of: Moment | None
+) -> Call[schemas.Scenarios]:
     """Build the call for joint price paths."""
     return Call(
         path="/forecasts/scenarios",
         schema=schemas.Scenarios,
-        parameters={
-            "ids": join_ids(ids), "days": days, "paths": paths, "model": model, "vs_currency": vs_currency,
-        },
-    )  # fmt: skip
+        parameters=_only_given(
+            ids=join_ids(ids),
+            days=days,
+            paths=paths,
+            model=model,
+            vs_currency=vs_currency,
+            as_of=None if as_of is None else moment_text(as_of),
+        ),
+    )
 
 
 def ledger(

@@ -203,6 +203,7 @@ def touch(
     model: Annotated[
         str, typer.Option(help="Model: auto, ml_ensemble, lightgbm, lstm or technical.", metavar="NAME")
     ] = "auto",
+    as_of: AsOf = None,
     vs: Currency = "usd",
     url: Url = DEFAULT_URL,
     key: Key = "",
@@ -210,7 +211,7 @@ def touch(
 ) -> None:
     """Show the probability that a price touches a level by each of the coming days."""
     with connect(url, key) as client:
-        reply = client.touch(coin, level, days=days, model=model, vs_currency=vs)
+        reply = client.touch(coin, level, days=days, model=model, vs_currency=vs, as_of=as_of)
     if as_json:
         print_json(reply)
     else:
@@ -235,6 +236,7 @@ def risk(
     model: Annotated[
         str, typer.Option(help="Model: auto, ml_ensemble, lightgbm, lstm or technical.", metavar="NAME")
     ] = "auto",
+    as_of: AsOf = None,
     vs: Currency = "usd",
     url: Url = DEFAULT_URL,
     key: Key = "",
@@ -243,7 +245,12 @@ def risk(
     """Show the risk of holdings: value at risk, expected shortfall, contributions, worst cases."""
     with connect(url, key) as client:
         reply = client.portfolio(
-            parse_holdings(holdings), days=days, levels=parse_levels(levels), model=model, vs_currency=vs
+            parse_holdings(holdings),
+            days=days,
+            levels=parse_levels(levels),
+            model=model,
+            vs_currency=vs,
+            as_of=as_of,
         )
     if as_json:
         print_json(reply)

@@ -260,6 +260,7 @@ class Coincast:
         days: int = 7,
         model: Model = "auto",
         vs_currency: str = "usd",
+        as_of: Moment | None = None,
     ) -> schemas.Touch:
         """Return the probability that prices touch a level by each of the coming days.
 
@@ -269,8 +270,11 @@ class Coincast:
             days: The longest horizon, 1 to 14.
             model: A model's name, or `auto`.
             vs_currency: The currency of the prices.
+            as_of: A past day or time: return the answer that follows from the data known then.
         """
-        return self._send(calls.touch(ids, level, days=days, model=model, vs_currency=vs_currency))
+        return self._send(
+            calls.touch(ids, level, days=days, model=model, vs_currency=vs_currency, as_of=as_of)
+        )
 
     def portfolio(
         self,
@@ -280,6 +284,7 @@ class Coincast:
         levels: Sequence[float] = (90, 95, 97.5, 99),
         model: Model = "auto",
         vs_currency: str = "usd",
+        as_of: Moment | None = None,
     ) -> schemas.Portfolio:
         """Return the risk of holdings: value at risk, expected shortfall, contributions, worst cases.
 
@@ -290,16 +295,37 @@ class Coincast:
             levels: Levels in percent.
             model: A model's name, or `auto`.
             vs_currency: The currency of values and losses.
+            as_of: A past day or time: return the answer that follows from the data known then.
         """
         return self._send(
-            calls.portfolio(holdings, days=days, levels=levels, model=model, vs_currency=vs_currency)
+            calls.portfolio(
+                holdings, days=days, levels=levels, model=model, vs_currency=vs_currency, as_of=as_of
+            )
         )
 
     def scenarios(
-        self, ids: Ids, *, days: int = 7, paths: int = 100, model: Model = "auto", vs_currency: str = "usd"
+        self,
+        ids: Ids,
+        *,
+        days: int = 7,
+        paths: int = 100,
+        model: Model = "auto",
+        vs_currency: str = "usd",
+        as_of: Moment | None = None,
     ) -> schemas.Scenarios:
-        """Return joint price paths; path n of every coin follows the same past days."""
-        return self._send(calls.scenarios(ids, days=days, paths=paths, model=model, vs_currency=vs_currency))
+        """Return joint price paths; path n of every coin follows the same past days.
+
+        Args:
+            ids: One coin or several.
+            days: The length of a path, 1 to 14.
+            paths: The number of paths, 1 to 1000.
+            model: A model's name, or `auto`.
+            vs_currency: The currency of the prices.
+            as_of: A past day or time: return the answer that follows from the data known then.
+        """
+        return self._send(
+            calls.scenarios(ids, days=days, paths=paths, model=model, vs_currency=vs_currency, as_of=as_of)
+        )
 
     def ledger(
         self,
@@ -730,6 +756,7 @@ class AsyncCoincast:
         days: int = 7,
         model: Model = "auto",
         vs_currency: str = "usd",
+        as_of: Moment | None = None,
     ) -> schemas.Touch:
         """Return the probability that prices touch a level by each of the coming days.
 
@@ -739,8 +766,11 @@ class AsyncCoincast:
             days: The longest horizon, 1 to 14.
             model: A model's name, or `auto`.
             vs_currency: The currency of the prices.
+            as_of: A past day or time: return the answer that follows from the data known then.
         """
-        return await self._send(calls.touch(ids, level, days=days, model=model, vs_currency=vs_currency))
+        return await self._send(
+            calls.touch(ids, level, days=days, model=model, vs_currency=vs_currency, as_of=as_of)
+        )
 
     async def portfolio(
         self,
@@ -750,6 +780,7 @@ class AsyncCoincast:
         levels: Sequence[float] = (90, 95, 97.5, 99),
         model: Model = "auto",
         vs_currency: str = "usd",
+        as_of: Moment | None = None,
     ) -> schemas.Portfolio:
         """Return the risk of holdings: value at risk, expected shortfall, contributions, worst cases.
 
@@ -760,17 +791,36 @@ class AsyncCoincast:
             levels: Levels in percent.
             model: A model's name, or `auto`.
             vs_currency: The currency of values and losses.
+            as_of: A past day or time: return the answer that follows from the data known then.
         """
         return await self._send(
-            calls.portfolio(holdings, days=days, levels=levels, model=model, vs_currency=vs_currency)
+            calls.portfolio(
+                holdings, days=days, levels=levels, model=model, vs_currency=vs_currency, as_of=as_of
+            )
         )
 
     async def scenarios(
-        self, ids: Ids, *, days: int = 7, paths: int = 100, model: Model = "auto", vs_currency: str = "usd"
+        self,
+        ids: Ids,
+        *,
+        days: int = 7,
+        paths: int = 100,
+        model: Model = "auto",
+        vs_currency: str = "usd",
+        as_of: Moment | None = None,
     ) -> schemas.Scenarios:
-        """Return joint price paths; path n of every coin follows the same past days."""
+        """Return joint price paths; path n of every coin follows the same past days.
+
+        Args:
+            ids: One coin or several.
+            days: The length of a path, 1 to 14.
+            paths: The number of paths, 1 to 1000.
+            model: A model's name, or `auto`.
+            vs_currency: The currency of the prices.
+            as_of: A past day or time: return the answer that follows from the data known then.
+        """
         return await self._send(
-            calls.scenarios(ids, days=days, paths=paths, model=model, vs_currency=vs_currency)
+            calls.scenarios(ids, days=days, paths=paths, model=model, vs_currency=vs_currency, as_of=as_of)
         )
 
     async def ledger(

@@ -745,6 +745,10 @@ class ForecastScenarioBasis(Reply):
     """
     Why the scenarios start from the last close although later hours may have closed; null otherwise.
     """
+    reconstructed: bool
+    """
+    Whether the answer is of a past moment (`as_of`), made later from what was known then. Such answers are not in the log and have no live records.
+    """
 
 
 class ForecastTouchDay(Reply):

@@ -272,6 +272,8 @@ def show_basis(console: Console, basis: Any) -> None:
     """Print the records of earlier answers of this kind, and whether the scenarios are degraded."""
     if basis is None:
         return
+    if basis.reconstructed:
+        console.print(f"As of {formatting.moment(basis.as_of)}, made later from the data known then.")
     for sentence in (basis.record_sentence, basis.live_sentence):
         if sentence:
             console.print(Text(sentence))

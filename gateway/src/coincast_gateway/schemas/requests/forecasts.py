@@ -102,6 +102,19 @@ PastMoment = Annotated[
     ),
 ]
 
+ReconstructedMoment = Annotated[
+    datetime,
+    BeforeValidator(_past_moment),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
+            "description": "Answer as of the close of this past UTC day, or as of the newest hour that had "
+            "ended at this moment, from what was known then (`reconstructed: true`).",
+            "examples": ["2025-08-15"],
+        }
+    ),
+]
+
 
 class ForecastsQuery(TableQuery):
     """Forecasts of named coins."""

@@ -19,7 +19,7 @@ from coincast_gateway.schemas.fields import (
     WholeNumber,
     join_repeated,
 )
-from coincast_gateway.schemas.requests.forecasts import RequestedModel
+from coincast_gateway.schemas.requests.forecasts import ReconstructedMoment, RequestedModel
 from coincast_gateway.schemas.requests.training import Body
 
 MAX_LEVELS = 10
@@ -83,6 +83,7 @@ class TouchQuery(TableQuery):
     days: RiskDays = 7
     model: RequestedModel = "auto"
     vs_currency: Currency = "usd"
+    as_of: ReconstructedMoment | None = None
 
 
 class ScenariosQuery(TableQuery):
@@ -103,6 +104,7 @@ class ScenariosQuery(TableQuery):
     ] = 100
     model: RequestedModel = "auto"
     vs_currency: Currency = "usd"
+    as_of: ReconstructedMoment | None = None
 
 
 Size = Annotated[float | None, Field(ge=-MAX_SIZE, le=MAX_SIZE, strict=False)]
@@ -186,3 +188,4 @@ class PortfolioBody(Body):
     ]
     model: RequestedModel = "auto"
     vs_currency: Currency = "usd"
+    as_of: ReconstructedMoment | None = None

@@ -569,6 +569,7 @@ class ScenarioBasis(_message.Message):
     LIVE_SENTENCE_FIELD_NUMBER: _builtins.int
     RECORDED_FIELD_NUMBER: _builtins.int
     AS_OF_REASON_FIELD_NUMBER: _builtins.int
+    RECONSTRUCTED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model and version whose distributions the paths have, and the model that served; as in Forecast."""
     version: _builtins.str
@@ -582,13 +583,17 @@ class ScenarioBasis(_message.Message):
     record_sentence: _builtins.str
     """The accuracy of such replies in the evaluation, in one plain sentence; empty if it was not measured."""
     live_sentence: _builtins.str
-    """The same in one plain sentence, also if no reply has been scored yet. Empty if the reply states no probability."""
+    """The same in one plain sentence, also if no reply has been scored yet. Empty if the reply states no probability or is
+    of a past moment, when these outcomes were not known.
+    """
     recorded: _builtins.bool
     """True if this reply is in the log and will be scored when its days are over. A reply that starts within the day is
     logged as of the last close, for the same levels.
     """
     as_of_reason: _builtins.str
     """Why the reply starts from the last close although later hours may have closed; empty otherwise."""
+    reconstructed: _builtins.bool
+    """True if the reply is of a past moment: it was made later from data that was known then, and is not in the log."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -620,10 +625,11 @@ class ScenarioBasis(_message.Message):
         live_sentence: _builtins.str = ...,
         recorded: _builtins.bool = ...,
         as_of_reason: _builtins.str = ...,
+        reconstructed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "as_of_reason", b"as_of_reason", "borrowed_ids", b"borrowed_ids", "degraded", b"degraded", "first_origin_date", b"first_origin_date", "last_origin_date", b"last_origin_date", "live_records", b"live_records", "live_sentence", b"live_sentence", "model", b"model", "provenance", b"provenance", "reason", b"reason", "record_sentence", b"record_sentence", "recorded", b"recorded", "scenarios", b"scenarios", "served_by", b"served_by", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "as_of_reason", b"as_of_reason", "borrowed_ids", b"borrowed_ids", "degraded", b"degraded", "first_origin_date", b"first_origin_date", "last_origin_date", b"last_origin_date", "live_records", b"live_records", "live_sentence", b"live_sentence", "model", b"model", "provenance", b"provenance", "reason", b"reason", "reconstructed", b"reconstructed", "record_sentence", b"record_sentence", "recorded", b"recorded", "scenarios", b"scenarios", "served_by", b"served_by", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -745,6 +751,7 @@ class SimulatePathsRequest(_message.Message):
     DAYS_FIELD_NUMBER: _builtins.int
     PATHS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
     vs_currency: _builtins.str
     days: _builtins.int
     """1 to 14; 0 means 7."""
@@ -755,6 +762,12 @@ class SimulatePathsRequest(_message.Message):
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """CoinGecko ids, 1 to 250."""
 
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Makes the reply as of this moment, from data that was known then: a full UTC hour, midnight being the close of the
+        day before.
+        """
+
     def __init__(
         self,
         *,
@@ -763,10 +776,11 @@ class SimulatePathsRequest(_message.Message):
         days: _builtins.int = ...,
         paths: _builtins.int = ...,
         model: _builtins.str = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "ids", b"ids", "model", b"model", "paths", b"paths", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "days", b"days", "ids", b"ids", "model", b"model", "paths", b"paths", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -862,6 +876,7 @@ class AssessPortfolioRequest(_message.Message):
     DAYS_FIELD_NUMBER: _builtins.int
     LEVELS_PERCENT_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
     vs_currency: _builtins.str
     days: _builtins.int
     """1 to 14; 0 means 7."""
@@ -872,6 +887,12 @@ class AssessPortfolioRequest(_message.Message):
     def levels_percent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Levels of value at risk in percent, 50 to 99.9; empty means 90, 95, 97.5, 99."""
 
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Makes the reply as of this moment, from data that was known then: a full UTC hour, midnight being the close of the
+        day before.
+        """
+
     def __init__(
         self,
         *,
@@ -880,10 +901,11 @@ class AssessPortfolioRequest(_message.Message):
         days: _builtins.int = ...,
         levels_percent: _abc.Iterable[_builtins.float] | None = ...,
         model: _builtins.str = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "holdings", b"holdings", "levels_percent", b"levels_percent", "model", b"model", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "days", b"days", "holdings", b"holdings", "levels_percent", b"levels_percent", "model", b"model", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1166,6 +1188,7 @@ class EstimateTouchRequest(_message.Message):
     LEVELS_FIELD_NUMBER: _builtins.int
     DAYS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
     vs_currency: _builtins.str
     days: _builtins.int
     """1 to 14; 0 means 7."""
@@ -1178,6 +1201,12 @@ class EstimateTouchRequest(_message.Message):
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___TouchLevel]:
         """1 to 10 levels."""
 
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Makes the reply as of this moment, from data that was known then: a full UTC hour, midnight being the close of the
+        day before.
+        """
+
     def __init__(
         self,
         *,
@@ -1186,10 +1215,11 @@ class EstimateTouchRequest(_message.Message):
         levels: _abc.Iterable[Global___TouchLevel] | None = ...,
         days: _builtins.int = ...,
         model: _builtins.str = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "ids", b"ids", "levels", b"levels", "model", b"model", "vs_currency", b"vs_currency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "days", b"days", "ids", b"ids", "levels", b"levels", "model", b"model", "vs_currency", b"vs_currency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
