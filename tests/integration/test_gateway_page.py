@@ -22,6 +22,7 @@ from playwright.async_api import (
 from coincast.common.v1 import common_pb2 as common
 from coincast.forecast.v1 import forecast_pb2 as fc
 from coincast_chassis.errors import Unavailable
+from tests.contract.gateway.fake_forecast import REFUSED
 from tests.contract.gateway.fake_script import STANDING, provenance
 from tests.contract.gateway.fakes import World, world
 
@@ -233,6 +234,50 @@ async def test_nothing_is_wider_than_a_phone_and_the_first_screen_holds_the_answ
     assert wrong == []
 
 
+SENTENCES_OUTSIDE = """() => {
+  document.querySelectorAll("details").forEach((each) => { each.hidden = false; each.open = true; });
+  const outside = [], texts = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const text = texts.currentNode.textContent.trim(), range = document.createRange();
+    const holder = texts.currentNode.parentElement;
+    // Columns of figures may be scrolled to, with their headings.
+    if (text.length < 25 || holder.closest("thead") || !holder.checkVisibility()) continue;
+    range.selectNodeContents(texts.currentNode);
+    for (const box of range.getClientRects()) {
+      if (box.right > innerWidth + 1 || box.left < 0) { outside.push(text); break; }
+    }
+  }
+  return outside;
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(
+    ("view", "last"),
+    [
+        ("coin", "#record tbody tr"),
+        ("risk", "#risk-worst tbody tr"),
+        ("models", "#risk-record tbody tr"),
+        ("health", "#parts li"),
+    ],
+)
+async def test_no_sentence_lies_outside_of_the_screen(
+    there: World, browser: Browser, width: int, view: str, last: str
+) -> None:
+    page, wrong = await open_page(
+        browser, there.url, f"/#view={view}&coin=bitcoin", viewport={"width": width, "height": 844}
+    )
+    await expect(page.locator(last)).not_to_have_count(0, timeout=WAIT_MS)
+    if view == "models":
+        await expect(page.locator("#models tbody tr")).not_to_have_count(0, timeout=WAIT_MS)
+    assert await page.evaluate(SENTENCES_OUTSIDE) == []
+    # A reason is read once: beside the figures, or on a phone below them.
+    if view == "risk":
+        refused = page.locator(f"#risk-levels :text-is('{REFUSED}'):visible")
+        await expect(refused).to_have_count(1)
+    assert wrong == []
+
+
 async def test_history_is_drawn_whatever_happens_to_the_forecast(there: World, browser: Browser) -> None:
     page, _ = await opened(browser, there.url)
     there.forecast.script.error = Unavailable("Forecasts rest for a moment.")
@@ -302,7 +347,7 @@ async def test_column_of_sentences_begins_at_the_left_with_its_heading(
             window.Coincast.fillTable(document.getElementById("models"), ["Model", "Figure", "Note"], rows);
         }"""
     )
-    cells = page.locator("#models th:not(:first-child), #models td")
+    cells = page.locator("#models tr:not(.below) :is(th:not(:first-child), td)")
     kinds = await cells.evaluate_all("all => all.map((each) => each.className)")
     assert kinds == ["", "words"] * 3
     # The view is hidden, but its style is computed.

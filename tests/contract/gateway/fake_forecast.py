@@ -76,6 +76,9 @@ async def known(ids: Iterable[str], context: Any) -> list[str]:
     return found
 
 
+REFUSED = "Only 12 past scenarios lie in this tail. The highest level with an estimate is 97.5 %."
+
+
 def basis() -> fc.ScenarioBasis:
     return fc.ScenarioBasis(
         model="lightgbm",
@@ -179,7 +182,7 @@ class FakeForecast(fc_rpc.ForecastServiceServicer):
                     tail_episodes=12,
                 )
                 if level < 99
-                else fc.RiskLevel(level_percent=level, refused="Too rare. Ask for 97.5 %.")
+                else fc.RiskLevel(level_percent=level, refused=REFUSED)
                 for level in request.levels_percent
             ],
             worst=[fc.WorstScenario(origin_date="2022-11-07", change=-300.0, change_percent=-30.0)],

@@ -6,8 +6,10 @@ import asyncio
 import inspect
 import json
 import sys
+from pathlib import Path
 
 import httpx2
+import pytest
 
 from coincast_client import AsyncCoincast, Coincast
 from tests.contract.gateway.fakes import world
@@ -108,3 +110,46 @@ async def test_the_command_shows_tables_a_chart_and_json() -> None:
         code, text = await command("prices", "bitcon", *at)
         assert code == 2
         assert "Did you mean bitcoin" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("coincast fore", {"forecast"}),
+        ("coincast prices bit", {"bitcoin"}),
+        ("coincast prices bitcoin eth", {"ethereum"}),
+        ("coincast forecast ", {"bitcoin", "ethereum"}),
+        ("coincast touch bit", {"bitcoin"}),
+        ("coincast history b", {"bitcoin"}),
+        ("coincast forecast bitcoin --model l", {"lightgbm", "lstm"}),
+        ("coincast forecast bitcoin --vs", {"--vs"}),
+        ("coincast export h", {"histories"}),
+        ("coincast export histories eth", {"ethereum"}),
+        ("coincast prices nothing-like-it", set()),
+    ],
+)
+async def test_the_command_completes_coins_models_and_commands(line: str, expected: set[str]) -> None:
+    async with world() as there:
+        code, text = await complete(line, there.url)
+    assert code == 0
+    assert expected <= set(text.split())
+    assert bool(text.split()) == bool(expected)
+
+
+async def test_completion_without_a_gateway_is_empty() -> None:
+    assert await complete("coincast prices bit", "http://127.0.0.1:1") == (0, "")
+
+
+async def complete(line: str, url: str) -> tuple[int, str]:
+    """Return the exit code and the suggestions for a shell's line whose last word is incomplete."""
+    words = line.split(" ")
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("coincast")),
+        env={
+            "PATH": "/usr/bin", "COINCAST_URL": url, "_COINCAST_COMPLETE": "complete_bash",
+            "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1),
+        },
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode().strip()

@@ -9,7 +9,27 @@ import pytest
 from pydantic import BaseModel
 
 from coincast_client.plots import draw
-from coincast_client.schemas import Bounds, Candle, Coin, Forecast, Forecasts, History, Point, Volatility
+from coincast_client.schemas import (
+    Bounds,
+    Candle,
+    Coin,
+    CoinPaths,
+    Forecast,
+    ForecastCoinTouch,
+    ForecastLevelTouch,
+    Forecasts,
+    ForecastTouchDay,
+    History,
+    Point,
+    Scenarios,
+    Touch,
+    TrainingGetJobLogsResponse,
+    TrainingGetJobResponse,
+    TrainingJob,
+    TrainingListJobsResponse,
+    TrainingTrainingSpec,
+    Volatility,
+)
 from coincast_client.tables import interval_levels, rows_of
 
 mpl.use("agg")
@@ -18,7 +38,7 @@ mpl.use("agg")
 Built = TypeVar("Built", bound=BaseModel)
 
 
-def build(model: type[Built], **values: Any) -> Built:
+def build(model: type[Built], /, **values: Any) -> Built:
     """A reply with these fields, and None in all others."""
     return model.model_construct(None, **(dict.fromkeys(model.model_fields) | values))
 
@@ -106,3 +126,72 @@ def test_a_history_is_drawn_as_a_line_of_closes() -> None:
 def test_a_reply_without_a_picture_says_what_to_do() -> None:
     with pytest.raises(TypeError, match="no picture for Coin; use to_pandas"):
         draw(build(Coin, id="bitcoin"))
+
+
+SCENARIOS = build(
+    Scenarios,
+    dates=["2026-01-02", "2026-01-03"],
+    origin_dates=["2022-05-01", "2023-05-01"],
+    coins=[
+        build(
+            CoinPaths,
+            id="bitcoin",
+            closes=[[10.0, 11.0], [9.0, 8.0]],
+            highs=[[10.5, 11.5], [9.5, 9.0]],
+            lows=[[9.5, 10.0], [8.5, 7.5]],
+        )
+    ],
+    errors=[],
+)
+TOUCH = build(
+    Touch,
+    coins=[
+        build(
+            ForecastCoinTouch,
+            id="bitcoin",
+            levels=[
+                build(
+                    ForecastLevelTouch,
+                    price=105.0,
+                    percent=5.0,
+                    days=[
+                        build(ForecastTouchDay, date=f"2026-01-0{day}", touch_probability=day / 10)
+                        for day in (1, 2)
+                    ],
+                )
+            ],
+        )
+    ],
+    errors=[],
+)
+
+
+def test_each_day_of_each_path_is_a_row() -> None:
+    rows = rows_of(SCENARIOS)
+    assert [(row["path"], row["origin_date"], row["date"], row["close"], row["low"]) for row in rows] == [
+        (1, "2022-05-01", "2026-01-02", 10.0, 9.5),
+        (1, "2022-05-01", "2026-01-03", 11.0, 10.0),
+        (2, "2023-05-01", "2026-01-02", 9.0, 8.5),
+        (2, "2023-05-01", "2026-01-03", 8.0, 7.5),
+    ]
+
+
+def test_scenarios_and_touches_are_drawn_as_lines() -> None:
+    assert [list(line.get_ydata()) for line in draw(SCENARIOS).get_lines()] == [[10.0, 11.0], [9.0, 8.0]]
+    (line,) = draw(TOUCH).get_lines()
+    assert (list(line.get_ydata()), line.get_label()) == ([0.1, 0.2], "105.00")
+
+
+def test_nested_fields_are_columns_and_lists_of_names_are_joined() -> None:
+    spec = build(TrainingTrainingSpec, model="lightgbm", ids=["bitcoin", "ethereum"], days=90)
+    job = build(TrainingJob, job_id="j1", state="done", spec=spec)
+    for reply in (build(TrainingGetJobResponse, job=job), build(TrainingListJobsResponse, jobs=[job])):
+        (row,) = rows_of(reply)
+        assert (row["job_id"], row["model"], row["ids"]) == ("j1", "lightgbm", "bitcoin, ethereum")
+
+
+def test_each_line_of_a_log_is_a_row() -> None:
+    assert rows_of(build(TrainingGetJobLogsResponse, lines=["one", "two"])) == [
+        {"line": "one"},
+        {"line": "two"},
+    ]

@@ -32,6 +32,7 @@ ACROSS = {
     "forecast": {
         "history/test_partial_history.py",
         "prediction_log/test_spool_strays.py",
+        "scenarios/test_past.py",
         "scenarios/test_within_day.py",
     },
     "training": {

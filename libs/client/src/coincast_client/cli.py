@@ -37,8 +37,50 @@ Key = Annotated[
     typer.Option(envvar="COINCAST_API_KEY", help="API key, if the gateway requires one.", metavar="KEY"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the gateway's JSON unchanged.")]
+# How long a completion waits for the gateway; a shell that hangs is worse than one without suggestions.
+COMPLETION_SECONDS = 1.5
+COMPLETIONS = 30
+
+
+def complete_coins(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the ids that begin with a text; those of the largest coins if it is empty."""
+    given = context.params
+    url, key = given.get("url") or DEFAULT_URL, given.get("key") or ""
+    try:
+        with Coincast(url, api_key=key, timeout_seconds=COMPLETION_SECONDS) as client:
+            if not incomplete:
+                return [market.id for market in client.markets(per_page=COMPLETIONS).markets]
+            found = [coin.id for coin in client.coins(incomplete, limit=250).coins]
+    except (CoincastClientError, ValueError):
+        return []
+    return [coin for coin in found if coin.startswith(incomplete.lower())][:COMPLETIONS]
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Return the names of models that begin with a text."""
+    return [name for name in MODELS if name.startswith(incomplete)]
+
+
+def complete_tables(incomplete: str) -> list[str]:
+    """Return the names of tables for export that begin with a text."""
+    return [name for name in exports.PATHS if name.startswith(incomplete)]
+
+
+MODELS = ("auto", "ml_ensemble", "lightgbm", "lstm", "technical")
 Coins = Annotated[
-    list[str], typer.Argument(help="CoinGecko ids, such as bitcoin ethereum.", metavar="IDS...")
+    list[str],
+    typer.Argument(
+        help="CoinGecko ids, such as bitcoin ethereum.", metavar="IDS...", autocompletion=complete_coins
+    ),
+]
+Coin = Annotated[str, typer.Argument(help="A CoinGecko id.", metavar="COIN", autocompletion=complete_coins)]
+Model = Annotated[
+    str,
+    typer.Option(
+        help=f"Model: {', '.join(MODELS[:-1])} or {MODELS[-1]}.",
+        metavar="NAME",
+        autocompletion=complete_models,
+    ),
 ]
 Currency = Annotated[str, typer.Option("--vs", help="The currency of the prices.", metavar="CODE")]
 AsOf = Annotated[
@@ -134,7 +176,7 @@ def coins(
 
 @app.command()
 def history(
-    coin: Annotated[str, typer.Argument(help="A CoinGecko id.", metavar="COIN")],
+    coin: Coin,
     *,
     days: Annotated[int, typer.Option(min=1, max=10_000, help="Number of closed days.", metavar="N")] = 30,
     hourly: Annotated[bool, typer.Option("--hourly", help="Hourly candles instead of daily ones.")] = False,
@@ -164,9 +206,7 @@ def forecast(
     hours: Annotated[
         int | None, typer.Option(min=1, max=48, help="Hours ahead, instead of days.", metavar="N")
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="Model: auto, ml_ensemble, lightgbm, lstm or technical.", metavar="NAME")
-    ] = "auto",
+    model: Model = "auto",
     as_of: AsOf = None,
     vs: Currency = "usd",
     chart: Annotated[bool, typer.Option(help="Draw a chart.")] = True,
@@ -191,7 +231,7 @@ def forecast(
 
 @app.command()
 def touch(
-    coin: Annotated[str, typer.Argument(help="A CoinGecko id.", metavar="COIN")],
+    coin: Coin,
     level: Annotated[
         list[str],
         typer.Argument(
@@ -200,9 +240,7 @@ def touch(
     ],
     *,
     days: Annotated[int, typer.Option(min=1, max=14, help="Days ahead.", metavar="N")] = 7,
-    model: Annotated[
-        str, typer.Option(help="Model: auto, ml_ensemble, lightgbm, lstm or technical.", metavar="NAME")
-    ] = "auto",
+    model: Model = "auto",
     as_of: AsOf = None,
     vs: Currency = "usd",
     url: Url = DEFAULT_URL,
@@ -233,9 +271,7 @@ def risk(
     levels: Annotated[
         str, typer.Option(help="Levels of value at risk in percent, with commas.", metavar="LIST")
     ] = "90,95,97.5,99",
-    model: Annotated[
-        str, typer.Option(help="Model: auto, ml_ensemble, lightgbm, lstm or technical.", metavar="NAME")
-    ] = "auto",
+    model: Model = "auto",
     as_of: AsOf = None,
     vs: Currency = "usd",
     url: Url = DEFAULT_URL,
@@ -378,10 +414,19 @@ def watch(
 
 @app.command()
 def export(
-    table: Annotated[str, typer.Argument(help="histories, ledger, accuracy or scenarios.", metavar="TABLE")],
+    table: Annotated[
+        str,
+        typer.Argument(
+            help="histories, ledger, accuracy or scenarios.", metavar="TABLE", autocompletion=complete_tables
+        ),
+    ],
     ids: Annotated[
         list[str] | None,
-        typer.Argument(help="CoinGecko ids; by default all coins, if the table allows it.", metavar="IDS..."),
+        typer.Argument(
+            help="CoinGecko ids; by default all coins, if the table allows it.",
+            metavar="IDS...",
+            autocompletion=complete_coins,
+        ),
     ] = None,
     *,
     out: Annotated[
@@ -410,7 +455,10 @@ def export(
     from_: Annotated[str | None, typer.Option("--from", help="First day, inclusive.", metavar="DATE")] = None,
     to: Annotated[str | None, typer.Option(help="Last day, inclusive.", metavar="DATE")] = None,
     as_of: AsOf = None,
-    model: Annotated[str | None, typer.Option(help="Only forecasts of this model.", metavar="NAME")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Only forecasts of this model.", metavar="NAME", autocompletion=complete_models),
+    ] = None,
     vs: Annotated[
         str | None, typer.Option("--vs", help="The currency of the prices.", metavar="CODE")
     ] = None,

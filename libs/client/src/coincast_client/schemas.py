@@ -747,7 +747,7 @@ class ForecastScenarioBasis(Reply):
     """
     reconstructed: bool
     """
-    Whether the answer is of a past moment (`as_of`), made later from what was known then. Such answers are not in the log and have no live records.
+    Whether the answer is of a past moment, made later from what was known then.
     """
 
 
@@ -805,13 +805,13 @@ class Forecasts(Reply):
 class Gap(Reply):
     """A span without samples."""
 
-    from_: Annotated[str, Field(alias="from")]
+    from_: Annotated[AwareDatetime, Field(alias="from")]
     """
-    Start of the first step without a sample.
+    Start of the first step without a sample, RFC 3339, UTC.
     """
-    to: str
+    to: AwareDatetime
     """
-    End of the last step without a sample.
+    End of the last step without a sample, RFC 3339, UTC.
     """
 
 

@@ -244,8 +244,8 @@ MODEL_FIELDS: dict[str, str] = {
     "Portfolio.days": "Days ahead.",
     "ForecastScenarioBasis.as_of": "The close, or the hour of the day, that the scenarios start from, "
     "RFC 3339, UTC.",
-    "ForecastScenarioBasis.reconstructed": "Whether the answer is of a past moment (`as_of`), made later "
-    "from what was known then. Such answers are not in the log and have no live records.",
+    "ForecastScenarioBasis.reconstructed": "Whether the answer is of a past moment, made later from what "
+    "was known then.",
     "ForecastScenarioBasis.as_of_reason": "Why the scenarios start from the last close although later "
     "hours may have closed; null otherwise.",
     "TrainingGetAccuracyResponse.risk": "Accuracy of served risk answers, by kind, horizon and "

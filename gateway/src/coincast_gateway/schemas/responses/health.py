@@ -82,8 +82,15 @@ class TrendPoint(ResponseModel):
 class Gap(ResponseModel):
     """A span without samples."""
 
-    from_: str = Field(alias="from", description="Start of the first step without a sample.")
-    to: str = Field(description="End of the last step without a sample.")
+    from_: str = Field(
+        alias="from",
+        description="Start of the first step without a sample, RFC 3339, UTC.",
+        json_schema_extra={"format": "date-time"},
+    )
+    to: str = Field(
+        description="End of the last step without a sample, RFC 3339, UTC.",
+        json_schema_extra={"format": "date-time"},
+    )
 
 
 class Trends(ResponseModel):

@@ -48,12 +48,18 @@
   }
 
   function fillTable(table, heads, rows, empty = "Nothing yet.") {
-    // A column of sentences begins at the left, with its heading.
+    // A column of sentences begins at the left, with its heading. On a phone its sentences get a line of their own below the figures.
     const words = heads.map((_, i) => i > 0 && rows.some((row) => typeof row[i] === "string" && row[i].length > 40));
     const cell = (kind, scope, text, i) => element(kind, { scope, class: words[i] ? "words" : null }, text);
     const head = element("thead", {}, element("tr", {}, ...heads.map((text, i) => cell("th", "col", text, i))));
-    const lines = rows.map((row) => element("tr", {}, ...row.map((text, i) => (i === 0 ? cell("th", "row", text, i) : cell("td", null, text, i)))));
-    if (!rows.length) lines.push(element("tr", {}, element("td", { colspan: heads.length, class: "words" }, empty)));
+    const lines = rows.flatMap((row) => {
+      const figures = element("tr", {}, ...row.map((text, i) => (i === 0 ? cell("th", "row", text, i) : cell("td", null, text, i))));
+      const sentences = row.filter((text, i) => words[i] && text);
+      if (!sentences.length) return [figures];
+      const below = sentences.map((text) => element("p", {}, text));
+      return [figures, element("tr", { class: "below" }, element("td", { colspan: heads.length - words.filter(Boolean).length }, ...below))];
+    });
+    if (!rows.length) lines.push(element("tr", {}, element("td", { colspan: heads.length, class: "empty" }, empty)));
     const caption = table.querySelector("caption");
     table.replaceChildren(...(caption ? [caption] : []), head, element("tbody", {}, ...lines));
   }
