@@ -29,7 +29,7 @@ from coincast_forecast.domain import (
     ServedForecast,
     Source,
 )
-from coincast_forecast.fallback.executor import FallbackChain
+from coincast_forecast.fallback.executor import FallbackChain, Prediction
 from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.history.cache import HistoryCache
 from coincast_forecast.hourly.within_day import WithinDay
@@ -40,7 +40,7 @@ from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.registry.deployment import Deployment, LiveVersion
 from coincast_forecast.rendering.service import Explainer, ForecastRenderer
 from coincast_forecast.response_cache import ResponseCache
-from coincast_forecast.service import Dependencies, ForecastResponse, ForecastService
+from coincast_forecast.service import Dependencies, ForecastResponse, ForecastService, PredictedCoins
 from coincast_forecast.shadow_traffic import ShadowTraffic
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import FeatureSpec
@@ -262,3 +262,15 @@ def make_kit(
     return Kit(
         models, source, ledger, clock, histories, shadow_traffic, lineups, ForecastService(parts), scores
     )
+
+
+class NoPast:
+    """Refuses requests for past moments, which most tests do not make."""
+
+    async def predict(self, query: ForecastQuery, as_of: dt.datetime) -> PredictedCoins:
+        raise NotImplementedError
+
+    async def from_newest_hour(
+        self, predictions: Mapping[str, Prediction], vs_currency: str, as_of: dt.datetime
+    ) -> tuple[Mapping[str, Prediction], str]:
+        raise NotImplementedError

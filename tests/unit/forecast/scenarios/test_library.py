@@ -15,7 +15,7 @@ from coincast_modelkit.artifact import SCENARIOS, ArtifactError, read_artifact
 from coincast_modelkit.scenarios import ScenarioLibrary
 from tests.unit.forecast.forecast_artifacts import tiny_lightgbm, write_version
 from tests.unit.forecast.forecast_fakes import COINS, walk
-from tests.unit.forecast.forecast_kit import Kit, live, make_kit
+from tests.unit.forecast.forecast_kit import Kit, NoPast, live, make_kit
 
 
 def library() -> ScenarioLibrary:
@@ -30,7 +30,7 @@ def with_library(kit: Kit, model: str) -> None:
 
 
 def service(kit: Kit) -> ScenarioService:
-    return ScenarioService(kit.forecasting, cache_bytes=2**26, limit_seconds=60)
+    return ScenarioService(kit.forecasting, NoPast(), cache_bytes=2**26, limit_seconds=60)
 
 
 @pytest.mark.parametrize(

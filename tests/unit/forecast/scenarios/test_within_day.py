@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from coincast_chassis.clock import SystemClock
-from coincast_forecast.domain import ForecastQuery
-from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.grpc.scenario_mapping import portfolio_message, touch_message
 from coincast_forecast.scenarios.recorder import RiskRecorder
 from coincast_forecast.scenarios.service import Holding, ScenarioService, TouchLevel
-from coincast_forecast.service import PredictedCoins
 from coincast_modelkit.scenarios.statements import LossStatement, RiskStatement, TouchStatement
-from tests.unit.forecast.forecast_kit import Kit, make_kit
+from tests.unit.forecast.forecast_kit import Kit, NoPast, make_kit
 from tests.unit.forecast.hourly.test_within_day import PRICE, kit_at
 
 HOURS = 13
-
-
-class NoPast:
-    """Refuses requests for past moments, which these tests do not make."""
-
-    async def predict(self, query: ForecastQuery, as_of: dt.datetime) -> PredictedCoins:
-        raise NotImplementedError
-
-    async def from_newest_hour(
-        self, predictions: Mapping[str, Prediction], vs_currency: str, as_of: dt.datetime
-    ) -> tuple[Mapping[str, Prediction], str]:
-        raise NotImplementedError
 
 
 def service(kit: Kit) -> ScenarioService:
