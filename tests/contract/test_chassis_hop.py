@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
+import grpc
 import pytest
 
 from coincast.market.v1 import market_pb2, market_pb2_grpc
 from coincast_chassis import context, errors
 from coincast_chassis.app import ServiceApp, Servicer
 from coincast_chassis.grpc.channel import open_channel
+from coincast_chassis.grpc.error_mapping import from_rpc_error
 from coincast_chassis.run import serve
 from coincast_chassis.settings import ServiceSettings
 
@@ -110,3 +112,22 @@ async def test_a_dead_server_is_unavailable_with_a_retry_after():
         with pytest.raises(errors.Unavailable) as caught:
             await stub.GetStatus(market_pb2.GetStatusRequest(), timeout=2.0)
     assert caught.value.retry_after_seconds == 1.0
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, errors.Unavailable),
+        # gRPC's server drops calls while too many wait for it; that is no fault of the gateway (500).
+        (grpc.StatusCode.CANCELLED, errors.Unavailable),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, errors.Timeout),
+        (grpc.StatusCode.UNKNOWN, errors.CoincastError),
+    ],
+)
+def test_a_status_of_grpc_itself_becomes_an_error(
+    code: grpc.StatusCode, kind: type[errors.CoincastError]
+) -> None:
+    bare = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details="bare")
+    error = from_rpc_error(bare, service="coincast.market.v1.MarketDataService")
+    assert type(error) is kind
+    assert (error.retry_after_seconds == 1.0) == (kind is errors.Unavailable)

@@ -144,7 +144,7 @@ async def _requested(market: FakeMarket, coins: list[str]) -> bool:
 async def until_closed(address: str) -> None:
     """Wait until the port is closed: the drain has begun."""
     host, port = address.rsplit(":", 1)
-    with contextlib.suppress(ConnectionRefusedError):
+    with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
         async with asyncio.timeout(20):
             while True:
                 _, writer = await asyncio.open_connection(host, int(port))

@@ -128,6 +128,10 @@ def _from_bare(error: grpc.aio.AioRpcError, service: str) -> CoincastError:
     name = service.rsplit(".", 1)[-1]
     if code is grpc.StatusCode.UNAVAILABLE:
         return Unavailable(f"{name} does not answer ({details}).", retry_after_seconds=1.0)
+    if code is grpc.StatusCode.CANCELLED:
+        # Not by this caller, which would get a CancelledError: a gRPC server drops calls while more than a
+        # thousand wait for it.
+        return Unavailable(f"{name} dropped the call; it has too many.", retry_after_seconds=1.0)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Timeout(f"{name} did not answer within the deadline.")
     if code in ERROR:
