@@ -39,6 +39,8 @@ def quick_minutes() -> float:
     return time.monotonic() * 60 / MINUTE_SECONDS
 
 
+# The limiter allows a second between the grant of a call and its arrival, which a busy machine exceeds.
+@pytest.mark.alone
 @pytest.mark.parametrize("strike", ["killed", "stopped"])
 async def test_the_plan_holds_while_redis_comes_and_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strike: str
