@@ -134,8 +134,8 @@ def build_services(
     backfill = BackfillJob(
         filler,
         infrastructure.data_clock,
-        monotonic=infrastructure.clock.monotonic,
-        calls_left=infrastructure.limiter.calls_left,
+        steady_clock=infrastructure.clock,
+        allowance=infrastructure.limiter,
     )
     watch_disk("archive", settings.archive_dir)
     status = make_status(infrastructure, batcher, archive, quality)
@@ -409,7 +409,7 @@ def make_documents(
         plausibility=plausibility,
         series_validator=validator,
         keep=filler.keep,
-        monotonic=infrastructure.clock.monotonic,
+        clock=infrastructure.clock,
     )
 
 

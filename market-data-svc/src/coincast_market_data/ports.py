@@ -110,6 +110,14 @@ class CallQueue(Protocol):
         ...
 
 
+class CallAllowance(Protocol):
+    """The calls that the plan still allows."""
+
+    async def calls_left(self) -> int:
+        """Return the calls that are left in this minute."""
+        ...
+
+
 class NoCallQueue:
     """A queue in which no call ever waits."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeVar
@@ -11,6 +10,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from coincast_chassis import context
+from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import CoincastError, Timeout, Unavailable
 from coincast_chassis.grpc.error_mapping import without_addresses
 from coincast_chassis.resilience.breaker import Breaker, BreakerOpen
@@ -39,7 +39,7 @@ class ResilientStub:
         start_grace_seconds: How long after its first answer, and after it could not be reached, a service
             counts as starting. A late answer is then Unavailable with a time to come again, no Timeout: its
             caches are empty, and the machine is busy with its start.
-        monotonic: The clock of the grace.
+        clock: Its monotonic time measures the grace.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class ResilientStub:
         deadline_seconds: float,
         max_calls: int,
         start_grace_seconds: float = 0.0,
-        monotonic: Callable[[], float] = time.monotonic,
+        clock: Clock | None = None,
     ) -> None:
-        self._start_grace_seconds, self._monotonic = start_grace_seconds, monotonic
+        self._start_grace_seconds, self._clock = start_grace_seconds, clock or SystemClock()
         # When the service answered first since it could not be reached; None where it has not yet.
         self._answering_since: float | None = None
         self.name = name
@@ -114,11 +114,11 @@ class ResilientStub:
 
     def _is_starting(self) -> bool:
         since = self._answering_since
-        return since is None or self._monotonic() - since < self._start_grace_seconds
+        return since is None or self._clock.monotonic() - since < self._start_grace_seconds
 
     def _note_answer(self) -> None:
         if self._answering_since is None:
-            self._answering_since = self._monotonic()
+            self._answering_since = self._clock.monotonic()
 
     async def watch(
         self, rpc: Callable[..., AsyncIterable[Result]], request: Message

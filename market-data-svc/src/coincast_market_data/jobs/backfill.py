@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
+from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_market_data.domain import ItemFailure, Progress
 from coincast_market_data.history.candle_builder import last_closed_day, midnight
@@ -13,7 +13,7 @@ from coincast_market_data.history.gap_filler import GapFiller
 from coincast_market_data.history.spans import MAX_DAYS
 from coincast_market_data.identifiers import canonical_currency, split_ids
 from coincast_market_data.item_errors import item_failure
-from coincast_market_data.ports import DataClock, Priority
+from coincast_market_data.ports import CallAllowance, DataClock, Priority
 
 
 class BackfillJob:
@@ -24,8 +24,8 @@ class BackfillJob:
     Args:
         filler: Fetches the candles of one coin.
         clock: The upstream's clock, for the last closed day.
-        monotonic: Measures the time of the run.
-        calls_left: Returns the upstream calls that are left in this minute.
+        steady_clock: Its monotonic time measures the run.
+        allowance: The upstream calls that are left in this minute.
     """
 
     def __init__(
@@ -33,13 +33,13 @@ class BackfillJob:
         filler: GapFiller,
         clock: DataClock,
         *,
-        monotonic: Callable[[], float] = time.monotonic,
-        calls_left: Callable[[], Awaitable[int]] | None = None,
+        steady_clock: Clock | None = None,
+        allowance: CallAllowance | None = None,
     ) -> None:
         self._filler = filler
         self._clock = clock
-        self._monotonic = monotonic
-        self._calls_left = calls_left
+        self._steady_clock = steady_clock or SystemClock()
+        self._allowance = allowance
 
     async def run(
         self,
@@ -67,7 +67,7 @@ class BackfillJob:
         if not 1 <= days <= MAX_DAYS:
             raise InvalidInput(f"days must be 1 to {MAX_DAYS}; {days} was given", field="days")
         total = len(coins) + len(bad)
-        done, started = 0, self._monotonic()
+        done, started = 0, self._steady_clock.monotonic()
         for text in bad:
             done += 1
             yield Progress(text, done, total, 0, ItemFailure(text, "invalid_input", "not a coin id", "ids"))
@@ -75,8 +75,8 @@ class BackfillJob:
             added, failure = await self._fill_coin(coin, code, days, refetch=refetch, hourly=hourly)
             done += 1
             # The estimate assumes that each remaining coin takes the mean time of the finished ones.
-            each = (self._monotonic() - started) / (done - len(bad))
-            left = await self._calls_left() if self._calls_left is not None else None
+            each = (self._steady_clock.monotonic() - started) / (done - len(bad))
+            left = await self._allowance.calls_left() if self._allowance is not None else None
             yield Progress(
                 coin, done, total, added, failure, calls_left=left, seconds_left=each * (total - done)
             )

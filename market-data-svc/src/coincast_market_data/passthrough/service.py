@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import orjson
 from cachetools import TTLCache
 
+from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_market_data import metrics
 from coincast_market_data.cache.read_through import Fetch, FetchResult, ReadThrough, ServedValue
@@ -70,7 +70,7 @@ class PassthroughService:
         plausibility: Loads the prices with which new ones are compared.
         series_validator: Compares charts with the archive.
         keep: Stores charts in the archive.
-        monotonic: Measures the age of cached refusals.
+        clock: Its monotonic time measures the age of cached refusals.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class PassthroughService:
         plausibility: PlausibilityChecker,
         series_validator: SeriesValidator,
         keep: StoreChart,
-        monotonic: Callable[[], float] = time.monotonic,
+        clock: Clock | None = None,
     ) -> None:
         self._upstream = upstream
         self._caches = caches
@@ -93,7 +93,7 @@ class PassthroughService:
         self._series_validator = series_validator
         self._keep = keep
         self._refusals: TTLCache[str, ServedDocument] = TTLCache(
-            MAX_REFUSALS, REFUSAL_SECONDS, timer=monotonic
+            MAX_REFUSALS, REFUSAL_SECONDS, timer=(clock or SystemClock()).monotonic
         )
 
     async def get(

@@ -33,7 +33,7 @@ class Service:
             deadline_seconds=5.0,
             max_calls=8,
             start_grace_seconds=GRACE_SECONDS,
-            monotonic=self.clock.monotonic,
+            clock=self.clock,
         )
 
     async def _rpc(self, request: Any, **_: Any) -> pb.GetStatusResponse:
