@@ -30,13 +30,16 @@ if TYPE_CHECKING:
     from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceAsyncStub
 
 MODEL, VERSION = "lightgbm", "v000001"
+# The simulated days begin in 2020. They end after the past days of the starter's scenario library, since only
+# earlier ones are used.
+DAYS = 2200
 ROUNDS, TIMES = 9, 60
 BOUND = 3.0
 
 
 async def main() -> int:
     """Print the figures and return the exit code: 1 if the ratio exceeds its bound."""
-    panel = {coin: simulated_candles(coin, seed) for seed, coin in enumerate(REFERENCE_COINS, start=1)}
+    panel = {coin: simulated_candles(coin, seed, DAYS) for seed, coin in enumerate(REFERENCE_COINS, start=1)}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         shutil.copytree(STARTER_DIR / MODEL, root / MODEL)
