@@ -22,7 +22,14 @@ from tests.contract.market_harness import running_market, settings_for
 from tests.contract.market_mock import Body, MockUpstream
 
 HOUR, DAY = 3600.0, 86_400.0
-STEPS = {"+1 h": HOUR, "-1 h": -HOUR, "+2 d": 2 * DAY, "-2 d": -2 * DAY}
+STEPS = {
+    "+1 h": HOUR,
+    "-1 h": -HOUR,
+    "+2 d": 2 * DAY,
+    "-2 d": -2 * DAY,
+    "+1 y": 365 * DAY,
+    "-1 y": -365 * DAY,
+}
 FRESH_SECONDS = 30.0
 
 

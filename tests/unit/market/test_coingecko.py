@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gzip
 import logging
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -159,6 +160,88 @@ def test_no_proxy_stands_before_an_upstream_on_this_machine(upstream: str) -> No
 def test_a_proxy_that_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ValidationError, match="MARKET_PROXY_URL must be an address"):
         settings_of(proxy_url=address)
+
+
+HOUR = 3600.0
+
+
+def dated(offset: float, clock: ManualClock) -> dict[str, str]:
+    return {"date": format_datetime(datetime.fromtimestamp(clock.now() + offset, UTC), usegmt=True)}
+
+
+@pytest.mark.parametrize(
+    ("offsets", "allowed"),
+    [
+        # One server whose clock is wrong, at any place among right ones.
+        ([0, 25 * HOUR, 0, 0, 0, 0], [0.0]),
+        ([0, 0, 0, 0, 2 * HOUR, 0], [0.0]),
+        ([0, -25 * HOUR, 0, 0], [0.0]),
+        ([0, 61, 0, 0, 0, 0, 130, 0], [0.0]),
+        # The same at the start: the first reply is believed until a second one contradicts it.
+        ([25 * HOUR, 0, 0, 0], [25 * HOUR, 0.0]),
+        # Caches that say nothing of their age.
+        ([0, -40, -HOUR, 0, -2 * HOUR, -40], [0.0]),
+        ([0, -40, -40, -40, -40], [0.0]),
+        # A machine whose clock is wrong by an hour, beside a cache.
+        ([HOUR, HOUR, HOUR], [HOUR]),
+        ([-HOUR, -HOUR, -2 * HOUR, -HOUR], [-HOUR]),
+        # Beyond every time zone: not believed.
+        ([365 * 24 * HOUR] * 6, [0.0]),
+        ([-365 * 24 * HOUR] * 6, [0.0]),
+        ([10 * 365 * 24 * HOUR, 0, -10 * 365 * 24 * HOUR], [0.0]),
+    ],
+)
+def test_one_server_with_a_wrong_clock_moves_no_time(offsets: list[float], allowed: list[float]) -> None:
+    clock = ManualClock()
+    data_clock = UpstreamClock(clock, sandbox=False, wall=clock.now)
+    seen = []
+    for offset in offsets:
+        data_clock.learn(dated(offset, clock))
+        seen.append(data_clock.offset_seconds)
+        clock.advance(7)
+    assert all(any(abs(one - each) <= 1 for each in allowed) for one in seen), seen
+    assert len(allowed) == 1 or abs(seen[-1]) <= 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"date": "yesterday"}, {"date": ""}, {"date": "Tue, 32 Nov 2023 22:13:20 GMT"}, {"date": "0"},
+        {"date": "Tue, 14 Nov 99999 22:13:20 GMT"}, {"date": "\x00"}, {}, {"age": "nan"}, {"age": "1e400"},
+    ],
+)  # fmt: skip
+def test_headers_without_a_usable_time_are_ignored(headers: dict[str, str]) -> None:
+    data_clock = UpstreamClock(ManualClock(), sandbox=False)
+    data_clock.learn(headers)
+    assert data_clock.offset_seconds == 0.0
+
+
+@pytest.mark.parametrize("age", ["-5", "nan", "inf", "1e9", "x", "", "0x10"])
+def test_an_age_that_is_none_counts_as_none(age: str) -> None:
+    clock = ManualClock()
+    data_clock = UpstreamClock(clock, sandbox=False)
+    data_clock.learn(dated(0, clock) | {"age": age})
+    assert data_clock.offset_seconds == 0.0
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "1e300", "x", ""])
+def test_a_sandbox_that_says_no_time_moves_no_time(value: str) -> None:
+    data_clock = UpstreamClock(ManualClock(), sandbox=True)
+    data_clock.learn({"x-coincast-sandbox-now": value})
+    assert data_clock.offset_seconds == 0.0
+
+
+def test_a_date_without_a_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    time.tzset()
+    try:
+        clock = ManualClock()
+        data_clock = UpstreamClock(clock, sandbox=False)
+        data_clock.learn({"date": dated(0, clock)["date"].replace("GMT", "-0000")})
+        assert data_clock.offset_seconds == 0.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])

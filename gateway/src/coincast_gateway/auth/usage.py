@@ -31,6 +31,8 @@ FIELDS = ("calls", "rows", "bytes")
 # Entries (one per day and key) that wait for Redis. There are few keys; the bound limits memory while Redis
 # is unavailable.
 MAX_PENDING = 10_000
+# The largest count that the contract can carry.
+MAX_COUNT = 2**63 - 1
 
 
 @dataclass(slots=True)
@@ -116,13 +118,16 @@ class UsageRecorder:
                     pipe.expire(PREFIX + day, KEPT_DAYS * 86_400)
                     pipe.hincrby(PREFIX + day[:7], key, usage.calls)
                     pipe.expire(PREFIX + day[:7], MONTH_SECONDS)
-                if taken:
-                    await pipe.execute()
+                # A value in Redis that is no count refuses its own command only. The others are executed, and
+                # must not be repeated.
+                results = await pipe.execute(raise_on_error=False) if taken else []
         except (RedisError, OSError) as error:
             log.debug("usage_kept_in_memory", reason=str(error))
             for entry, usage in taken.items():
                 self._pending[entry].add(usage.calls, usage.rows, usage.bytes)
             return
+        if refused := sum(isinstance(result, Exception) for result in results):
+            log.warning("usage_not_counted", commands=refused)
         await self._read_month()
 
     async def _read_month(self) -> None:
@@ -130,7 +135,7 @@ class UsageRecorder:
         month = self._today().isoformat()[:7]
         try:
             found: Any = await self._redis.hgetall(PREFIX + month)
-            self._month_calls = {key.decode(): int(calls) for key, calls in found.items()}
+            self._month_calls = {name: calls for name, calls in map(_count_of, found.items()) if name}
         except (RedisError, OSError, ValueError, AttributeError) as error:
             log.debug("usage_not_read", reason=str(error))
             return
@@ -159,11 +164,11 @@ class UsageRecorder:
             if day in wanted:
                 found[key][day].add(usage.calls, usage.rows, usage.bytes)
         for day, rows in zip(wanted, await self._stored(wanted), strict=True):
-            for name, value in rows.items():
-                key, _, field = name.decode().rpartition("|")
+            for name, value in map(_count_of, rows.items()):
+                key, _, field = name.rpartition("|")
                 if field in FIELDS:
                     usage = found[key][day]
-                    setattr(usage, field, getattr(usage, field) + int(value))
+                    setattr(usage, field, getattr(usage, field) + value)
         return found
 
     async def _stored(self, days: list[str]) -> list[dict[bytes, bytes]]:
@@ -184,3 +189,12 @@ class UsageRecorder:
 
     def _today(self) -> Any:
         return datetime.fromtimestamp(self._clock.now(), UTC).date()
+
+
+def _count_of(item: tuple[bytes, bytes]) -> tuple[str, int]:
+    """Return the name and the count of a field in Redis; an empty name if it is no count."""
+    try:
+        name, count = item[0].decode(), int(item[1])
+    except (ValueError, AttributeError):
+        return "", 0
+    return (name, count) if 0 <= count <= MAX_COUNT else ("", 0)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -65,11 +65,15 @@ class HourlyArchive:
         self._revisions = Revisions(archive.root / "hourly" / "revisions")
         self._retention_seconds = retention_days * DAY_SECONDS
         self._memory: LRUCache[Key, tuple[HourlyCandle, ...]] = LRUCache(MAX_COINS_IN_MEMORY)
-        self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         # Hours that are not in a file yet, with the monotonic time since when. They are not in `_memory`
         # alone, which may evict a coin.
         self._unwritten: dict[Key, tuple[float, tuple[HourlyCandle, ...]]] = {}
         self._first_fetches: LRUCache[Key, float] = LRUCache(MAX_FIRST_FETCHES)
+
+    def _lock(self, key: Key) -> asyncio.Lock:
+        """Return the lock of a coin; it is dropped when it is no longer used."""
+        return self._locks.setdefault(key, asyncio.Lock())
 
     async def read(self, coin: str, currency: str) -> Sequence[HourlyCandle]:
         """Return all stored hours of a coin, oldest first."""
@@ -111,7 +115,7 @@ class HourlyArchive:
                 later fetches, and for hours after the first stored one.
         """
         key = (coin, currency)
-        async with self._locks[key]:
+        async with self._lock(key):
             before = await self.read(coin, currency)
             if not before and at is not None:
                 self._first_fetches[key] = at
@@ -137,7 +141,7 @@ class HourlyArchive:
 
     async def flush(self, coin: str, currency: str) -> None:
         """Write added hours to the disk."""
-        async with self._locks[coin, currency]:
+        async with self._lock((coin, currency)):
             await self._write_pending((coin, currency))
 
     async def remove(self, coin: str, currency: str, starts: Collection[int], at: float) -> int:
@@ -152,7 +156,7 @@ class HourlyArchive:
             at: The time of the change, UNIX seconds, which names the revision.
         """
         key = (coin, currency)
-        async with self._locks[key]:
+        async with self._lock(key):
             before = await self.read(coin, currency)
             left = tuple(candle for candle in before if candle.start not in starts)
             if len(left) < len(before) and self._archive.is_writer:

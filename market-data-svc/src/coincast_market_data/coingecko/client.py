@@ -14,6 +14,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
@@ -126,6 +127,8 @@ SAMPLES = 5
 # A correction beyond the limit is accepted if the wall clock of this machine, which may have been set since
 # the start, agrees with the upstream's date within this difference.
 AGREEMENT_SECONDS = 300
+# The end of the year 9999, UNIX seconds.
+LATEST_SECONDS = 253_402_300_799.0
 # A longer `Age` header is ignored.
 MAX_CACHED_SECONDS = 86_400.0
 
@@ -160,8 +163,18 @@ class UpstreamClock:
             self.offset_seconds = offset
         elif abs(offset) <= MAX_CORRECTION_SECONDS or self._is_confirmed(server_time):
             self._offsets.append(offset)
-            newest = max(self._offsets)
+            newest = self._newest_offset()
             self.offset_seconds = newest if abs(newest) >= MIN_CORRECTION_SECONDS else 0.0
+
+    def _newest_offset(self) -> float:
+        """Return the offset of the newest date; one that is alone counts only if it is nearer to our clock.
+
+        One server with a wrong clock would else make every figure hours older for the next replies.
+        """
+        first, *others = sorted(self._offsets, reverse=True)
+        if others and first - others[0] > MIN_CORRECTION_SECONDS:
+            return min(first, others[0], key=abs)
+        return first
 
     def _is_confirmed(self, server_time: float) -> bool:
         """Return whether the machine's wall clock, which may have been set, agrees with the upstream's."""
@@ -170,9 +183,13 @@ class UpstreamClock:
     def _read_time(self, headers: Mapping[str, str]) -> float | None:
         try:
             if self._sandbox:
-                return float(headers[SANDBOX_NOW_HEADER])
+                moment = float(headers[SANDBOX_NOW_HEADER])
+                return moment if 0 <= moment <= LATEST_SECONDS else None
             # An HTTP cache forwards the Date of the origin, and its Age header states how old the reply is.
-            return parsedate_to_datetime(headers["date"]).timestamp() + cached_seconds(headers)
+            # The header is in UTC; without a zone it must not be read in the zone of this machine.
+            date = parsedate_to_datetime(headers["date"])
+            date = date if date.tzinfo else date.replace(tzinfo=UTC)
+            return date.timestamp() + cached_seconds(headers)
         except (KeyError, ValueError, OverflowError):
             return None
 

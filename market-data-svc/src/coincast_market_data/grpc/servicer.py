@@ -16,6 +16,7 @@ import grpc.aio
 from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1 import market_pb2_grpc
 from coincast_chassis.errors import CoincastError, InvalidInput
+from coincast_chassis.resilience.bounded_cache import BoundedCache
 from coincast_market_data.catalogue.service import Catalogue
 from coincast_market_data.domain import History
 from coincast_market_data.grpc import arrow_encoder, batch, proto_mapping
@@ -43,7 +44,8 @@ WithAge: TypeAlias = (
     | pb.GetOhlcRequest
     | pb.GetDocumentRequest
 )
-MAX_ENCODED_UPDATES = 256
+# Memory of updates of price streams that are encoded for several subscribers.
+MAX_ENCODED_BYTES = 32 * 1024 * 1024
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
@@ -69,7 +71,9 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
 
     def __init__(self, services: Services) -> None:
         self._all = services
-        self._encoded: dict[int, tuple[PriceUpdate, pb.WatchPricesResponse]] = {}
+        self._encoded: BoundedCache[int, tuple[PriceUpdate, pb.WatchPricesResponse]] = BoundedCache(
+            max_bytes=MAX_ENCODED_BYTES, size_of=lambda found: 3 * found[1].ByteSize()
+        )
 
     async def GetPrices(self, request: pb.GetPricesRequest, context: Context) -> pb.GetPricesResponse:
         """Serve spot prices."""
@@ -113,10 +117,9 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         """Encode an update once for all subscribers that share it."""
         found = self._encoded.get(id(update))
         if found is None:
-            if len(self._encoded) >= MAX_ENCODED_UPDATES:
-                self._encoded.clear()
             # The update is stored with its message, so that its id is not reused for another update.
-            found = self._encoded[id(update)] = (update, proto_mapping.price_update(update))
+            found = (update, proto_mapping.price_update(update))
+            self._encoded.put(id(update), found)
         return found[1]
 
     async def GetMarkets(self, request: pb.GetMarketsRequest, context: Context) -> pb.GetMarketsResponse:

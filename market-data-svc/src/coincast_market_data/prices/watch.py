@@ -23,6 +23,8 @@ from coincast_market_data.domain import ItemFailure, Quoted
 from coincast_market_data.prices.service import PriceService
 
 MAX_SUBSCRIBERS = 5000
+# The most pairs in all different sets that subscribers watch; a set takes about a hundred bytes a pair.
+MAX_WATCHED_PAIRS = 200_000
 MAX_SHARED_UPDATES = 256
 log = structlog.get_logger(__name__)
 
@@ -70,9 +72,14 @@ class PriceWatch:
         self._heartbeat_seconds = heartbeat_seconds
         self._first_event = self._event = int(clock.now() * 1000)
         self._watching: Counter[Pair] = Counter()
+        # How many watched pairs each coin has.
+        self._coins: Counter[str] = Counter()
         self._state: dict[Pair, _Watched] = {}
         self._failures: dict[str, _Watched] = {}
         self._subscribers: set[_Subscriber] = set()
+        # Each different set of pairs, once, and how many subscribers watch it.
+        self._sets: dict[frozenset[Pair], tuple[frozenset[Pair], int]] = {}
+        self._pairs_in_sets = 0
         self._shared: dict[tuple[frozenset[Pair], int], PriceUpdate] = {}
         self._poller: asyncio.Task[None] | None = None
         self._new = asyncio.Event()
@@ -90,14 +97,20 @@ class PriceWatch:
 
         Raises:
             InvalidInput: The ids or currencies are not valid.
-            Exhausted: There are too many subscribers.
+            Exhausted: There are too many subscribers, or they watch too many pairs.
         """
         pairs, failures = self._prices.watchable(ids, currencies)
         if len(self._subscribers) >= MAX_SUBSCRIBERS:
             raise Exhausted(
                 f"{MAX_SUBSCRIBERS} subscribers watch prices already; try again later", retry_after_seconds=30
             )
-        subscriber = _Subscriber(frozenset(pairs))
+        wanted = frozenset(pairs)
+        if wanted not in self._sets and self._pairs_in_sets + len(wanted) > MAX_WATCHED_PAIRS:
+            raise Exhausted(
+                f"{MAX_WATCHED_PAIRS} prices are watched already; watch fewer coins, or try again later",
+                retry_after_seconds=30,
+            )
+        subscriber = _Subscriber(self._sets.get(wanted, (wanted, 0))[0])
         self._add(subscriber)
         try:
             await self._load([pair for pair in pairs if pair not in self._state])
@@ -134,6 +147,11 @@ class PriceWatch:
 
     def _add(self, subscriber: _Subscriber) -> None:
         self._subscribers.add(subscriber)
+        count = self._sets.get(subscriber.pairs, (subscriber.pairs, 0))[1]
+        self._sets[subscriber.pairs] = subscriber.pairs, count + 1
+        if not count:
+            self._pairs_in_sets += len(subscriber.pairs)
+        self._coins.update(coin for coin, code in subscriber.pairs if (coin, code) not in self._watching)
         self._watching.update(subscriber.pairs)
         metrics.WATCH_SUBSCRIBERS.set(len(self._subscribers))
         self._new.set()
@@ -142,13 +160,20 @@ class PriceWatch:
 
     def _remove(self, subscriber: _Subscriber) -> None:
         self._subscribers.discard(subscriber)
+        count = self._sets.pop(subscriber.pairs)[1]
+        if count > 1:
+            self._sets[subscriber.pairs] = subscriber.pairs, count - 1
+        else:
+            self._pairs_in_sets -= len(subscriber.pairs)
         self._watching.subtract(subscriber.pairs)
         for pair in subscriber.pairs:
             if self._watching[pair] <= 0:
                 del self._watching[pair]
                 self._state.pop(pair, None)
-        watched = {coin for coin, _ in self._watching}
-        self._failures = {coin: state for coin, state in self._failures.items() if coin in watched}
+                self._coins[pair[0]] -= 1
+                if self._coins[pair[0]] <= 0:
+                    del self._coins[pair[0]]
+                    self._failures.pop(pair[0], None)
         metrics.WATCH_SUBSCRIBERS.set(len(self._subscribers))
 
     async def _load(self, pairs: Sequence[Pair]) -> None:
@@ -207,6 +232,8 @@ class PriceWatch:
         for coin in served - set(failures):
             self._failures.pop(coin, None)
         for coin, failure in failures.items():
+            if coin not in self._coins:  # Its last subscriber left during the poll.
+                continue
             before = self._failures.get(coin)
             if before is None or before.failure is None or before.failure.kind != failure.kind:
                 self._failures[coin] = _Watched(event_id, failure=failure)

@@ -10,7 +10,7 @@ import pytest
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted, InvalidInput, NotFound, Unavailable
 from coincast_training.domain import Job, JobState, Outcome, TrainingSpec
-from coincast_training.jobs.ports import Event, Failed, Finished, LogEvent, ProgressEvent
+from coincast_training.jobs.ports import KEPT_JOBS, Event, Failed, Finished, LogEvent, ProgressEvent
 from coincast_training.jobs.service import JobService
 from coincast_training.jobs.stores.in_memory import InMemoryJobStore
 
@@ -119,6 +119,46 @@ async def test_cancel_of_an_ended_job_changes_nothing():
     service = await started(runner)
     job = await ended(service, await service.submit(SPEC, requested_by="test"))
     assert await service.cancel(job.job_id) == job
+
+
+@pytest.mark.slow
+async def test_20000_submitted_and_cancelled_jobs_are_not_kept():
+    store = InMemoryJobStore()
+    service = await started(FakeRunner(), store, max_running=0)
+    spec = replace(SPEC, ids=tuple(f"coin-{n}" for n in range(20)))
+    for _ in range(20_000):
+        job = await service.submit(spec, requested_by="test", reason="x" * 200)
+        await service.cancel(job.job_id)
+    assert len(service.recent(limit=50_000)) == KEPT_JOBS
+    assert service.get(job.job_id).state is JobState.CANCELLED
+    assert len(await store.load_all()) == KEPT_JOBS
+    assert await store.read_log(job.job_id, 5) == ["x" * 200]
+    waiting = await service.submit(spec, requested_by="test")
+    for _ in range(5):
+        other = await service.submit(spec, requested_by="test")
+        await service.cancel(other.job_id)
+    assert service.get(waiting.job_id).state is JobState.QUEUED, "a job that waits is never removed"
+
+
+async def test_a_log_without_end_is_bounded_in_memory_and_read_to_its_newest_line():
+    lines = [LogEvent(f"{n} " + "x" * 9000) for n in range(20_000)]
+    runner = FakeRunner(*lines, Finished(Outcome("v000001", True, "moved")))
+    store = InMemoryJobStore()
+    service = await started(runner, store)
+    job = await service.submit(SPEC, requested_by="test")
+    seen: list[str] = []
+
+    async def watch() -> None:
+        async for _, new in service.watch(job.job_id):
+            seen.extend(new)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0.01)
+    runner.gate.set()
+    await asyncio.wait_for(watching, 60)
+    assert seen[-1].startswith("19999 ")
+    assert {len(line) for line in seen} == {4000}
+    assert [int(line.split()[0]) for line in seen] == sorted({int(line.split()[0]) for line in seen})
 
 
 async def test_the_same_key_gives_the_first_job():

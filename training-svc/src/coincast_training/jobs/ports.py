@@ -8,6 +8,9 @@ from typing import Protocol
 
 from coincast_training.domain import Job, Outcome
 
+# The number of ended jobs that are stored, the newest ones.
+KEPT_JOBS = 500
+
 
 class JobStore(Protocol):
     """Store jobs and their logs; every method raises `Unavailable` if the store cannot be reached."""
@@ -18,6 +21,10 @@ class JobStore(Protocol):
 
     async def load_all(self) -> list[Job]:
         """Return every stored job, oldest first."""
+        ...
+
+    async def delete(self, job_ids: Sequence[str]) -> None:
+        """Delete jobs and their logs."""
         ...
 
     async def append_log(self, job_id: str, lines: Sequence[str]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import islice
 
 import structlog
 
@@ -15,12 +16,24 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, NotReady, Unavailable
 from coincast_training.domain import Job, JobState, TrainingSpec
 from coincast_training.jobs.estimate import remaining_seconds
-from coincast_training.jobs.ports import Event, Failed, Finished, JobStore, LogEvent, ProgressEvent, Runner
+from coincast_training.jobs.ports import (
+    KEPT_JOBS,
+    Event,
+    Failed,
+    Finished,
+    JobStore,
+    LogEvent,
+    ProgressEvent,
+    Runner,
+)
 from coincast_training.jobs.validation import JobLimits, validate_spec
 
 log = structlog.get_logger(__name__)
 Listener = Callable[[Job], None]
 WATCHERS_SECONDS = 60.0
+# Limits of the lines of a log in memory; the store keeps more of them.
+MAX_WATCHED_LINES = 2000
+MAX_LINE_CHARACTERS = 4000
 
 
 class JobService:
@@ -49,7 +62,7 @@ class JobService:
         self._timeout_seconds = timeout_seconds
         self._on_ended, self._unavailable_reason = on_ended, unavailable_reason
         self._jobs: dict[str, Job] = {}
-        self._lines: dict[str, list[str]] = defaultdict(list)
+        self._lines: dict[str, _WatchedLines] = defaultdict(_WatchedLines)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Condition()
         self._submitting = asyncio.Lock()
@@ -185,15 +198,20 @@ class JobService:
 
     async def watch(self, job_id: str) -> AsyncIterator[tuple[Job, list[str]]]:
         """Yield the job now and at each change, with the new lines of its log, until it ends."""
-        seen, sent = self.get(job_id), len(self._lines[job_id])
+        seen = self.get(job_id)
+        if seen.state.ended:
+            yield seen, []
+            return
+        written = self._lines[job_id]
+        sent = written.count
         yield seen, []
         while not seen.state.ended:
             async with self._changed:
                 await self._changed.wait_for(
-                    lambda: self._jobs[job_id] != seen or len(self._lines[job_id]) > sent  # noqa: B023 - awaited at once
+                    lambda: self._jobs.get(job_id) != seen or written.count > sent  # noqa: B023 - awaited at once
                 )
-            seen, lines = self._jobs[job_id], self._lines[job_id][sent:]
-            sent += len(lines)
+            seen, lines = self.get(job_id), written.after(sent)
+            sent = written.count
             yield seen, lines
 
     async def _store_and_update(self, job: Job) -> None:
@@ -221,7 +239,25 @@ class JobService:
         asyncio.get_running_loop().call_later(WATCHERS_SECONDS, self._lines.pop, job.job_id, None)
         if self._on_ended is not None:
             self._on_ended(ended)
+        await self._forget_old_jobs()
         return ended
+
+    async def _forget_old_jobs(self) -> None:
+        """Remove the oldest ended jobs beyond KEPT_JOBS: submissions must fill neither memory nor Redis.
+
+        If Redis fails, the jobs are removed from it at the next start.
+        """
+        # The jobs are in the order of their submission.
+        ended = [job for job in self._jobs.values() if job.state.ended]
+        old = ended[: max(0, len(ended) - KEPT_JOBS)]
+        for job in old:
+            del self._jobs[job.job_id]
+            self._lines.pop(job.job_id, None)
+        if old:
+            try:
+                await self._store.delete([job.job_id for job in old])
+            except CoincastError as error:
+                log.warning("old_jobs_not_deleted", jobs=len(old), error=str(error))
 
     def _start_waiting(self) -> None:
         """Start waiting jobs, the oldest first: at most one for each model, and `max_running` in total."""
@@ -297,6 +333,7 @@ class JobService:
                 await self._end(job, JobState.FAILED, error=message)
 
     async def _log(self, job_id: str, line: str) -> None:
+        line = line[:MAX_LINE_CHARACTERS]
         try:
             await self._store.append_log(job_id, [line])
         except CoincastError:
@@ -304,6 +341,25 @@ class JobService:
         self._lines[job_id].append(line)
         async with self._changed:
             self._changed.notify_all()
+
+
+class _WatchedLines:
+    """The newest lines of a job's log in memory, for those who watch it; older ones are in the store only."""
+
+    def __init__(self) -> None:
+        self._newest: deque[str] = deque(maxlen=MAX_WATCHED_LINES)
+        # The number of lines so far, including those that were dropped.
+        self.count = 0
+
+    def append(self, line: str) -> None:
+        """Add a line; the oldest one is dropped if there are too many."""
+        self._newest.append(line)
+        self.count += 1
+
+    def after(self, sent: int) -> list[str]:
+        """Return the lines after the first `sent` ones, as far as they are in memory."""
+        wanted = min(self.count - sent, len(self._newest))
+        return list(islice(self._newest, len(self._newest) - wanted, None))
 
 
 def _same_request(job: Job, spec: TrainingSpec) -> Job:

@@ -10,6 +10,8 @@ import psutil
 
 from coincast.common.v1 import process_pb2, process_pb2_grpc
 
+# On the monotonic clock, since the wall clock may be set.
+STARTED = time.monotonic()
 FULL_NAME = "coincast.common.v1.ProcessService"
 
 
@@ -29,7 +31,7 @@ class ProcessWatch:
                 memory_bytes=self._process.memory_info().rss,
                 threads=self._process.num_threads(),
                 open_files=self._process.num_fds(),
-                uptime_seconds=time.time() - self._process.create_time(),
+                uptime_seconds=time.monotonic() - STARTED,
                 disk_free_bytes=disk.free,
                 disk_total_bytes=disk.total,
                 load_per_core=os.getloadavg()[0] / (os.cpu_count() or 1),

@@ -24,6 +24,12 @@ class InMemoryJobStore:
         """Return every job, oldest first."""
         return sorted(self._jobs.values(), key=lambda job: job.submitted_at)
 
+    async def delete(self, job_ids: Sequence[str]) -> None:
+        """Delete jobs and their logs."""
+        for job_id in job_ids:
+            self._jobs.pop(job_id, None)
+            self._logs.pop(job_id, None)
+
     async def append_log(self, job_id: str, lines: Sequence[str]) -> None:
         """Append lines to the log of a job."""
         self._logs[job_id].extend(lines)

@@ -11,11 +11,11 @@ from redis.exceptions import RedisError
 
 from coincast_chassis.errors import Unavailable
 from coincast_training.domain import Job
+from coincast_training.jobs.ports import KEPT_JOBS
 from coincast_training.jobs.serialization import job_from_json, job_to_json
 
 T = TypeVar("T")
 PREFIX = "coincast:training:"
-KEPT_JOBS = 500
 KEPT_LOG_LINES = 10_000
 CLAIM_SECONDS = 7 * 86400
 PAUSES_SECONDS = (0.05, 0.2, 0.5)
@@ -52,10 +52,18 @@ class RedisJobStore:
         return await _with_retries(read)
 
     async def _delete_old(self) -> None:
-        old = [_text(job_id) for job_id in await self._redis.zrange(PREFIX + "jobs", 0, -KEPT_JOBS - 1)]
-        if old:
-            await self._redis.zrem(PREFIX + "jobs", *old)
-            await self._redis.delete(*map(_job_key, old), *map(_log_key, old))
+        await self.delete([_text(i) for i in await self._redis.zrange(PREFIX + "jobs", 0, -KEPT_JOBS - 1)])
+
+    async def delete(self, job_ids: Sequence[str]) -> None:
+        """Delete jobs, their logs and their index entries."""
+        if not job_ids:
+            return
+
+        async def write() -> None:
+            await self._redis.zrem(PREFIX + "jobs", *job_ids)
+            await self._redis.delete(*map(_job_key, job_ids), *map(_log_key, job_ids))
+
+        await _with_retries(write)
 
     async def append_log(self, job_id: str, lines: Sequence[str]) -> None:
         """Append lines to the log of a job, which keeps the newest KEPT_LOG_LINES."""
