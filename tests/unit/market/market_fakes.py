@@ -36,10 +36,8 @@ class FakeCharts:
         step = 3600 if (end - start) / DAY_SECONDS <= HOURLY_DAYS else DAY_SECONDS
         first = max(start, self.born, now - self.reach_days * DAY_SECONDS)
         times = range(int(-(-first // step) * step), int(end) + 1, step)
-        document = {
-            name: [[t * 1000, self.price(t)] for t in times]
-            for name in ("prices", "market_caps", "total_volumes")
-        }
+        rows = [(t * 1000, self.price(t)) for t in times]
+        document = {name: [list(row) for row in rows] for name in ("prices", "market_caps", "total_volumes")}
         return UpstreamReply(document, b"", now, 0.01)
 
     def price(self, moment: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,14 +22,21 @@ from tests.unit.training.training_fakes import registry_in
 runner = CliRunner()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Two good versions, the first of them production, and one that the gate refuses."""
-    registry = registry_in(tmp_path)
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The versions of `folder`, which is a copy that a test may change."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    registry = registry_in(folder)
     for quality in ({}, {}, {"width": 3.0}):
         write(registry, **quality)
     registry.promote(MODEL, "v000001", requested_by="t")
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, written: Path) -> Path:
+    """Two good versions, the first of them production, and one that the gate refuses."""
+    return shutil.copytree(written, tmp_path, dirs_exist_ok=True)
 
 
 def called(*words: str, folder: Path):

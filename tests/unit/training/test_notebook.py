@@ -15,7 +15,7 @@ NOTEBOOK = Path(__file__).resolve().parents[3] / "training-svc" / "notebooks" / 
 
 
 def folder_of_candles(folder: Path) -> Path:
-    for coin, candles in panel(330).items():
+    for coin, candles in list(panel(330).items())[:3]:
         with (folder / f"{coin}.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["date", "open", "high", "low", "close", "volume_usd"])

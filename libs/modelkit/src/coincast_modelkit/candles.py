@@ -96,7 +96,13 @@ class Candles:
     def rows(self, start: int, stop: int) -> Self:
         """Return the candles of rows start to stop (exclusive)."""
         cut = slice(start, stop)
-        return type(self)(self.coin_id, self.dates[cut], *(getattr(self, f)[cut] for f in FIELDS))
+        # The checks of the constructor hold for every slice, and would take most of the time.
+        found = object.__new__(type(self))
+        object.__setattr__(found, "coin_id", self.coin_id)
+        object.__setattr__(found, "dates", self.dates[cut])
+        for field in FIELDS:
+            object.__setattr__(found, field, getattr(self, field)[cut])
+        return found
 
     def tail(self, days: int) -> Self:
         """Return the last `days` rows, or all rows if there are fewer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import groupby, pairwise
 from statistics import median
 
@@ -18,6 +18,7 @@ from coincast_market_data.domain import Candle, HourlyCandle
 SETTLING = timedelta(minutes=35)
 ONE_DAY = timedelta(days=1)
 DAY_SECONDS = 86_400
+EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
 def last_closed_day(now: float) -> date:
@@ -27,7 +28,7 @@ def last_closed_day(now: float) -> date:
 
 def midnight(day: date) -> float:
     """Return the UNIX seconds at which the day begins."""
-    return datetime.combine(day, time(), UTC).timestamp()
+    return float((day.toordinal() - EPOCH_DAY) * DAY_SECONDS)
 
 
 def day_of(moment: float) -> date:

@@ -48,7 +48,7 @@ def is_outlier(a: float, b: float) -> bool:
 
 def ratio(a: float, b: float) -> float:
     """Return the larger of two positive figures divided by the smaller one."""
-    return max(a / b, b / a)
+    return a / b if a >= b else b / a
 
 
 def spot_factor(age_seconds: float, *, of_close: bool = False) -> float:

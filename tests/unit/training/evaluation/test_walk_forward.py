@@ -52,7 +52,8 @@ def network(candles: dict[str, Candles]) -> Rows:
 
 
 def ensemble_with_rnn(candles: dict[str, Candles]) -> Rows:
-    lstm = {"use": "on", "min_days": 120, "every_days": 50, "passes": 4, "network": SMALL_NETWORK}
+    # Two networks: one whose forecasts the pool is fitted on, and one fitted a few days before the change.
+    lstm = {"use": "on", "min_days": 120, "every_days": 150, "passes": 4, "network": SMALL_NETWORK}
     params = {"trees": SMALL_TREES, "fold_days": 25, "lstm": {**lstm, "refit": False}}
     return walk_model("ml_ensemble", candles, LATE_PLAN, silent, params)
 

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from coincast_chassis.errors import Conflict, InvalidInput, NotFound, NotReady
+from coincast_modelkit.artifact import Record
 from coincast_training.domain import TrainingSpec
 from coincast_training.pipeline.artifact import write_version
 from coincast_training.pipeline.dataset import training_data_of
@@ -21,22 +23,29 @@ from coincast_training.pipeline.metrics import measure
 from coincast_training.ports import History
 from coincast_training.registry.paired_tests import diebold_mariano
 from coincast_training.registry.registry import Registry
-from coincast_training.trainers.base import FittedModel
+from coincast_training.trainers.base import FittedModel, WalkForward
 from tests.unit.training.training_fakes import SpokenModel, panel_of, registry_in, walk_forward_of
 
 MODEL = "lightgbm"
 PANEL = panel_of(("bitcoin", "ethereum"), days=500)
 
 
+@cache
+def measured(**quality: Any) -> tuple[WalkForward, Record]:
+    """Return forecasts of the given width and bias, and how they did."""
+    walk = walk_forward_of(PANEL, **quality)
+    return walk, measure(walk, PANEL, measured_at=1.0)
+
+
 def write(registry: Registry, **quality: Any) -> str:
     """A version whose forecasts have the given width and bias."""
-    walk = walk_forward_of(PANEL, **quality)
+    walk, record = measured(**quality)
     return write_version(
         registry,
         spec=TrainingSpec(model=MODEL, ids=tuple(PANEL)),
         fitted=FittedModel(model=SpokenModel("words"), walk_forward=walk, parameters=quality),
         data=training_data_of(History(panel=PANEL, source="archive"), tuple(PANEL), 90),
-        record=measure(walk, PANEL, measured_at=1.0),
+        record=record,
         seed=7,
         parent=None,
         created_at=1.0,

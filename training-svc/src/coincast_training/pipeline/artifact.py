@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -148,10 +149,16 @@ def reference_window(data: TrainingData) -> dict[str, Any]:
 
 def library_versions() -> dict[str, str]:
     """Return the installed versions of the libraries that affect the results."""
-    found = {}
+    return dict(_library_versions())
+
+
+@cache
+def _library_versions() -> tuple[tuple[str, str], ...]:
+    """Read the versions once: each is parsed from a file, and a process has loaded what it has."""
+    found = []
     for name in LIBRARIES:
         try:
-            found[name] = version(name)
+            found.append((name, version(name)))
         except PackageNotFoundError:
             continue
-    return found
+    return tuple(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -121,14 +122,14 @@ def _add_day(
     paths = simulate_paths(window, made, MAX_DAYS)
     for coin in coins:
         start = rows[coin]
-        candles = panel[coin].rows(start, start + MAX_DAYS + 1)
+        reached = _Reached.of(panel[coin].rows(start, start + MAX_DAYS + 1))
         for move in MOVES_PERCENT:
             level = float(np.log1p(move / 100))
             chances = touch_probabilities(paths, coin, level).touch
             for horizon in TOUCH_HORIZONS:
                 chance = float(chances[horizon - 1])
                 tenth = min(int(chance * BINS), BINS - 1)
-                touches[f"{horizon}:{tenth}"].append((chance, _touched(candles, level, horizon)))
+                touches[f"{horizon}:{tenth}"].append((chance, reached.touches(level, horizon)))
     weights = dict.fromkeys(coins, 1 / len(coins))
     for horizon in LOSS_HORIZONS:
         change = np.mean([panel[c].close[rows[c] + horizon] / panel[c].close[rows[c]] - 1 for c in coins])
@@ -163,10 +164,32 @@ def _forecasts(
     )
 
 
-def _touched(candles: Candles, level: float, horizon: int) -> bool:
-    """Return whether a level, a log return from the first close, was touched within `horizon` days."""
-    price = candles.close[0] * np.exp(level)
-    after = candles.rows(1, horizon + 1)
-    if level > 0:
-        return bool(np.fmax(after.high, after.close).max() >= price)
-    return bool(np.fmin(after.low, after.close).min() <= price)
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """The highest and lowest prices up to each day after a close, (D,).
+
+    Attributes:
+        start: The close that the days come after.
+        highest: The highest price so far; of a day without a high, the close counts.
+        lowest: The lowest price so far, likewise.
+    """
+
+    start: float
+    highest: Floats
+    lowest: Floats
+
+    @classmethod
+    def of(cls, candles: Candles) -> _Reached:
+        """Return the prices that the days after the first one reached."""
+        return cls(
+            float(candles.close[0]),
+            np.maximum.accumulate(np.fmax(candles.high, candles.close)[1:]),
+            np.minimum.accumulate(np.fmin(candles.low, candles.close)[1:]),
+        )
+
+    def touches(self, level: float, horizon: int) -> bool:
+        """Return whether a level, a log return from the start, was touched within `horizon` days."""
+        price = self.start * np.exp(level)
+        if level > 0:
+            return bool(self.highest[horizon - 1] >= price)
+        return bool(self.lowest[horizon - 1] <= price)
