@@ -139,6 +139,16 @@ async def test_every_view_names_coingecko_where_its_prices_are_shown(
     await expect(link).to_be_visible(timeout=WAIT_MS)
     assert await link.get_attribute("href") == "https://www.coingecko.com"
     assert await link.inner_text() == "Data provided by CoinGecko"
+    assert not await page.is_visible("#sandbox")
+
+
+@pytest.mark.parametrize("view", ["coin", "risk", "models", "health"])
+async def test_every_view_says_that_sandbox_data_are_no_market_prices(
+    there: World, browser: Browser, view: str
+) -> None:
+    page, _ = await open_page(browser, there.url, f"/#view={view}&coin=bitcoin")
+    await expect(page.locator("#sandbox")).to_be_visible(timeout=WAIT_MS)
+    assert not await page.is_visible("#attribution")
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -243,8 +253,9 @@ SENTENCES_OUTSIDE = """() => {
     // Columns of figures may be scrolled to, with their headings.
     if (text.length < 25 || holder.closest("thead") || !holder.checkVisibility()) continue;
     range.selectNodeContents(texts.currentNode);
+    const frame = (holder.closest(".scroll") ?? document.querySelector("main")).getBoundingClientRect();
     for (const box of range.getClientRects()) {
-      if (box.right > innerWidth + 1 || box.left < 0) { outside.push(text); break; }
+      if (box.right > frame.right + 1 || box.left < frame.left - 1) { outside.push(text); break; }
     }
   }
   return outside;

@@ -113,6 +113,38 @@ async def test_the_command_shows_tables_a_chart_and_json() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("--version", 0, "coincast "),
+        ("prices nocoin", 2, "nocoin"),
+        ("prices bitcoin nocoin", 1, "nocoin"),
+        ("prices bitcoin --bogus", 2, "No such option: --bogus"),
+        ("prices bitcoin --url nonsense", 2, "'nonsense' is not the address of a gateway"),
+        ("prices bitcoin --url http://127.0.0.1:1", 1, "does not answer"),
+        ("touch bitcoin -5%", 0, "touches"),
+        ("touch bitcoin 5% -2.5% --days 2", 0, "touches"),
+        ("touch bitcoin 5% --bogus", 2, "No such option: --bogus"),
+        ("touch bitcoin 5% -x", 2, "No such option: -x"),
+        ("touch bitcoin 5% --as-of 2023-11-01", 0, "made later from the data known then"),
+        ("touch bitcoin half", 2, "level"),
+        ("risk bitcoin=6000 --as-of 2023-11-01", 0, "made later from the data known then"),
+        ("risk bitcoin", 2, "is not a holding"),
+        ("coins nothing-like-it", 1, "0 coins match"),
+        ("watch nocoin --updates 1", 1, "nocoin"),
+        ("watch bitcoin --updates 1", 0, "bitcoin"),
+        ("export foo --out x.csv", 2, "is not a table"),
+        ("nosuch", 2, "No such command"),
+    ],
+)
+async def test_exit_codes_and_messages(line: str, code: int, said: str) -> None:
+    async with world() as there:
+        words = line.split()
+        at = [] if "--url" in words or words[0] in {"--version", "nosuch"} else ["--url", there.url]
+        found, text = await command(*words, *at)
+    assert (found, said in " ".join(text.split())) == (code, True), text
+
+
+@pytest.mark.parametrize(
     ("line", "expected"),
     [
         ("coincast fore", {"forecast"}),

@@ -229,13 +229,13 @@ def forecast(
     exit_for(reply.errors)
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})
 def touch(
     coin: Coin,
     level: Annotated[
         list[str],
         typer.Argument(
-            help="A price, or a move such as 5%; put -- before a negative one.", metavar="LEVEL..."
+            help="A price, or a move in percent of the last price, such as 5% or -5%.", metavar="LEVEL..."
         ),
     ],
     *,
@@ -248,6 +248,10 @@ def touch(
     as_json: AsJson = False,
 ) -> None:
     """Show the probability that a price touches a level by each of the coming days."""
+    # Moves such as -5% look like options, so unknown options arrive here.
+    for each in (coin, *level):
+        if each.startswith("-") and not re.match(r"-[\d.]", each):
+            raise typer.BadParameter(f"No such option: {each}")
     with connect(url, key) as client:
         reply = client.touch(coin, level, days=days, model=model, vs_currency=vs, as_of=as_of)
     if as_json:
@@ -397,7 +401,9 @@ def watch(
     errors: dict[str, schemas.ItemError] = {}
     console = Console()
     with connect(url, key) as client:
-        for number, event in enumerate(client.prices_stream(ids, vs_currencies=vs), start=1):
+        # The first event of a stream is empty if nothing was known of the coins yet.
+        shown_events = (e for e in client.prices_stream(ids, vs_currencies=vs) if e.prices or e.errors)
+        for number, event in enumerate(shown_events, start=1):
             latest |= {(price.id, price.vs_currency): price for price in event.prices}
             errors |= {error.id: error for error in event.errors}
             if as_json:

@@ -61,7 +61,13 @@ def parse(reply: httpx2.Response) -> Any:
 
 
 def connection_options(url: str, api_key: str, timeout_seconds: float) -> dict[str, Any]:
-    """Return the connection options of both clients; proxies set in the environment are not used."""
+    """Return the connection options of both clients; proxies set in the environment are not used.
+
+    Raises:
+        ValueError: The URL is not one of HTTP.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} is not the address of a gateway; give one such as {DEFAULT_URL}.")
     headers = {"accept": "application/json", "user-agent": "coincast-client"}
     if api_key:
         headers["x-api-key"] = api_key

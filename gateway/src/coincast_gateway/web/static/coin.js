@@ -65,8 +65,7 @@
     byId("follow").textContent = follows ? "★ Watching" : "☆ Watch";
     byId("follow").setAttribute("aria-pressed", String(follows));
     document.title = value ? `${market?.name ?? coin} ${format.money(value)} · Coincast` : `${market?.name ?? coin} · Coincast`;
-    if (standing && standing.source !== "sandbox") byId("attribution").hidden = false;
-    byId("sandbox").hidden = standing?.source !== "sandbox";
+    if (standing) live.nameSource(standing.source);
   }
 
   function drawFreshness(standing) {

@@ -13,11 +13,16 @@
   // The younger of two rows of one coin; either may be missing.
   const newest = (a, b) => (!a || !b ? a ?? b : ageSeconds(b) < ageSeconds(a) ? b : a);
 
+  // Names where the figures on the page come from: CoinGecko, or the sandbox, whose figures are no market prices.
+  function nameSource(name) {
+    document.getElementById(name === "sandbox" ? "sandbox" : "attribution").hidden = false;
+  }
+
   function publish(rows) {
     const changed = rows.filter((row) => latest.get(row.id)?.price !== row.price || latest.get(row.id)?.stale !== row.stale);
     rows.forEach((row) => latest.set(row.id, received(row)));
     // The watchlist shows prices beside every view.
-    if (rows.some((row) => row.source !== "sandbox")) document.getElementById("attribution").hidden = false;
+    rows.forEach((row) => nameSource(row.source));
     if (changed.length) listeners.forEach((listener) => listener(changed));
   }
 
@@ -45,5 +50,5 @@
     };
   }
 
-  window.Coincast.live = { watch, latest, received, ageSeconds, newest, onChange: (listener) => listeners.push(listener) };
+  window.Coincast.live = { watch, latest, received, ageSeconds, newest, nameSource, onChange: (listener) => listeners.push(listener) };
 })();
