@@ -134,7 +134,7 @@ def build_services(
     backfill = BackfillJob(
         filler,
         infrastructure.data_clock,
-        steady_clock=infrastructure.clock,
+        run_clock=infrastructure.clock,
         allowance=infrastructure.limiter,
     )
     watch_disk("archive", settings.archive_dir)

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Protocol
 
-from coincast_chassis.clock import Clock, SystemClock
+from coincast_chassis.clock import Clock, steady_clock
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.domain import PRODUCTION, Loaded, ModelStatus, Refused, VariantStatus
@@ -108,7 +108,7 @@ class HourlyVersions:
 
     def __init__(self, registry: HourlyRegistry, clock: Clock | None = None) -> None:
         self._registry = registry
-        self._clock = clock or SystemClock()
+        self._clock = clock or steady_clock()
         self._loaded_at = 0.0
         self._refusal: Refused | None = None
         self._refused: dict[str, int] = {}

@@ -10,7 +10,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from coincast_chassis import context
-from coincast_chassis.clock import Clock, SystemClock
+from coincast_chassis.clock import Clock, steady_clock
 from coincast_chassis.errors import CoincastError, Timeout, Unavailable
 from coincast_chassis.grpc.error_mapping import without_addresses
 from coincast_chassis.resilience.breaker import Breaker, BreakerOpen
@@ -52,7 +52,7 @@ class ResilientStub:
         start_grace_seconds: float = 0.0,
         clock: Clock | None = None,
     ) -> None:
-        self._start_grace_seconds, self._clock = start_grace_seconds, clock or SystemClock()
+        self._start_grace_seconds, self._clock = start_grace_seconds, clock or steady_clock()
         # When the service answered first since it could not be reached; None where it has not yet.
         self._answering_since: float | None = None
         self.name = name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
-from coincast_chassis.clock import Clock, SystemClock
+from coincast_chassis.clock import Clock, steady_clock
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_market_data.domain import ItemFailure, Progress
 from coincast_market_data.history.candle_builder import last_closed_day, midnight
@@ -24,7 +24,7 @@ class BackfillJob:
     Args:
         filler: Fetches the candles of one coin.
         clock: The upstream's clock, for the last closed day.
-        steady_clock: Its monotonic time measures the run.
+        run_clock: Its monotonic time measures the run.
         allowance: The upstream calls that are left in this minute.
     """
 
@@ -33,12 +33,12 @@ class BackfillJob:
         filler: GapFiller,
         clock: DataClock,
         *,
-        steady_clock: Clock | None = None,
+        run_clock: Clock | None = None,
         allowance: CallAllowance | None = None,
     ) -> None:
         self._filler = filler
         self._clock = clock
-        self._steady_clock = steady_clock or SystemClock()
+        self._run_clock = run_clock or steady_clock()
         self._allowance = allowance
 
     async def run(
@@ -67,7 +67,7 @@ class BackfillJob:
         if not 1 <= days <= MAX_DAYS:
             raise InvalidInput(f"days must be 1 to {MAX_DAYS}; {days} was given", field="days")
         total = len(coins) + len(bad)
-        done, started = 0, self._steady_clock.monotonic()
+        done, started = 0, self._run_clock.monotonic()
         for text in bad:
             done += 1
             yield Progress(text, done, total, 0, ItemFailure(text, "invalid_input", "not a coin id", "ids"))
@@ -75,7 +75,7 @@ class BackfillJob:
             added, failure = await self._fill_coin(coin, code, days, refetch=refetch, hourly=hourly)
             done += 1
             # The estimate assumes that each remaining coin takes the mean time of the finished ones.
-            each = (self._steady_clock.monotonic() - started) / (done - len(bad))
+            each = (self._run_clock.monotonic() - started) / (done - len(bad))
             left = await self._allowance.calls_left() if self._allowance is not None else None
             yield Progress(
                 coin, done, total, added, failure, calls_left=left, seconds_left=each * (total - done)

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from cachetools import TTLCache
 
-from coincast_chassis.clock import Clock, SystemClock
+from coincast_chassis.clock import Clock, steady_clock
 from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_market_data import metrics
 from coincast_market_data.cache.read_through import Fetch, FetchResult, ReadThrough, ServedValue
@@ -93,7 +93,7 @@ class PassthroughService:
         self._series_validator = series_validator
         self._keep = keep
         self._refusals: TTLCache[str, ServedDocument] = TTLCache(
-            MAX_REFUSALS, REFUSAL_SECONDS, timer=(clock or SystemClock()).monotonic
+            MAX_REFUSALS, REFUSAL_SECONDS, timer=(clock or steady_clock()).monotonic
         )
 
     async def get(
