@@ -105,7 +105,6 @@ ELSEWHERE = {
         "passthrough/service.py": f"{MARKET}mirrored.py",
         "ports.py": "tests/unit/market/test_priorities.py",
         "prices/simple_price.py": f"{MARKET}mirrored.py",
-        "prices/watch.py": f"{MARKET}watch.py",
         "settings.py": "tests/unit/market/test_coingecko.py",
     },
     "forecast": {
