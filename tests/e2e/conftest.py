@@ -1,7 +1,7 @@
 """One whole system for the end-to-end tests: real processes, free ports, real candles through the sandbox."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from tests.integration.training_rig import QUICK_RECIPES
 FOLDER = Path(__file__).resolve().parent
 WHOLE_SECONDS = 120.0
 COINS = ("bitcoin", "ethereum", "solana")
+# Candles of each coin that a system replays: it fetches and stores the whole history of every coin, and no
+# test asks for more days than these.
+REPLAYED_DAYS = 1000
 # Few trees on two years of three coins train in seconds; the figures of a model are tested elsewhere.
 QUICK_TRAINING = {
     "TRAINING_CONFIG_DIR": str(QUICK_RECIPES),
@@ -24,6 +27,8 @@ QUICK_TRAINING = {
     "TRAINING_BOOTSTRAP_DAYS": "730",
     "TRAINING_STARTER": "false",
 }
+# A new system also fetches two years of hours of every coin; the tests ask for a month of them.
+FEW_HOURS = {"MARKET_HOURLY_RETENTION_DAYS": "60"}
 
 
 # The systems that run. Session fixtures end with the whole run, after idle systems have slowed all others
@@ -45,11 +50,19 @@ def collector() -> Iterator[Collector]:
         yield running
 
 
+def copy_newest(folder: Path, into: Path, coins: Iterable[str]) -> None:
+    """Copy the newest candles of some coins to another folder."""
+    for coin in coins:
+        head, *rows = (folder / f"{coin}.csv").read_text().splitlines(keepends=True)
+        (into / f"{coin}.csv").write_text("".join([head, *rows[-REPLAYED_DAYS:]]))
+
+
 @pytest.fixture(scope="session")
 def stack(daily_candles: Path, tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> StackHandle:
-    var = tmp_path_factory.mktemp("var")
-    settings = QUICK_TRAINING | collector.settings()
-    options = StackOptions(var, data=daily_candles, extra_environment=settings)
+    var, replayed = tmp_path_factory.mktemp("var"), tmp_path_factory.mktemp("replayed")
+    copy_newest(daily_candles, replayed, [file.stem for file in daily_candles.glob("*.csv")])
+    settings = QUICK_TRAINING | FEW_HOURS | collector.settings()
+    options = StackOptions(var, data=replayed, extra_environment=settings)
     running = _running.enter_context(stack_for_tests(options))
     wait_until_data_is_whole(running.gateway_url)
     return running
@@ -86,7 +99,7 @@ def scored_stack(tmp_path_factory: pytest.TempPathFactory) -> StackHandle:
     """A system on a simulated market, which reaches to today, with forecasts that came true."""
     quick = {"TRAINING_SCORING_SECONDS": "3", "TRAINING_DRIFT_CHECK_SECONDS": "5"}
     no_training = {"TRAINING_DRIFT_BUDGET_PER_WEEK": "0"}
-    settings = QUICK_TRAINING | quick | no_training
+    settings = QUICK_TRAINING | FEW_HOURS | quick | no_training
     options = StackOptions(tmp_path_factory.mktemp("scored"), extra_environment=settings)
     running = _running.enter_context(stack_for_tests(options))
     replay_forecasts(running)

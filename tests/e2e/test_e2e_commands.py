@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import statistics
@@ -20,6 +19,7 @@ import psutil
 import pytest
 
 from coincast_stack.processes.ports import free_port
+from tests.e2e.conftest import copy_newest
 from tests.integration.training_rig import QUICK_RECIPES
 
 pytestmark = pytest.mark.timeout(600)
@@ -31,17 +31,16 @@ MAKE_RUN = ["make", "--no-print-directory", "run"]
 REPOSITORY = Path(__file__).resolve().parents[2]
 # How much longer a start may take where others keep the processors busy, however busy they are.
 MOST_ALLOWANCE = 2.0
-QUICK = {"TRAINING_COINS": "bitcoin,ethereum", "TRAINING_BOOTSTRAP_DAYS": "400", "TRAINING_STARTER": "false"}
-# The quality of the models does not matter here.
-FEW_TREES = {"TRAINING_CONFIG_DIR": str(QUICK_RECIPES)}
+QUICK = {"TRAINING_COINS": "bitcoin,ethereum", "TRAINING_STARTER": "false"}
+# The quality of the models does not matter here: few trees on few days.
+FEW_TREES = {"TRAINING_CONFIG_DIR": str(QUICK_RECIPES), "TRAINING_BOOTSTRAP_DAYS": "400"}
 
 
 @pytest.fixture
 def few_candles(daily_candles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two coins: a system fetches the whole history of every coin that it replays."""
     folder = tmp_path_factory.mktemp("candles")
-    for coin in ("bitcoin", "ethereum"):
-        shutil.copy(daily_candles / f"{coin}.csv", folder)
+    copy_newest(daily_candles, folder, ("bitcoin", "ethereum"))
     return folder
 
 

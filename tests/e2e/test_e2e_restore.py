@@ -1,6 +1,8 @@
 """The runbook on the live system: back up, lose everything, restore; go back to an older version."""
 
+import contextlib
 import hashlib
+import sqlite3
 import subprocess
 import sys
 import time
@@ -23,6 +25,8 @@ Get = Callable[..., httpx2.Response]
 pytestmark = pytest.mark.timeout(600)
 BACKUP = Path(__file__).resolve().parents[2] / "deploy" / "backup.py"
 KEPT = ("archive", "artifacts", "ledger")
+# What is being written: new files, and the transactions of a database.
+UNFINISHED = (".tmp", ".sqlite-journal", ".sqlite-wal", ".sqlite-shm")
 COINS = ("bitcoin", "ethereum")
 # What answers in the new system comes from the backup: nothing can be fetched, nothing is trained, and Redis,
 # the gateway and its kept replies are new.
@@ -50,9 +54,17 @@ def digests(root: Path) -> dict[str, str]:
     found = {}
     for file in (file for name in KEPT for file in (root / name).rglob("*") if file.is_file()):
         name = file.relative_to(root)
-        if not any(part.startswith(".") or part.endswith(".tmp") for part in name.parts):
-            found[name.as_posix()] = hashlib.sha256(file.read_bytes()).hexdigest()
+        if not any(part.startswith(".") or part.endswith(UNFINISHED) for part in name.parts):
+            found[name.as_posix()] = hashlib.sha256(content_of(file)).hexdigest()
     return found
+
+
+def content_of(file: Path) -> bytes:
+    """The bytes of a file; of a database its tables, since its newest rows may stand in a file beside it."""
+    if file.suffix != ".sqlite":
+        return file.read_bytes()
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        return "\n".join(database.iterdump()).encode()
 
 
 def backup_of_a_moment(root: Path) -> tuple[bytes, dict[str, str]]:

@@ -23,6 +23,7 @@ from tests.contract.gateway.fake_training import FakeTraining
 
 # How long a test waits for a reply. The first table loads pyarrow, which takes seconds on a busy machine.
 PATIENCE_SECONDS = 60.0
+SERVING = ServiceSettings(port=0, not_serving_seconds=0, drain_seconds=0)
 
 
 @dataclass
@@ -77,9 +78,7 @@ async def _served(add: Any, servicer: Any, name: str) -> AsyncIterator[str]:
     async def build(settings: ServiceSettings, stack: AsyncExitStack) -> ServiceApp:
         return ServiceApp([Servicer(add, servicer, name)])
 
-    async with serve_grpc(
-        name, ServiceSettings(port=0, not_serving_seconds=0, drain_seconds=0), build
-    ) as address:
+    async with serve_grpc(name, SERVING, build) as address:
         yield address
 
 
@@ -106,7 +105,5 @@ async def _training(servicer: FakeTraining) -> AsyncIterator[str]:
             ]
         )
 
-    async with serve_grpc(
-        "training", ServiceSettings(port=0, not_serving_seconds=0, drain_seconds=0), build
-    ) as address:
+    async with serve_grpc("training", SERVING, build) as address:
         yield address

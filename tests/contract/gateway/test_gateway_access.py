@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Iterator
 
 import httpx2
@@ -100,13 +101,15 @@ async def test_two_gateways_share_one_limit(valkey: RunningValkey) -> None:
         world(redis_url=valkey.url, address_per_minute=40) as two,
         httpx2.AsyncClient() as http,
     ):
+        began = time.monotonic()
         replies = [
             await http.get(f"{there.url}/prices?ids=bitcoin") for _ in range(30) for there in (one, two)
         ]
+        refilled = 40 * (time.monotonic() - began) / 60
     good = [reply for reply in replies if reply.status_code == 200]
     refused = [reply for reply in replies if reply.status_code == 429]
     assert len(good) + len(refused) == 60
-    assert 38 <= len(good) <= 42
+    assert 38 <= len(good) <= 42 + refilled
     assert all(1 <= int(reply.headers["retry-after"]) <= 60 for reply in refused)
     assert good[0].headers["ratelimit-policy"] == '"minute";q=40;w=60'
     left = [int(reply.headers["ratelimit"].split("r=")[1].split(";")[0]) for reply in good]

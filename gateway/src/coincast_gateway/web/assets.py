@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import fastapi_offline
@@ -70,3 +70,9 @@ class Assets:
         for name, asset in self._by_file.items():
             template = template.replace("{{" + name + "}}", asset.path)
         return template
+
+
+@cache
+def shipped_assets() -> Assets:
+    """Return the files of this package, which are read once in a process."""
+    return Assets()
