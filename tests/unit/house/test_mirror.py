@@ -40,7 +40,6 @@ ACROSS = {
         "pipeline/test_pipeline_hours.py",
         "scoring/test_hourly_scoring.py",
         "scoring/test_store_strays.py",
-        "test_notebook.py",
         "test_volatility_agreement.py",
     },
 }

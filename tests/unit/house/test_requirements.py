@@ -28,7 +28,7 @@ USED_WITHOUT_IMPORT = {
     "hatchling": ("gateway/pyproject.toml", "hatchling.build"),
     "httptools": ("gateway/src/coincast_gateway/edge/http_protocol.py", "httptools_impl"),
     "import-linter": ("Makefile", "$(BIN)/lint-imports"),
-    "ipykernel": ("tests/unit/training/test_notebook.py", "NotebookClient"),
+    "ipykernel": ("tests/integration/test_training_notebooks.py", "NotebookClient"),
     "mypy": ("Makefile", "$(BIN)/mypy"),
     "mypy-protobuf": ("proto/generate.sh", "--mypy_out"),
     "myst-parser": ("docs/conf.py", "myst_parser"),

@@ -1,4 +1,4 @@
-"""The example notebook runs from its first cell to its last, on any folder of candles."""
+"""Each example notebook runs from its first cell to its last, on any folder of candles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 
 from tests.unit.modelkit.modelkit_candles import panel
 
-NOTEBOOK = Path(__file__).resolve().parents[3] / "training-svc" / "notebooks" / "forecast.ipynb"
+NOTEBOOK = Path(__file__).resolve().parents[2] / "training-svc" / "notebooks" / "forecast.ipynb"
 
 
 def folder_of_candles(folder: Path) -> Path:
