@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,16 +28,16 @@ class Processes:
 
     def __init__(self, folder: Path, reaper: ReaperClient) -> None:
         self.children: dict[str, Child] = {}
-        self._folder, self._reaper = folder, reaper
+        self.folder, self._reaper = folder, reaper
 
     async def start(self, name: str, script: str) -> None:
         command = Command(name, [sys.executable, "-c", script])
-        self.children[name] = await Child.start(command, self._folder, self._reaper, os.environ)
+        self.children[name] = await Child.start(command, self.folder, self._reaper, os.environ)
 
     async def restart(self, name: str) -> None:
         command = self.children[name].command
         await self.children[name].kill()
-        self.children[name] = await Child.start(command, self._folder, self._reaper, os.environ)
+        self.children[name] = await Child.start(command, self.folder, self._reaper, os.environ)
 
 
 @pytest.fixture
@@ -107,6 +108,55 @@ async def test_a_process_that_is_continued_in_time_is_left_alone(processes: Proc
         processes.children["market"].send(signal.SIGCONT)
         await asyncio.sleep(1.2)
     assert (processes.children["market"].pid, lines) == (pid, [])
+
+
+@pytest.mark.parametrize(
+    "log", ["removed", "folder of logs removed", "a folder", "a pipe", "a link to nothing"]
+)
+async def test_a_killed_process_comes_back_whatever_became_of_its_log(
+    processes: Processes, tmp_path: Path, log: str
+) -> None:
+    processes.folder = tmp_path / "logs"
+    await processes.start("market", SLEEP)
+    path = tmp_path / "logs/market.log"
+    path.unlink()
+    match log:
+        case "folder of logs removed":
+            path.parent.rmdir()
+        case "a folder":
+            path.mkdir()
+        case "a pipe":
+            os.mkfifo(path)
+        case "a link to nothing":
+            path.symlink_to("/nowhere/at/all")
+    pid, lines = processes.children["market"].pid, list[str]()
+    async with supervised(processes, lines):
+        processes.children["market"].send(signal.SIGKILL)
+        await replaced(processes, "market", pid, 2)
+    assert "market is started again now" in lines[0]
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again_with_the_back_off(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("market", "gateway"):
+        await processes.start(name, SLEEP)
+    real, attempts = Child.start, []
+
+    async def start(command: Command, *rest: Any) -> Child:
+        attempts.append(command.name)
+        if len(attempts) <= 2:
+            raise OSError(11, "Resource temporarily unavailable")
+        return await real(command, *rest)
+
+    monkeypatch.setattr(Child, "start", start)
+    pid, other, lines = processes.children["market"].pid, processes.children["gateway"].pid, list[str]()
+    async with supervised(processes, lines):
+        processes.children["market"].send(signal.SIGKILL)
+        await replaced(processes, "market", pid, 5)
+    assert attempts == ["market"] * 3
+    assert [line for line in lines if "could not be started: Resource temporarily unavailable" in line]
+    assert processes.children["gateway"].pid == other
 
 
 async def test_a_process_that_needs_another_setting_ends_the_stack(processes: Processes) -> None:

@@ -27,6 +27,16 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+def writable_log(path: Path) -> Path:
+    """Return the path of a log, whose folder is created if it is absent.
+
+    If a folder or a pipe has the name of the log, the null device is returned: the process must start.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    usable = path.is_file() or not (path.exists() or path.is_symlink())
+    return path if usable else Path(os.devnull)
+
+
 class Child:
     """The process of a command; it may have ended."""
 
@@ -51,7 +61,7 @@ class Child:
             base: Environment to which that of the command is added.
         """
         log_file = log_dir / f"{command.name}.log"
-        with log_file.open("ab") as log:
+        with writable_log(log_file).open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *command.arguments,
                 env={**base, **command.environment},
@@ -101,7 +111,12 @@ class Child:
         self._reaper.remove(self.pid)
 
     def last_lines(self, count: int = LAST_LINES) -> list[str]:
-        """Return the last lines of the log."""
-        with self.log_file.open("rb") as log:
-            log.seek(max(0, os.fstat(log.fileno()).st_size - TAIL_BYTES))
-            return log.read().decode(errors="replace").splitlines()[-count:]
+        """Return the last lines of the log; none if it was removed or cannot be read."""
+        if not self.log_file.is_file():
+            return []
+        try:
+            with self.log_file.open("rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - TAIL_BYTES))
+                return log.read().decode(errors="replace").splitlines()[-count:]
+        except OSError:
+            return []

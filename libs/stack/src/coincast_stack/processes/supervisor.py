@@ -83,7 +83,13 @@ class Supervisor:
         when = f"in {delay_seconds:g} s" if delay_seconds else "now"
         self._report(f"{death}\n{child.name} is started again {when}")
         await asyncio.sleep(delay_seconds)
-        await self._stack.restart(child.name)
+        try:
+            await self._stack.restart(child.name)
+        except OSError as error:
+            # The machine has no process or descriptor left, or the folder of logs cannot be written. The next
+            # look finds that the process has ended, and counts that as one more failure.
+            self._report(f"{child.name} could not be started: {error.strerror or error}")
+            return
         self._policy.record_start(child.name)
 
     def _is_frozen(self, child: Child) -> bool:
