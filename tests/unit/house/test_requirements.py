@@ -119,6 +119,43 @@ def test_every_requirement_is_used(file: str, name: str) -> None:
         assert is_imported(name), f"nothing imports {name}: remove it from {file}"
 
 
+# The sources of what each file of requirements is for: a package, and the libraries that it depends on.
+SOURCES_OF = {
+    "chassis": ("libs/chassis", "proto", "gateway", "market-data-svc", "forecast-svc", "training-svc"),
+    "client": ("libs/client",),
+    "forecast": ("forecast-svc", "libs/modelkit", "libs/chassis"),
+    "gateway": ("gateway", "libs/client", "libs/chassis"),
+    "market-data": ("market-data-svc", "libs/modelkit", "libs/chassis"),
+    "sandbox": ("libs/sandbox", "libs/modelkit"),
+    "training": ("training-svc", "libs/modelkit", "libs/chassis"),
+}
+# What a library imports by name when it is installed.
+BY_A_LIBRARY = {("market-data", "sniffio"), ("sandbox", "uvloop"), ("sandbox", "httptools")}
+
+
+@cache
+def imported_by(name: str) -> frozenset[str]:
+    """Return the top-level modules that the sources of a file of requirements import."""
+    found: set[str] = set()
+    for folder in SOURCES_OF[name]:
+        for path in tracked(f"{folder}/*.py"):
+            if "tests" not in path.parts:
+                found.update(re.findall(r"^\s*(?:import|from)\s+(\w+)", path.read_text(), re.MULTILINE))
+    return frozenset(found)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [(file, name) for file, name in requirements() if file.removesuffix(".in") in SOURCES_OF],
+    ids=lambda value: value,
+)
+def test_what_a_service_requires_is_imported_by_that_service(file: str, name: str) -> None:
+    """Beside a use somewhere in the repository: else each image carries what another one needs."""
+    package = file.removesuffix(".in")
+    modules = modules_by_distribution().get(name, set())
+    assert (package, name) in BY_A_LIBRARY or modules & imported_by(package), f"remove {name} from {file}"
+
+
 def test_every_exception_is_still_required() -> None:
     assert set(USED_WITHOUT_IMPORT) <= {name for _, name in requirements()}
 
