@@ -18,6 +18,7 @@ from coincast.training.v1 import training_pb2 as tr
 from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.formats.exports import ExportSlots
 from tests.contract.gateway.fakes import World, client_of, world
+from tests.contract.gateway.test_gateway_numbers import RFC_3339
 
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 
@@ -200,6 +201,7 @@ async def test_tables_of_other_routes_come_in_every_format(path: str, by: str) -
         assert [list(row) for row in rows] == [list(row) for row in expected]
         assert known["version"].startswith("coincast ")
         assert known["licence"]
+        assert RFC_3339.fullmatch(known["as_of"]), known["as_of"]
 
 
 async def test_every_table_can_be_requested_by_format() -> None:

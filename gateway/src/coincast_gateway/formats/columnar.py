@@ -219,7 +219,7 @@ def document_metadata(document: Mapping[str, Any]) -> dict[str, str]:
     described = {
         # Records of this system have no source but itself, and are as of now.
         "source": source or "coincast",
-        "as_of": as_of or datetime.fromtimestamp(int(steady_clock().now()), UTC).isoformat(),
+        "as_of": as_of or f"{datetime.fromtimestamp(int(steady_clock().now()), UTC):%Y-%m-%dT%H:%M:%SZ}",
         "licence": licence_of(source),
     }
     if document.get("errors"):
