@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import DEFAULT_SPEC
@@ -108,6 +108,6 @@ def _reversal(panel: Panel, plan: EvaluationPlan) -> Rows:
             last_price=candles.close[at],
             point=candles.close[at],
         )
-        made.price_rise[:] = norm.cdf(-moved)
+        made.price_rise[:] = ndtr(-moved)
         parts.append(made)
     return join_rows(parts)

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.forecasts import PROBABILITIES
@@ -95,7 +95,7 @@ def _one_cut(candles: Candles, plan: EvaluationPlan, cut: np.datetime64) -> list
         sizes = _simulated(found, known, variances, tomorrow, plan) if name == "garch_t_fhs" else None
         for j, h in enumerate(plan.horizons):
             variance = found.sums(tomorrow, h) / 1e4
-            quantiles = np.sqrt(variance)[:, None] * norm.ppf(PROBABILITIES) if sizes is None else sizes[j]
+            quantiles = np.sqrt(variance)[:, None] * ndtri(PROBABILITIES) if sizes is None else sizes[j]
             price = candles.close[at]
             out.append(
                 point_rows(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.features import rolling as k
@@ -104,7 +104,7 @@ def _one_cut(
                 point=price,
                 quantiles=symmetric_quantiles(np.exp(log_volatility)[:, None] * sizes),
                 variance=h * np.exp(2 * log_volatility + 2 * spread**2),
-                volatility_rise=norm.cdf((log_volatility - trailing_log(candles, h)[at]) / spread),
+                volatility_rise=ndtr((log_volatility - trailing_log(candles, h)[at]) / spread),
             )
         )
     return out

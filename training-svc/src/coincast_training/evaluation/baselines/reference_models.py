@@ -165,7 +165,7 @@ def _rows(
 
 def _quantiles(row: pd.Series[Any], column: str, levels: tuple[int, ...]) -> np.ndarray:
     """Interpolate quantiles (Q,) at PROBABILITIES from the intervals, linearly in the normal score."""
-    from scipy.stats import norm  # noqa: PLC0415
+    from scipy.special import ndtri  # noqa: PLC0415
 
     known = {0.5: float(row[column])}
     for level in levels:
@@ -173,7 +173,7 @@ def _quantiles(row: pd.Series[Any], column: str, levels: tuple[int, ...]) -> np.
         known[0.5 + level / 200] = float(row[f"{column}-hi-{level}"])
     at = np.array(sorted(known))
     values = np.maximum.accumulate(np.array([known[p] for p in at]))
-    score, wanted = norm.ppf(at), norm.ppf(PROBABILITIES)
+    score, wanted = ndtri(at), ndtri(PROBABILITIES)
     inner = np.interp(wanted, score, values)
     low = values[0] + (wanted - score[0]) * (values[1] - values[0]) / (score[1] - score[0])
     high = values[-1] + (wanted - score[-1]) * (values[-1] - values[-2]) / (score[-1] - score[-2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from coincast_modelkit.candles import Candles, Panel
 from coincast_modelkit.features import rolling as k
@@ -66,7 +66,7 @@ def _trend(candles: Candles) -> Floats:
 
 def _gauss(coin: str, days: NDArray[np.datetime64], horizon: int, price: Floats, sigma: Floats) -> Rows:
     width = sigma * np.sqrt(horizon)
-    quantiles = width[:, None] * norm.ppf(PROBABILITIES)
+    quantiles = width[:, None] * ndtri(PROBABILITIES)
     return point_rows(
         "gaussian_rw_60",
         coin,

@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.regression.linear_model import OLS
 
 from coincast_training.optional_imports import OPTIONAL_FOR_ARCH, hidden
 
@@ -30,6 +29,8 @@ def hac_mean(values: Floats, dates: NDArray[np.datetime64], horizon: int) -> tup
 
     The error is NaN with fewer than MIN_DATES dates, or if all means are equal.
     """
+    from statsmodels.regression.linear_model import OLS  # noqa: PLC0415 - slow to import
+
     total, count = date_sums(values, dates)
     means = total / count
     if len(means) < MIN_DATES or np.ptp(means) == 0:

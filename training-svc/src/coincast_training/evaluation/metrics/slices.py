@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_training.evaluation.outcomes import Outcomes
@@ -100,7 +100,7 @@ def quantiles_at(table: NDArray[np.floating], wanted: Floats) -> Floats:
     The interpolation is linear in the normal score of the probability. `table` has the probabilities
     PROBABILITIES.
     """
-    known, at = norm.ppf(PROBABILITIES), norm.ppf(wanted)
+    known, at = ndtri(PROBABILITIES), ndtri(wanted)
     left = np.clip(np.searchsorted(known, at, side="right") - 1, 0, len(known) - 2)
     share = (at - known[left]) / (known[left + 1] - known[left])
     return np.asarray(table[:, left] * (1 - share) + table[:, left + 1] * share, dtype=np.float64)
