@@ -99,6 +99,16 @@ async def test_a_slow_bucket_leads_to_the_trace_of_a_request() -> None:
             assert any('route="/prices"' in row and f'trace_id="{mine}"' in row for row in of_route), served
 
 
+async def later_details(http: httpx2.AsyncClient, than: str) -> dict[str, Any]:
+    """Read the details until they are of a later second."""
+    async with asyncio.timeout(30):
+        while True:
+            document: dict[str, Any] = (await http.get("/health/detailed")).json()
+            if document["checked_at"] > than:
+                return document
+            await asyncio.sleep(0.2)
+
+
 async def test_a_dead_service_is_down_and_the_rest_is_reported() -> None:
     async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
         there.forecast.script.error = Unavailable("Out of order.")
@@ -107,6 +117,14 @@ async def test_a_dead_service_is_down_and_the_rest_is_reported() -> None:
         assert document["status"] == "degraded"
         assert statuses["forecast"] == "down"
         assert statuses["market-data"] == "ok"
+        since = {part["name"]: part["since"] for part in document["components"]}
+        assert since["forecast"] <= document["checked_at"], "it says since when"
+        assert all((since[name] is None) == (status == "ok") for name, status in statuses.items())
+        later = await later_details(http, document["checked_at"])
+        assert {part["name"]: part["since"] for part in later["components"]}["forecast"] == since["forecast"]
+        there.forecast.script.error = None
+        healed = await details_once(http, "market-data", "training", "forecast")
+        assert all((part["since"] is None) == (part["status"] == "ok") for part in healed["components"])
 
 
 async def test_detailed_answers_in_a_bounded_time_when_every_service_hangs() -> None:

@@ -12,12 +12,13 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from coincast.common.v1.process_pb2 import GetProcessResponse
+from coincast_chassis.clock import Clock, steady_clock
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.process_stats import ProcessWatch
 from coincast_gateway.cache.response_cache import ResponseCache
 from coincast_gateway.clients.resilient import ResilientStub
 from coincast_gateway.edge.request_metrics import LatencyWindow, percentiles_ms
-from coincast_gateway.health.component import Component, assess, worst
+from coincast_gateway.health.component import Component, assess, iso_of, worst
 from coincast_gateway.health.summaries import (
     forecast_component,
     market_component,
@@ -57,6 +58,7 @@ class Collector:
         hot: The response cache of this process.
         recent: The latest response times and errors of this process.
         workers: The worker processes of this gateway.
+        clock: The current time.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Collector:
         hot: ResponseCache,
         recent: LatencyWindow,
         workers: int = 1,
+        clock: Clock | None = None,
     ) -> None:
         self._services: list[tuple[MonitoredService, Callable[[Any, dict[str, Any]], Component]]] = [
             (market, market_component),
@@ -79,12 +82,27 @@ class Collector:
         self._hot = hot
         self._recent = recent
         self._workers = workers
+        self._clock = clock or steady_clock()
+        # When each component that is not `ok` ceased to be so, UNIX seconds.
+        self._unwell_since: dict[str, float] = {}
         self._watch = ProcessWatch()
 
     async def components(self) -> list[Component]:
         """Return every component; one that does not answer in time is reported as down."""
         calls = [self._service(service, read) for service, read in self._services]
-        return [self._own(), *await asyncio.gather(*calls, self._redis_component())]
+        found = [self._own(), *await asyncio.gather(*calls, self._redis_component())]
+        return [self._with_since(component) for component in found]
+
+    def _with_since(self, component: Component) -> Component:
+        """Return a component with the time at which its status ceased to be `ok`.
+
+        The components are collected for the trends every few seconds, also without a request.
+        """
+        if component.status == "ok":
+            self._unwell_since.pop(component.name, None)
+            return component
+        since = self._unwell_since.setdefault(component.name, self._clock.now())
+        return replace(component, since=since)
 
     async def document(self) -> dict[str, Any]:
         """Return the overall status and all components, as a JSON document."""
@@ -95,7 +113,7 @@ class Collector:
         return {
             "status": status,
             "sentence": sentence,
-            "checked_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "checked_at": iso_of(self._clock.now()),
             "components": [component.document() for component in components],
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 Status = Literal["ok", "degraded", "down"]
@@ -17,10 +18,23 @@ class Component:
     status: Status
     sentence: str
     figures: dict[str, Any] = field(default_factory=dict)
+    # When the status ceased to be `ok`, UNIX seconds; None while it is `ok`.
+    since: float | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the component as a JSON object."""
-        return {"name": self.name, "status": self.status, "sentence": self.sentence, "figures": self.figures}
+        return {
+            "name": self.name,
+            "status": self.status,
+            "since": None if self.since is None else iso_of(self.since),
+            "sentence": self.sentence,
+            "figures": self.figures,
+        }
+
+
+def iso_of(moment: float) -> str:
+    """Return UNIX seconds as RFC 3339, UTC."""
+    return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def worst(components: list[Component]) -> Status:

@@ -213,6 +213,10 @@ class Component(Reply):
     """
     The status.
     """
+    since: str | None
+    """
+    Since when it is not ok, as seen by this worker, RFC 3339, UTC; null if it is ok.
+    """
     sentence: str
     """
     The status in words.

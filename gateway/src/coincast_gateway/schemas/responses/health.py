@@ -40,6 +40,9 @@ class Component(ResponseModel):
 
     name: Literal["gateway", "market-data", "forecast", "training", "redis"]
     status: Literal["ok", "degraded", "down"]
+    since: str | None = Field(
+        description="Since when it is not ok, as seen by this worker, RFC 3339, UTC; null if it is ok.",
+    )
     sentence: str = Field(description="The status in words.")
     figures: dict[str, Any] = Field(description="The figures of the component; empty if it does not answer.")
 
