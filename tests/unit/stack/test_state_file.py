@@ -38,11 +38,22 @@ def test_it_is_there_while_the_stack_runs(tmp_path: Path) -> None:
 def test_make_run_is_found_in_the_users_folder_while_it_runs(tmp_path: Path) -> None:
     folder = user_state_dir({"XDG_STATE_HOME": str(tmp_path)})
     assert folder == tmp_path / "coincast"
+    own = f"running-{os.getpid()}.json"
     with published_for_user(RUNNING, folder):
-        assert read_state_file(folder) == RUNNING
+        assert read_state_file(folder, name=own) == RUNNING
         assert folder.stat().st_mode & 0o077 == 0
-    assert read_state_file(folder) is None
+    assert list(folder.iterdir()) == []
     assert user_state_dir({}) == Path.home() / ".local" / "state" / "coincast"
+
+
+def test_a_stack_that_ends_leaves_the_others_to_be_found(tmp_path: Path) -> None:
+    other = replace(RUNNING, pid=os.getppid(), gateway_url="http://127.0.0.1:9000")
+    (tmp_path / "running-999999999.json").write_text("{}")
+    with published_for_user(other, tmp_path):
+        with published_for_user(RUNNING, tmp_path):
+            assert len(list(tmp_path.iterdir())) == 2
+        (left,) = tmp_path.iterdir()
+        assert read_state_file(tmp_path, name=left.name) == other
 
 
 def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path: Path) -> None:

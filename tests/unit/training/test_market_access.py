@@ -33,11 +33,11 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def publish(folder: Path, pid: int) -> None:
+def publish(folder: Path, pid: int, name: str = "running.json") -> None:
     """A state file as `make run` writes it."""
     folder.mkdir(parents=True, exist_ok=True)
     state = RUNNING | {"pid": pid, "state_dir": str(folder / "sandbox")}
-    (folder / "running.json").write_text(json.dumps(state))
+    (folder / name).write_text(json.dumps(state))
 
 
 def test_a_running_stack_is_found_from_a_folder_below(tmp_path: Path) -> None:
@@ -59,7 +59,9 @@ def test_var_dir_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_stack_that_runs_elsewhere_is_found_from_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish(user_state_dir(), os.getpid())
+    publish(user_state_dir(), os.getpid(), f"running-{os.getpid()}.json")
+    # A newer one was killed.
+    publish(user_state_dir(), 999_999_999, "running-999999999.json")
     found = find_running_stack(tmp_path / "notebooks")
     assert found is not None
     assert found.market_target == "127.0.0.1:4001"

@@ -69,8 +69,8 @@ def find_running_stack(start: Path | None = None) -> RunningStack | None:
     """Return the stack that runs on this machine; None if there is none.
 
     The function looks for `running.json` in `VAR_DIR`, else in `var/` of the working folder and of its
-    parents, and last in the folder of the user, where `make run` also writes it. The file of a stack that was
-    killed is ignored.
+    parents, and last in the folder of the user, where each `make run` writes `running-PID.json`; the newest
+    stack counts. The file of a stack that was killed is ignored.
 
     Args:
         start: The first folder to look in; None means the working folder.
@@ -78,10 +78,11 @@ def find_running_stack(start: Path | None = None) -> RunningStack | None:
     here = (start or Path.cwd()).resolve()
     chosen = os.environ.get("VAR_DIR")
     near = [folder / "var" for folder in (here, *here.parents)]
-    folders = [Path(chosen)] if chosen else [*near, _user_state_dir()]
-    for folder in folders:
+    files = [folder / STATE_FILE for folder in ([Path(chosen)] if chosen else near)]
+    for path in files if chosen else [*files, *_state_files_of_user()]:
+        folder = path.parent
         try:
-            found = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8"))
             os.kill(int(found["pid"]), 0)
             state_dir = Path(found["state_dir"])
             if not state_dir.is_absolute():
@@ -90,6 +91,16 @@ def find_running_stack(start: Path | None = None) -> RunningStack | None:
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
+
+
+def _state_files_of_user() -> list[Path]:
+    """Return the state files in the user's folder, newest first."""
+    written: list[tuple[float, Path]] = []
+    for path in _user_state_dir().glob("running*.json"):
+        # A stack that has just ended removes its file.
+        with suppress(OSError):
+            written.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(written, reverse=True)]
 
 
 def _user_state_dir() -> Path:

@@ -49,6 +49,9 @@ def user_state_dir(environment: Mapping[str, str] = os.environ) -> Path:
 def published_for_user(running: RunningStack, folder: Path | None = None) -> Iterator[None]:
     """Write the state file into the user's folder for the block, where that can be written.
 
+    Each stack has a file of its own there (`running-PID.json`), so that one that ends leaves the others to be
+    found. Files of stacks that were killed are removed.
+
     Args:
         running: The running stack.
         folder: Replaces the user's folder in tests.
@@ -58,38 +61,49 @@ def published_for_user(running: RunningStack, folder: Path | None = None) -> Ite
         # Without it programs still find the stack from its own folder.
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            stack.enter_context(published(folder, running))
+            _remove_dead(folder)
+            stack.enter_context(published(folder, running, name=f"running-{running.pid}.json"))
         yield
 
 
+def _remove_dead(folder: Path) -> None:
+    """Remove the state files of stacks whose process no longer exists."""
+    for path in folder.glob("running*.json"):
+        if read_state_file(folder, name=path.name) is None:
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
-def published(var_dir: Path, running: RunningStack) -> Iterator[Path]:
+def published(var_dir: Path, running: RunningStack, *, name: str = NAME) -> Iterator[Path]:
     """Write the state file for the block; remove it afterwards unless another stack has replaced it."""
-    path = var_dir / NAME
-    temporary = var_dir / f".{NAME}.{os.getpid()}"
+    path = var_dir / name
+    temporary = var_dir / f".{name}.{os.getpid()}"
     temporary.write_text(json.dumps(asdict(running), indent=2) + "\n")
     temporary.replace(path)
     try:
         yield path
     finally:
-        current = read_state_file(var_dir, check_process=False)
+        current = read_state_file(var_dir, name=name, check_process=False)
         if current is not None and current.pid == running.pid:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
 
 
-def read_state_file(var_dir: Path = Path("var"), *, check_process: bool = True) -> RunningStack | None:
+def read_state_file(
+    var_dir: Path = Path("var"), *, name: str = NAME, check_process: bool = True
+) -> RunningStack | None:
     """Return the addresses of the stack that runs on a folder.
 
     Args:
         var_dir: VAR_DIR of `make run`.
+        name: Name of the file.
         check_process: Whether to ignore the file of a stack whose process no longer exists.
 
     Returns:
         The addresses, or None if no stack runs there or the file cannot be read.
     """
     try:
-        document: dict[str, Any] = json.loads((var_dir / NAME).read_text())
+        document: dict[str, Any] = json.loads((var_dir / name).read_text())
         running = RunningStack(**document)
     except (OSError, ValueError, TypeError):
         return None
