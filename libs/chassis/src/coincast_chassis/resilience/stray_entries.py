@@ -71,9 +71,13 @@ def read_plain_file(path: Path, *, max_bytes: int) -> bytes:
         OSError: It cannot be read.
     """
     # Without waiting for a writer, if the path is a pipe.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        _check(os.fstat(file.fileno()), max_bytes)
-        return file.read()
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        _check(os.fstat(descriptor), max_bytes)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def set_aside(path: Path) -> bool:
