@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from coincast_client.cli import app, parse_holdings, parse_levels
+from coincast_client.cli import app, connect, parse_holdings, parse_levels
+from coincast_client.errors import Refused, Unreachable
 
 FIRST = date(2024, 1, 1)
 
@@ -81,3 +83,21 @@ def test_levels_are_a_list_with_commas() -> None:
     assert parse_levels("95, 97.5") == [95.0, 97.5]
     with pytest.raises(ValueError, match="write it like 95,99"):
         parse_levels("95;99")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Unreachable("no answer"), 1),
+        (Refused(503, {"detail": "Starting."}), 1),
+        (Refused(429, {"detail": "The month is used up."}), 1),
+        (Refused(404, {"detail": "No such coin."}), 2),
+        (Refused(422, {"detail": "days is too large."}), 2),
+        (ValueError("ids is empty."), 2),
+    ],
+)
+def test_exit_code_of_an_error(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as caught, connect("http://127.0.0.1:1", ""):
+        raise error
+    assert caught.value.exit_code == code
+    assert str(error) in capsys.readouterr().err

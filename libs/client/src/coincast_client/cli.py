@@ -1,7 +1,7 @@
 """The `coincast` command.
 
-Exit codes: 0 if everything requested was served, 1 if the gateway cannot be reached or an item could not be
-served, 2 for an invalid request.
+Exit codes: 0 if everything requested was served, 1 if the gateway cannot be reached, a quota is used up or an
+item could not be served, 2 for an invalid request.
 """
 
 from __future__ import annotations
@@ -123,7 +123,9 @@ def connect(url: str, api_key: str) -> Iterator[Coincast]:
         suggested = "did you mean" in str(error).lower()
         hint = f" Did you mean {', '.join(suggestions[:3])}?" if suggestions and not suggested else ""
         Console(stderr=True).print(f"coincast: {error}{hint}", markup=False, highlight=False)
-        wrong = isinstance(error, ValueError) or (isinstance(error, Refused) and 400 <= error.status < 500)
+        # A request that waits for its quota (429) is not invalid.
+        refused = isinstance(error, Refused) and 400 <= error.status < 500 and error.status != 429
+        wrong = isinstance(error, ValueError) or refused
         raise typer.Exit(BAD_REQUEST if wrong else FAILED) from None
 
 
