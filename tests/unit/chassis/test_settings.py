@@ -1,5 +1,6 @@
 """Settings: a bad value is one line that names the variable, and code 2."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,42 @@ def test_an_empty_variable_is_none_at_all(monkeypatch, tmp_path: Path):
     monkeypatch.setenv("TOY_PORT", "")
     settings = load_settings(Settings)
     assert (settings.coingecko_api_key, settings.port) == ("CG-1", 0)
+
+
+SECRETS = {
+    "a folder": (lambda path: path.mkdir(), "it is not a file"),
+    "a pipe": (os.mkfifo, "it is not a file"),
+    "a link to nothing": (lambda path: path.symlink_to("nowhere"), "No such file"),
+    "a link to itself": (lambda path: path.symlink_to(path.name), "symbolic links"),
+    "no text": (lambda path: path.write_bytes(b"\xff\xfe"), "one line of text"),
+    "two lines": (lambda path: path.write_text("CG-1\nCG-2\n"), "one line of text"),
+    "a zero byte": (lambda path: path.write_bytes(b"CG\0x"), "one line of text"),
+    "huge": (lambda path: path.write_bytes(b"x" * 70_000), "more than 65536"),
+}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", SECRETS)
+def test_a_secret_that_cannot_be_used_is_one_line_and_code_2(monkeypatch, capsys, tmp_path: Path, kind: str):
+    make, fault = SECRETS[kind]
+    make(tmp_path / "toy_coingecko_api_key")
+    monkeypatch.setenv("COINCAST_SECRETS_DIR", str(tmp_path))
+    with pytest.raises(SystemExit) as caught:
+        load_settings(Settings)
+    lines = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 2
+    assert len(lines) == 1
+    assert lines[0].startswith("Secret toy_coingecko_api_key: ")
+    assert fault in lines[0]
+    assert str(tmp_path) not in lines[0]
+    assert "CG-1" not in lines[0]
+
+
+def test_other_entries_beside_the_secrets_are_passed_by(monkeypatch, capsys, tmp_path: Path):
+    (tmp_path / "toy_coingecko_api_key").write_text("CG-1")
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "other_key").mkdir()
+    os.mkfifo(tmp_path / "line\nbreak")
+    monkeypatch.setenv("COINCAST_SECRETS_DIR", str(tmp_path))
+    assert load_settings(Settings).coingecko_api_key == "CG-1"
+    assert capsys.readouterr().err == ""

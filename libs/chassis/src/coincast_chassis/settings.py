@@ -5,11 +5,16 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from coincast_chassis.resilience.stray_entries import read_plain_file, without_path
+
+MAX_SECRET_BYTES = 65_536
 
 
 class ServiceSettings(BaseSettings):
@@ -61,14 +66,43 @@ def load_settings(cls: type[Settings]) -> Settings:
     folders = [
         Path(name) for name in os.environ.get("COINCAST_SECRETS_DIR", "/run/secrets").split(os.pathsep)
     ]
+    present = [folder for folder in folders if folder.is_dir()]
+    if faults := secret_faults(cls, present):
+        sys.stderr.write("".join(f"{line}\n" for line in faults))
+        raise SystemExit(2)
     try:
-        settings = cls(_secrets_dir=[folder for folder in folders if folder.is_dir()])
+        settings = cls(_secrets_dir=present)
     except ValidationError as error:
         sys.stderr.write("".join(f"{line}\n" for line in explain(cls, error)))
         raise SystemExit(2) from None
     for line in unknown_variables(cls, os.environ):
         sys.stderr.write(f"{line}\n")
     return settings
+
+
+def secret_faults(cls: type[ServiceSettings], folders: Sequence[Path]) -> list[str]:
+    """Return one line for each file of a secret that cannot be used; other files are ignored.
+
+    A service must not start without a secret that was meant for it: Docker creates a folder in the place of a
+    file that it cannot find.
+    """
+    prefix = cls.model_config.get("env_prefix", "").lower()
+    lines = []
+    for path in (folder / f"{prefix}{name}" for folder in folders for name in cls.model_fields):
+        if not path.exists() and not path.is_symlink():
+            continue
+        try:
+            value = read_plain_file(path, max_bytes=MAX_SECRET_BYTES).decode().strip()
+            fault = "it must be one line of text" if len(value.splitlines()) > 1 or "\0" in value else ""
+        except UnicodeDecodeError:
+            fault = "it must be one line of text"
+        except OSError as error:
+            fault = without_path(error)
+        if fault:
+            lines.append(
+                f"Secret {path.name}: {fault}. Write the value into a file of that name and start again."
+            )
+    return lines
 
 
 def explain(cls: type[ServiceSettings], error: ValidationError) -> list[str]:
