@@ -27,8 +27,11 @@ QUICK_TRAINING = {
     "TRAINING_BOOTSTRAP_DAYS": "730",
     "TRAINING_STARTER": "false",
 }
-# A new system also fetches two years of hours of every coin; the tests ask for a month of them.
-FEW_HOURS = {"MARKET_HOURLY_RETENTION_DAYS": "60"}
+# A new system fetches all days of every coin and two years of its hours; the tests ask for a month of hours.
+SHORT_HISTORIES = {
+    "MARKET_HISTORY_REACH_DAYS": str(REPLAYED_DAYS),
+    "MARKET_HOURLY_RETENTION_DAYS": "60",
+}
 
 
 # The systems that run. Session fixtures end with the whole run, after idle systems have slowed all others
@@ -61,7 +64,7 @@ def copy_newest(folder: Path, into: Path, coins: Iterable[str]) -> None:
 def stack(daily_candles: Path, tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> StackHandle:
     var, replayed = tmp_path_factory.mktemp("var"), tmp_path_factory.mktemp("replayed")
     copy_newest(daily_candles, replayed, [file.stem for file in daily_candles.glob("*.csv")])
-    settings = QUICK_TRAINING | FEW_HOURS | collector.settings()
+    settings = QUICK_TRAINING | SHORT_HISTORIES | collector.settings()
     options = StackOptions(var, data=replayed, extra_environment=settings)
     running = _running.enter_context(stack_for_tests(options))
     wait_until_data_is_whole(running.gateway_url)
@@ -99,7 +102,7 @@ def scored_stack(tmp_path_factory: pytest.TempPathFactory) -> StackHandle:
     """A system on a simulated market, which reaches to today, with forecasts that came true."""
     quick = {"TRAINING_SCORING_SECONDS": "3", "TRAINING_DRIFT_CHECK_SECONDS": "5"}
     no_training = {"TRAINING_DRIFT_BUDGET_PER_WEEK": "0"}
-    settings = QUICK_TRAINING | FEW_HOURS | quick | no_training
+    settings = QUICK_TRAINING | SHORT_HISTORIES | quick | no_training
     options = StackOptions(tmp_path_factory.mktemp("scored"), extra_environment=settings)
     running = _running.enter_context(stack_for_tests(options))
     replay_forecasts(running)
