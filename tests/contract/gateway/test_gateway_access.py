@@ -15,7 +15,7 @@ from coincast.training.v1 import training_pb2 as tr
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.redis import open_redis
 from coincast_gateway.auth.api_keys import REDIS_KEY, KeyStore
-from tests.contract.gateway.fakes import world
+from tests.contract.gateway.fakes import client_of, world
 from tests.contract.valkey_harness import RunningValkey, running_valkey
 
 
@@ -38,7 +38,7 @@ async def test_scopes_decide_what_a_key_may(valkey: RunningValkey) -> None:
     promote = {"version": "v000001"}
     async with (
         world(redis_url=valkey.url, require_keys=True) as there,
-        httpx2.AsyncClient(base_url=there.url) as http,
+        client_of(there) as http,
     ):
         for path in ("/health", "/docs", "/openapi.json"):
             assert (await http.get(path)).status_code == 200, path
@@ -67,7 +67,7 @@ async def test_the_mirror_takes_the_key_under_coingeckos_names(valkey: RunningVa
     key = await made(valkey.url, "reader", "read")
     async with (
         world(redis_url=valkey.url, require_keys=True) as there,
-        httpx2.AsyncClient(base_url=there.url) as http,
+        client_of(there) as http,
     ):
         refused = await http.get("/api/v3/ping")
         assert refused.status_code == 401
@@ -84,7 +84,7 @@ async def test_a_revoked_key_is_refused_soon_and_keys_lie_hashed(valkey: Running
     shown = {"x-api-key": key}
     async with (
         world(redis_url=valkey.url, require_keys=True) as there,
-        httpx2.AsyncClient(base_url=there.url) as http,
+        client_of(there) as http,
     ):
         await made(valkey.url, "other", "read")
         assert (await http.get("/prices?ids=bitcoin", headers=shown)).status_code == 200
@@ -129,11 +129,11 @@ async def test_without_redis_each_process_counts_for_itself(valkey: RunningValke
 
 async def test_a_forged_address_is_not_accepted_unless_a_proxy_is_trusted() -> None:
     forged = [{"x-forwarded-for": f"203.0.113.{n}"} for n in range(30)]
-    async with world(address_per_minute=20) as there, httpx2.AsyncClient(base_url=there.url) as http:
+    async with world(address_per_minute=20) as there, client_of(there) as http:
         statuses = [(await http.get("/prices?ids=bitcoin", headers=each)).status_code for each in forged]
         assert statuses.count(429) >= 8
     trusting = {"address_per_minute": 20, "trusted_proxies": "127.0.0.0/8"}
-    async with world(**trusting) as there, httpx2.AsyncClient(base_url=there.url) as http:
+    async with world(**trusting) as there, client_of(there) as http:
         statuses = [(await http.get("/prices?ids=bitcoin", headers=each)).status_code for each in forged]
         assert statuses.count(429) == 0
 
@@ -175,7 +175,7 @@ async def test_browsers_of_named_origins_are_let_in() -> None:
     origin = {"origin": "https://shop.example"}
     async with (
         world(cors_origins="https://shop.example") as there,
-        httpx2.AsyncClient(base_url=there.url) as http,
+        client_of(there) as http,
     ):
         for served in ("anew", "from ready bytes"):
             reply = await http.get("/prices?ids=bitcoin", headers=origin)
@@ -193,7 +193,7 @@ async def test_browsers_of_named_origins_are_let_in() -> None:
 
 
 async def test_a_caller_keeps_a_side_while_a_test_runs() -> None:
-    async with world() as there, httpx2.AsyncClient(base_url=there.url) as http:
+    async with world() as there, client_of(there) as http:
         await http.get("/forecasts?ids=bitcoin")
         forecasts = [call for call in there.forecast.script.calls if hasattr(call, "client_key")]
         assert [call.client_key for call in forecasts] == [""]
@@ -201,7 +201,7 @@ async def test_a_caller_keeps_a_side_while_a_test_runs() -> None:
 
 async def test_an_open_gateway_is_no_open_door_to_other_sites() -> None:
     as_json, promote = {"content-type": "application/json"}, {"version": "v000001"}
-    async with world(admin_token="s3cret-token") as there, httpx2.AsyncClient(base_url=there.url) as http:
+    async with world(admin_token="s3cret-token") as there, client_of(there) as http:
         assert (await http.get("/prices?ids=bitcoin")).headers["x-content-type-options"] == "nosniff"
         for _ in range(2):  # rendered, and from the cache
             rebound = await http.get("/prices?ids=bitcoin", headers={"host": "evil.example"})
@@ -270,7 +270,7 @@ async def test_usage_is_counted_by_key_and_a_month_is_limited(valkey: RunningVal
         ]
     async with (
         world(redis_url=valkey.url, require_keys=True) as there,
-        httpx2.AsyncClient(base_url=there.url) as http,
+        client_of(there) as http,
     ):
         # Another process learns of the month from Redis.
         async with asyncio.timeout(20):
@@ -313,7 +313,7 @@ async def test_usage_never_fails_a_reply(valkey: RunningValkey) -> None:
     key = {"x-api-key": await made(valkey.url, "reader", "read")}
     async with (
         world(redis_url=valkey.url, require_keys=True) as there,
-        httpx2.AsyncClient(base_url=there.url) as http,
+        client_of(there) as http,
     ):
         assert (await http.get("/prices?ids=bitcoin", headers=key)).status_code == 200
         valkey.kill()
