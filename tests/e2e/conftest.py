@@ -100,7 +100,7 @@ def _lacking(client: httpx2.Client) -> str:
 @pytest.fixture(scope="session")
 def scored_stack(tmp_path_factory: pytest.TempPathFactory) -> StackHandle:
     """A system on a simulated market, which reaches to today, with forecasts that came true."""
-    quick = {"TRAINING_SCORING_SECONDS": "3", "TRAINING_DRIFT_CHECK_SECONDS": "5"}
+    quick = {"TRAINING_SCORING_SECONDS": "3", "TRAINING_DRIFT_CHECK_SECONDS": "10"}
     no_training = {"TRAINING_DRIFT_BUDGET_PER_WEEK": "0"}
     settings = QUICK_TRAINING | SHORT_HISTORIES | quick | no_training
     options = StackOptions(tmp_path_factory.mktemp("scored"), extra_environment=settings)

@@ -106,7 +106,8 @@ async def test_every_documented_figure_is_exported(tmp_path: Path, redis_url: st
     market = PanelMarket({coin: candles.rows(0, DAYS - 1) for coin, candles in panel.items()})
     count = await served(redis_url, panel)
     options: dict[str, Any] = {
-        "drift_check_seconds": 1,
+        "scoring_seconds": 2,
+        "drift_check_seconds": 3,
         "drift_min_forecasts": 10,
         "drift_budget_per_week": 0,
     }
