@@ -213,7 +213,7 @@ class Component(Reply):
     """
     The status.
     """
-    since: str | None
+    since: AwareDatetime | None
     """
     Since when it is not ok, as seen by this worker, RFC 3339, UTC; null if it is ok.
     """

@@ -263,7 +263,7 @@ MODEL_FIELDS: dict[str, str] = {
 
 
 # Fields that are RFC 3339 moments, and fields that are days and never empty, in all models that have them.
-MOMENTS = re.compile(r"(^|_)at$|^as_of$|^time$")
+MOMENTS = re.compile(r"(^|_)at$|^as_of$|^time$|^since$")
 DAYS = {"date", "dates", "missing_dates", "last_good_date", "origin_date", "origin_dates"}
 
 
