@@ -29,10 +29,11 @@ run demo: export DATA := $(DATA)
 up down: export PORT := $(PORT)
 
 # uv prints what it resolves, downloads and installs on a terminal; a log gets one line before and one after.
+COMPILE ?= --compile-bytecode
 define install
 	@echo "Coincast: installing $(1), a few hundred MB the first time (quick afterwards)"
 	@began=$$(date +%s); \
-	( $(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode -r $(1) 2>&1 \
+	( $(BIN)/uv pip install --python $(BIN)/python --require-hashes $(COMPILE) -r $(1) 2>&1 \
 	    | grep --line-buffered -E '^(Resolved|Prepared|Downloading|Installed|Bytecode|error|warning: Failed)|^  ?[×╰]'; \
 	  exit $${PIPESTATUS[0]} ) \
 	    || $(BIN)/python -m pip install --require-hashes -r $(1); \

@@ -185,11 +185,14 @@ async def test_a_first_price_that_a_history_contradicts_is_dropped(
 async def test_a_true_price_after_a_false_one_is_accepted_where_the_archive_agrees(
     mock: FalseParts, clock: ManualClock, tmp_path: Path
 ) -> None:
-    """Threefold is no reason to doubt a price beside a close of yesterday, and its return is none either."""
+    """A false price that the source repeats is accepted in the end; the archive agrees with the true one."""
     question = pb.GetPricesRequest(ids=["bitcoin"])
     async with market_over(mock, tmp_path, plan=PlanName.DEMO) as stub:
         await history(stub, 30)
         mock.spot_factor = 3.0
+        with pytest.raises(Unavailable, match="not confirmed"):
+            await stub.GetPrices(question, timeout=10)
+        clock.advance(CONFIRMED_AFTER_SECONDS)
         assert (await stub.GetPrices(question, timeout=10)).prices[0].price > 200
         mock.false = False
         # Beyond the window in which an older price is served while a newer one is fetched.

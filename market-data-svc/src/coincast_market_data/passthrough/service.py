@@ -174,16 +174,16 @@ class PassthroughService:
         return coin, code, ServedValue(candles, answer.provenance, answer.fresh_for_seconds)
 
     async def _check_not_empty(self, path: str, query: Mapping[str, str], document: Any) -> None:
-        """Raise BadData for an empty object, and for a list or series that is empty where entries are known.
+        """Raise BadData for an object, list or series that is empty where entries are known.
 
         The earlier document is served instead. A later page, a search, and a coin of which nothing is known
         may have no entry.
         """
-        parts, currency = path.split("/"), query.get("vs_currency", "")
+        parts, currency = path.split("/"), query.get("vs_currency", "usd")
         coins: list[str] = []
         if path == "coins/markets" and "ids" in query:
             coins = query["ids"].split(",")
-        elif parts[0] == "coins" and parts[2:] in (["market_chart"], ["ohlc"]):
+        elif parts[0] == "coins" and parts[2:] in ([], ["market_chart"], ["ohlc"]):
             coins = [parts[1]]
         whole = path in ALWAYS_FULL and not any(name in query for name in NARROWING)
         first_page = query.get("page", "1") == "1"
@@ -191,8 +191,7 @@ class PassthroughService:
         await self._plausibility.prepare(pairs)
         known = (whole and first_page) or any(map(self._plausibility.knows, pairs))
         rows = document.get("prices") if isinstance(document, dict) and "prices" in document else document
-        # Every document but that of prices by name has the same fields at all times.
-        if (known and rows == []) or (document == {} and parts[0] != "simple"):
+        if known and rows in ([], {}):
             metrics.QUARANTINED.labels(reason="empty_table").inc()
             raise BadData(f"CoinGecko's reply of {path} is empty although it has entries")
 
