@@ -28,8 +28,9 @@ run demo: export TRAIN := $(TRAIN)
 run demo: export DATA := $(DATA)
 up down: export PORT := $(PORT)
 
-# uv prints what it resolves, downloads and installs on a terminal; a log gets one line before and one after.
+# COMPILE= leaves out the byte code of modules that may not be imported.
 COMPILE ?= --compile-bytecode
+# uv prints what it resolves, downloads and installs on a terminal; a log gets one line before and one after.
 define install
 	@echo "Coincast: installing $(1), a few hundred MB the first time (quick afterwards)"
 	@began=$$(date +%s); \
