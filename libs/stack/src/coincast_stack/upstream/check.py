@@ -27,8 +27,9 @@ PAID_URL = "https://pro-api.coingecko.com/api/v3"
 DEMO_HEADER, PAID_HEADER = "x-cg-demo-api-key", "x-cg-pro-api-key"
 CALL_SECONDS = 4.0
 MOST_BYTES = 65_536
-# For how long a start waits for the outcome, so that the services need not find out again.
-HAND_OVER_SECONDS = 2.5
+# For how long a start waits for the outcome, so that the services need not find out again: as long as a call
+# to a silent host takes.
+HAND_OVER_SECONDS = CALL_SECONDS + 0.5
 OK, MANY = 200, 429
 CREDITS = re.compile(r"month|credit", re.IGNORECASE)
 REFUSED_KEY = re.compile(r"invalid|incorrect|wrong|expired|revoked|disabled", re.IGNORECASE)
