@@ -268,9 +268,9 @@ class NoPast:
     """Refuses requests for past moments, which most tests do not make."""
 
     async def predict(self, query: ForecastQuery, as_of: dt.datetime) -> PredictedCoins:
-        raise NotImplementedError
+        raise AssertionError("no past moment is expected")
 
     async def from_newest_hour(
         self, predictions: Mapping[str, Prediction], vs_currency: str, as_of: dt.datetime
     ) -> tuple[Mapping[str, Prediction], str]:
-        raise NotImplementedError
+        raise AssertionError("no past moment is expected")

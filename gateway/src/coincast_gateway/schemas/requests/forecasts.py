@@ -88,30 +88,34 @@ def _past_moment(value: Any) -> Any:
 PAST_MOMENT = PydanticCustomError(
     "past_moment", "Give a day as YYYY-MM-DD, such as 2026-01-31, or a moment, such as 2026-01-31T14:00:00Z"
 )
+
+
+def _past_moment_schema(description: str) -> WithJsonSchema:
+    return WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
+            "description": description,
+            "examples": ["2025-08-15"],
+        }
+    )
+
+
 PastMoment = Annotated[
     datetime,
     BeforeValidator(_past_moment),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
-            "description": "Return the forecast as of the close of this past UTC day, or as of the newest "
-            "hour that had ended at this moment. It is the forecast that was served then; if there is none, "
-            "it is made from what was known then (`reconstructed: true`).",
-            "examples": ["2025-08-15"],
-        }
+    _past_moment_schema(
+        "Return the forecast as of the close of this past UTC day, or as of the newest hour that had ended "
+        "at this moment. It is the forecast that was served then; if there is none, it is made from what was "
+        "known then (`reconstructed: true`)."
     ),
 ]
 
 ReconstructedMoment = Annotated[
     datetime,
     BeforeValidator(_past_moment),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
-            "description": "Answer as of the close of this past UTC day, or as of the newest hour that had "
-            "ended at this moment, from what was known then (`reconstructed: true`).",
-            "examples": ["2025-08-15"],
-        }
+    _past_moment_schema(
+        "Answer as of the close of this past UTC day, or as of the newest hour that had ended at this "
+        "moment, from what was known then (`reconstructed: true`)."
     ),
 ]
 
