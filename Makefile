@@ -103,7 +103,7 @@ rehearse: $(VENV)/.run ## Simulate a first start under the limits of a CoinGecko
 # Tests of one file run in one worker; WORKERS=0 runs all tests in this process. Many tests wait for processes of their own,
 # so three workers use two processors.
 WORKERS ?= 3
-PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --max-worker-restart 1
 
 .PHONY: doctor
 doctor: $(VENV)/.run ## Check upstream, key and plan, Redis, disk, ports and versions, with a remedy for each failure

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
+import signal
 import ssl
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Never
 
 import httpcore2
 import pytest
@@ -132,6 +135,65 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.xdist_group(group_of(item)))
 
 
+# A test that has passed its limit is interrupted by a signal, which does not reach code that waits outside
+# Python or that catches every exception. After this much more its process prints where each thread is and
+# ends, so that the run names the test and goes on.
+SECONDS_BEYOND_THE_LIMIT = 60
+terminal: list[int] = []
+unfinished: dict[str, None] = {}
+
+
+def seconds_of(item: pytest.Item) -> float:
+    """Return the limit of a test: its marker's, else the default of the configuration."""
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0] if marker is not None else item.config.getini("timeout"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """End the process of a test that its limit could not interrupt."""
+    faulthandler.dump_traceback_later(
+        seconds_of(item) + SECONDS_BEYOND_THE_LIMIT, file=terminal[0], exit=True
+    )
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Watch the end of a failed test as well: pytest takes a failure for the start of a debugger."""
+    faulthandler.dump_traceback_later(
+        seconds_of(item) + SECONDS_BEYOND_THE_LIMIT, file=terminal[0], exit=True
+    )
+
+
+def pytest_configure() -> None:
+    """Keep the standard error stream of this process, which a test's output does not replace."""
+    terminal.append(os.dup(2))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Let a run that is terminated from outside end as one that is interrupted by hand."""
+
+    def interrupt(signum: int, frame: object) -> Never:
+        raise KeyboardInterrupt
+
+    if not hasattr(session.config, "workerinput"):
+        signal.signal(signal.SIGTERM, interrupt)
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    """Note a test that starts, in whichever worker."""
+    unfinished[nodeid] = None
+
+
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    """Note a test that ended."""
+    unfinished.pop(nodeid, None)
+
+
 def pytest_collection_finish() -> None:
     """Exempt the loaded modules from garbage collection, which would visit a million objects each time."""
     gc.collect()
@@ -146,7 +208,11 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List the skipped tests by what would make each of them run."""
+    """List the tests that an interrupted run leaves, and the skipped ones by what would make each run."""
+    if unfinished:
+        terminalreporter.section("started and not ended")
+        for name in unfinished:
+            terminalreporter.write_line(f"    {name.split('@')[0]}")
     skipped: dict[str, list[str]] = defaultdict(list)
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
