@@ -177,7 +177,7 @@ def pytest_configure() -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Let a run that is terminated from outside end as one that is interrupted by hand."""
 
-    def interrupt(signum: int, frame: object) -> Never:
+    def interrupt(*_: object) -> Never:
         raise KeyboardInterrupt
 
     if not hasattr(session.config, "workerinput"):
