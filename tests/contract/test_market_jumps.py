@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,12 @@ async def test_a_day_after_a_true_fall_is_kept_once_it_is_confirmed(
         assert await history(stub, 6) == [100.0] * 5 + [1.0]
 
 
+def damage(folder: Path) -> None:
+    """Make the former candles below a folder unreadable."""
+    for path in folder.glob("**/revisions/**/*.parquet"):
+        path.write_bytes(b"half a file")
+
+
 async def test_a_restated_history_is_fetched_again_as_a_whole(
     mock: MockUpstream, clock: ManualClock, tmp_path: Path
 ) -> None:
@@ -204,6 +211,11 @@ async def test_a_restated_history_is_fetched_again_as_a_whole(
         assert [candle.close for candle in known.candles] == [100.0] * 120
         assert known.known_at == question.known_at
         assert "restated later" in known.quality_notes[0]
+        damage(tmp_path)
+        known = (await stub.GetHistory(question, timeout=10)).history
+        assert [candle.close for candle in known.candles] == [1.0] * 120
+        at = f"{datetime.fromtimestamp(clock.now(), UTC):%Y-%m-%dT%H:%M:%SZ}"
+        assert f"restated at {at}, which these figures include" in known.quality_notes[0]
 
 
 @pytest.mark.parametrize("factor", [0.01, 0.25, 1000.0])

@@ -23,7 +23,7 @@ from cachetools import LRUCache
 from coincast_chassis.durable_files import replacing
 from coincast_chassis.resilience.stray_entries import set_aside, without_path
 from coincast_market_data import metrics
-from coincast_market_data.archive.revisions import Revisions
+from coincast_market_data.archive.revisions import PastCandles, Revisions, UnreadableArchive
 from coincast_market_data.archive.store import (
     ARRIVAL,
     FIRST_DAY,
@@ -31,7 +31,6 @@ from coincast_market_data.archive.store import (
     LAST_DAY,
     LONGEST_UNWRITTEN_SECONDS,
     Archive,
-    UnreadableArchive,
     read_table,
     strays,
 )
@@ -62,7 +61,7 @@ class HourlyArchive:
 
     def __init__(self, archive: Archive, *, retention_days: int) -> None:
         self._archive = archive
-        self._revisions = Revisions(archive.root / "hourly" / "revisions")
+        self._revisions = Revisions(archive.root / "hourly" / "revisions", strays)
         self._retention_seconds = retention_days * DAY_SECONDS
         self._memory: LRUCache[Key, tuple[HourlyCandle, ...]] = LRUCache(MAX_COINS_IN_MEMORY)
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
@@ -169,7 +168,7 @@ class HourlyArchive:
             await self._store(key, left, before, flush=True)
             return len(before) - len(left)
 
-    async def read_known_at(self, coin: str, currency: str, at: float) -> Sequence[HourlyCandle]:
+    async def read_known_at(self, coin: str, currency: str, at: float) -> PastCandles[HourlyCandle]:
         """Return the hours without the changes after a moment, so with hours that were dropped later.
 
         Hours that arrived after the moment are included; the caller leaves them out by `received_at`.
@@ -179,16 +178,10 @@ class HourlyArchive:
             currency: The canonical code.
             at: The moment, UNIX seconds.
         """
-        for path in self._revisions.paths_known_at(coin, currency, at):
-            try:
-                return await asyncio.to_thread(read_hours, path)
-            except UnreadableArchive as error:
-                strays.name(path, str(error))
-        return await self.read(coin, currency)
-
-    def revision_times(self, coin: str, currency: str) -> list[int]:
-        """Return when hours were dropped, UNIX seconds, oldest first."""
-        return self._revisions.times(coin, currency)
+        newest = await self.read(coin, currency)
+        return await asyncio.to_thread(
+            self._revisions.read_known_at, coin, currency, at, read=read_hours, newest=newest
+        )
 
     async def _store(
         self, key: Key, candles: tuple[HourlyCandle, ...], before: Sequence[HourlyCandle], *, flush: bool

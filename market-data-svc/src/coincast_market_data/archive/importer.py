@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from coincast_chassis.errors import InvalidInput
 from coincast_market_data.archive.hourly_store import HourlyArchive
+from coincast_market_data.archive.revisions import UnreadableArchive
 from coincast_market_data.archive.row_validation import Checked, check_file
-from coincast_market_data.archive.store import Archive, UnreadableArchive, read_candles
+from coincast_market_data.archive.store import Archive, read_candles
 from coincast_market_data.domain import Candle, HourlyCandle
 from coincast_market_data.history.candle_builder import HOUR_SECONDS
 from coincast_market_data.identifiers import canonical_id

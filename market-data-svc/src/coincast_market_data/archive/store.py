@@ -29,7 +29,7 @@ from cachetools import LRUCache
 from coincast_chassis.durable_files import replacing
 from coincast_chassis.resilience.stray_entries import StrayLog, check_plain_file, set_aside, without_path
 from coincast_market_data import metrics
-from coincast_market_data.archive.revisions import Revisions
+from coincast_market_data.archive.revisions import PastCandles, Revisions, UnreadableArchive
 from coincast_market_data.archive.stored_rows import valid_rows
 from coincast_market_data.domain import Candle
 from coincast_market_data.identifiers import is_canonical
@@ -101,10 +101,6 @@ FIRST_DAY, LAST_DAY = 14_247, 47_481
 # Folders below the root of the archive that are no currencies.
 OTHER_FOLDERS = frozenset({"hourly", "revisions"})
 strays = StrayLog("archive_entry_skipped")
-
-
-class UnreadableArchive(Exception):  # noqa: N818 - the name describes the file
-    """A file of the archive exists but cannot be read as candles."""
 
 
 def read_candles(path: Path) -> list[Candle]:
@@ -307,7 +303,7 @@ class Archive:
 
     def __init__(self, root: Path, *, max_coins_in_memory: int = 500) -> None:
         self._root = root
-        self._revisions = Revisions(self._root / "revisions")
+        self._revisions = Revisions(self._root / "revisions", strays)
         self._memory: LRUCache[Key, _Held] = LRUCache(max_coins_in_memory)
         # Candles that are not in a file yet, with the monotonic time since when. They are not in `_memory`
         # alone, which may evict a coin.
@@ -517,7 +513,7 @@ class Archive:
             log.warning("revision_not_written", coin=key[0], reason=without_path(error))
             metrics.ARCHIVE_WRITES.labels(outcome="failed").inc()
 
-    async def read_known_at(self, coin: str, currency: str, at: float) -> Sequence[Candle]:
+    async def read_known_at(self, coin: str, currency: str, at: float) -> PastCandles[Candle]:
         """Return the history as it was before the replacements after a moment.
 
         Days that arrived after the moment are included; the caller leaves them out by `received_at`.
@@ -527,16 +523,10 @@ class Archive:
             currency: The canonical code.
             at: The moment, UNIX seconds.
         """
-        for path in self._revisions.paths_known_at(coin, currency, at):
-            try:
-                return await asyncio.to_thread(read_candles, path)
-            except UnreadableArchive as error:
-                strays.name(path, str(error))
-        return await self.read(coin, currency)
-
-    def revision_times(self, coin: str, currency: str) -> list[int]:
-        """Return when the history was replaced, UNIX seconds, oldest first."""
-        return self._revisions.times(coin, currency)
+        newest = await self.read(coin, currency)
+        return await asyncio.to_thread(
+            self._revisions.read_known_at, coin, currency, at, read=read_candles, newest=newest
+        )
 
     async def flush(self, coin: str, currency: str) -> None:
         """Write added candles to the disk."""

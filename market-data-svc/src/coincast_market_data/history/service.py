@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Unavailable
 from coincast_market_data.archive.hourly_store import HourlyArchive
+from coincast_market_data.archive.revisions import PastCandles
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.cache.read_through import NegativeCache, late_error, wait_budget_seconds
 from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
@@ -224,15 +225,15 @@ class HistoryService:
         error = None
         if not self._archive.holds(coin, currency):
             _, error = await self._fill(coin, currency, first, priority)
-        stored = within(await self._archive.read_known_at(coin, currency, known_at), first, last)
+        past = await self._archive.read_known_at(coin, currency, known_at)
+        stored = within(past.candles, first, last)
         candles = [c for c in stored if c.received_at is None or c.received_at <= known_at]
         if not candles:
             raise error or NotFound(
                 f"nothing of {coin} in {currency} is stored for that time", field="known_at"
             )
         history = self._history(coin, currency, candles, first, fetched=False, error=None)
-        restated = [stamp for stamp in self._archive.revision_times(coin, currency) if stamp > known_at]
-        notes = ["this history was restated later; these are the figures of that time"] if restated else []
+        notes = _change_notes(past, "this history was restated")
         notes += _arrival_notes(stored, candles, unit="days", settling_minutes=SETTLING.seconds // 60)
         as_of = history.provenance.as_of
         newest = candles[-1].day
@@ -300,8 +301,8 @@ class HistoryService:
         if fetched and known_at is not None:
             fetched = self._hours is not None and not await self._hours.read(coin, currency)
         error = await self._fill_hours(coin, currency, first, newest, priority) if fetched else None
-        stored = await self._stored_hours(coin, currency, known_at)
-        stored = [candle for candle in stored if first <= candle.start <= newest]
+        past = await self._stored_hours(coin, currency, known_at)
+        stored = [candle for candle in past.candles if first <= candle.start <= newest]
         hours = [c for c in stored if known_at is None or c.received_at is None or c.received_at <= known_at]
         if not hours:
             if known_at is not None and error is None:
@@ -316,7 +317,7 @@ class HistoryService:
             history = replace(history, provenance=aged)
         _check_age(history.provenance, max_age_seconds, error)
         if known_at is not None:
-            return self._as_known_at(history, stored, hours, known_at)
+            return self._as_known_at(history, past, stored, hours)
         return await self._checked_by_days(history)
 
     async def _checked_by_days(self, history: History) -> History:
@@ -335,23 +336,25 @@ class HistoryService:
             in_doubt=True,
         )
 
-    async def _stored_hours(self, coin: str, currency: str, known_at: float | None) -> Sequence[HourlyCandle]:
+    async def _stored_hours(
+        self, coin: str, currency: str, known_at: float | None
+    ) -> PastCandles[HourlyCandle]:
         """Return all stored hours; for a past moment including those that were dropped later."""
         if self._hours is None:
-            return ()
+            return PastCandles((), (), ())
         if known_at is None:
-            return await self._hours.read(coin, currency)
+            return PastCandles(await self._hours.read(coin, currency), (), ())
         return await self._hours.read_known_at(coin, currency, known_at)
 
     def _as_known_at(
-        self, history: History, stored: Sequence[HourlyCandle], hours: Sequence[HourlyCandle], known_at: float
+        self,
+        history: History,
+        past: PastCandles[HourlyCandle],
+        stored: Sequence[HourlyCandle],
+        hours: Sequence[HourlyCandle],
     ) -> History:
         """Return a history of hours with the notes and provenance of a past moment; it is never partial."""
-        provenance, notes = history.provenance, []
-        if self._hours is not None and any(
-            stamp > known_at for stamp in self._hours.revision_times(history.id, history.vs_currency)
-        ):
-            notes.append("hours of this history were dropped later; these are the figures of that time")
+        provenance, notes = history.provenance, _change_notes(past, "hours of this history were dropped")
         notes += _arrival_notes(stored, hours, unit="hours", settling_minutes=SETTLING_SECONDS // 60)
         if provenance.stale:
             newest = datetime.fromtimestamp(hours[-1].start, UTC).strftime("%Y-%m-%dT%H:%MZ")
@@ -614,6 +617,20 @@ def chunks(history: History) -> Iterator[History]:
             hours=None if hours is None else hours[part],
             missing_days=history.missing_days if start == 0 else (),
         )
+
+
+def _change_notes(past: PastCandles[Candle] | PastCandles[HourlyCandle], change: str) -> list[str]:
+    """Return notes about the changes after a past moment, which its history should not include.
+
+    Args:
+        past: The candles of the moment.
+        change: What a change is, as the start of a sentence.
+    """
+    notes = [f"{change} later; these are the figures of that time"] if past.undone else []
+    if past.included:
+        times = ", ".join(f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" for at in past.included)
+        notes = [f"{change} at {times}, which these figures include: the former ones cannot be read"]
+    return notes
 
 
 def _arrival_notes(

@@ -133,12 +133,14 @@ async def test_false_hours_stay_in_a_revision(archive: Archive) -> None:
     assert await store.remove("bitcoin", "usd", {false}, dropped_at) == 1
     assert await store.remove("bitcoin", "usd", {false}, dropped_at) == 0, "no revision without a change"
     await store.add("bitcoin", "usd", hours(5, 1, close=104.0), newest, at=dropped_at + 60)
-    assert store.revision_times("bitcoin", "usd") == [int(dropped_at)]
-    closes = {
-        at: {c.start: c.close for c in await store.read_known_at("bitcoin", "usd", at)}[false]
-        for at in (dropped_at - 1, dropped_at, dropped_at + 100)
-    }
-    assert list(closes.values()) == [105.0, 104.0, 104.0]
+    for at, close, undone in (
+        (dropped_at - 1, 105.0, [int(dropped_at)]),
+        (dropped_at, 104.0, []),
+        (dropped_at + 100, 104.0, []),
+    ):
+        past = await store.read_known_at("bitcoin", "usd", at)
+        assert {c.start: c.close for c in past.candles}[false] == close
+        assert (past.undone, past.included) == (undone, [])
     mended = {c.start: c for c in await store.read("bitcoin", "usd")}[false]
     assert mended.received_at == dropped_at + 60
 

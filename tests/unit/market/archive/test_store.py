@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from coincast_chassis.clock import ManualClock, SystemClock
 from coincast_market_data.archive.inbox import Inbox
+from coincast_market_data.archive.revisions import UnreadableArchive
 from coincast_market_data.archive.store import (
     Archive,
-    UnreadableArchive,
     merge_candles,
     read_candles,
     read_extent,
@@ -232,7 +232,7 @@ async def test_arrival_times_survive_richer_days_replacements_and_the_hand_over(
         50000,
     ]
     then = await writer.read_known_at("bitcoin", "usd", 45000.0)
-    assert [c.received_at for c in then] == [None, None, None, 20000, 30000]
+    assert [c.received_at for c in then.candles] == [None, None, None, 20000, 30000]
     writer.close()
     reader.close()
 
