@@ -11,6 +11,7 @@ import structlog
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError
+from coincast_chassis.observability.error_text import without_path
 from coincast_training import metrics
 from coincast_training.domain import TRAINED_MODELS, JobState
 from coincast_training.jobs.service import JobService
@@ -29,7 +30,7 @@ async def keep_observing(jobs: JobService, registry: Registry, watch: LedgerWatc
             await asyncio.to_thread(observe_ages, registry, clock.now())
             await watch.status()
         except (CoincastError, OSError) as error:
-            log.warning("gauges_not_current", reason=str(error))
+            log.warning("gauges_not_current", reason=without_path(error))
         except Exception:
             # The gauges of later rounds must not depend on what is on the disk in this one.
             log.exception("gauges_not_current")

@@ -20,6 +20,7 @@ import numpy as np
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError
+from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
 from coincast_forecast.domain import (
     AUTO,
@@ -202,7 +203,7 @@ async def predict_hours(
     try:
         forecasts, faults = await asyncio.to_thread(predict)
     except Exception as error:
-        log.warning("hourly_forecast_failed", coins=len(available), error=str(error)[:200])
+        log.warning("hourly_forecast_failed", coins=len(available), error=without_path(error)[:200])
         return made, reasons | dict.fromkeys(available, failure_reason(error))
     for i, usable in enumerate(forecasts.usable().tolist()):
         coin, history = available[i], histories[available[i]]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from coincast_chassis.clock import Clock, steady_clock
+from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.domain import PRODUCTION, Loaded, ModelStatus, Refused, VariantStatus
@@ -67,7 +68,7 @@ class HistoricalHourlyVersions:
         try:
             versions = sorted(list_versions(self._registry.root, MODEL), key=number_of, reverse=True)
         except (ArtifactError, OSError, ValueError) as error:
-            log.warning("versions_unreadable", model=MODEL, error=str(error))
+            log.warning("versions_unreadable", model=MODEL, error=without_path(error))
             versions = []
         for version in versions:
             if version not in self._until:
@@ -97,7 +98,7 @@ class HistoricalHourlyVersions:
             )
         except (ArtifactError, OSError) as error:
             self._until[version] = None
-            log.warning("hourly_version_refused", version=version, reason=str(error))
+            log.warning("hourly_version_refused", version=version, reason=without_path(error))
             return None
         self._loaded.put(version, artifact)
         return artifact
@@ -120,7 +121,7 @@ class HourlyVersions:
         try:
             production = (await asyncio.to_thread(read_aliases, self._registry.root, MODEL)).production
         except (ArtifactError, OSError) as error:
-            self.reason = str(error)
+            self.reason = without_path(error)
             return
         if not production:
             self.current, self.reason = None, NOT_TRAINED
@@ -144,11 +145,11 @@ class HourlyVersions:
             log.info("hourly_version_loaded", version=production)
         except (ArtifactError, OSError) as error:
             self._refused[production] = RETRY_LOOKS
-            self.reason = f"{MODEL} {production} was refused: {error}"
+            self.reason = f"{MODEL} {production} was refused: {without_path(error)}"
             self._refusal = Refused(
-                MODEL, production, str(error), datetime.fromtimestamp(self._clock.now(), UTC)
+                MODEL, production, without_path(error), datetime.fromtimestamp(self._clock.now(), UTC)
             )
-            log.warning("hourly_version_refused", version=production, reason=str(error))
+            log.warning("hourly_version_refused", version=production, reason=without_path(error))
 
     def loaded(self) -> tuple[Loaded, ...]:
         """Return the loaded version, if any."""

@@ -17,6 +17,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from coincast_chassis.errors import CoincastError
+from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.domain import LAST_PRICE, TECHNICAL, Start, close_of
@@ -274,7 +275,7 @@ def _forecasts_from(
     except WidthsDisagreeError as error:
         return str(error)
     except Exception as error:  # whatever the model raises leaves the forecast at the close
-        log.warning("hourly_forecast_failed", coin=coin, error=str(error)[:200])
+        log.warning("hourly_forecast_failed", coin=coin, error=without_path(error)[:200])
         return failure_reason(error)
     if fault:
         log.warning("hourly_forecast_implausible", coin=coin, reason=fault)

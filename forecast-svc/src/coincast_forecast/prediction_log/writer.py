@@ -23,6 +23,7 @@ from typing import IO
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.stray_entries import read_plain_file
 from coincast_forecast import metrics
@@ -258,7 +259,7 @@ class Stream:
                         pipe.xadd(stream_key_of(line), {STREAM_FIELD: line})
                     await pipe.execute()
         except (RedisError, OSError, TimeoutError) as error:
-            raise StreamUnavailableError(str(error)) from error
+            raise StreamUnavailableError(without_path(error)) from error
 
     async def ping(self) -> bool:
         """Return whether Redis answers."""

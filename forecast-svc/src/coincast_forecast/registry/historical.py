@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
 
+from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_forecast.domain import TECHNICAL
@@ -70,7 +71,7 @@ class HistoricalVersions:
         try:
             names = await asyncio.to_thread(lambda: list(self._learnt_by(model, day)))
         except (ArtifactError, OSError, ValueError) as error:
-            log.warning("versions_unreadable", model=model, error=str(error))
+            log.warning("versions_unreadable", model=model, error=without_path(error))
             names = []
         for name in names:
             found = await self._version(name)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.stray_entries import read_plain_file
 from coincast_forecast.domain import LiveScores
@@ -67,8 +68,8 @@ class LiveRecordReader(Generic[Parsed]):
             return
         except Exception as error:
             # Another service writes the file. No defect of it may end the polling.
-            if str(error) != self._error:
-                self._error = str(error)
+            if without_path(error) != self._error:
+                self._error = without_path(error)
                 log.warning("live_record_unreadable", file=self._path.name, error=type(error).__name__)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from coincast_chassis.clock import Clock
+from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
 from coincast_forecast import metrics
 from coincast_forecast.domain import (
@@ -138,7 +139,7 @@ class ModelLoader:
             if any(not isinstance(version, str) for version in aliases.named().values()):
                 raise ArtifactCorrupt("aliases.json has a version that is not a string")
         except (ArtifactError, OSError) as error:
-            reason = _without_path(str(error), self._root)
+            reason = without_path(error)
             if self._alias_errors.get(model) != reason:
                 self._alias_errors[model] = reason
                 log.warning("aliases_unreadable", model=model, error=reason)
@@ -168,9 +169,7 @@ class ModelLoader:
         try:
             return await asyncio.to_thread(list_fallback_versions, self._root, model, aliases.production)
         except (ArtifactError, OSError, ValueError) as error:
-            log.warning(
-                "earlier_versions_unreadable", model=model, error=_without_path(str(error), self._root)
-            )
+            log.warning("earlier_versions_unreadable", model=model, error=without_path(error))
             return []
 
     async def _load(self, model: str, version: str, alias: str, revision: int, probe: ProbeClient) -> None:
@@ -198,9 +197,8 @@ class ModelLoader:
                 lambda: load_verified(wanted), limit_seconds=self._trial_timeout_seconds
             )
         except Exception as error:
-            raise VersionRefused(
-                RefusalCause.FAILED, f"it loads in the probe process but not here: {error}", transient=True
-            ) from error
+            fault = f"it loads in the probe process but not here: {without_path(error)}"
+            raise VersionRefused(RefusalCause.FAILED, fault, transient=True) from error
         if fingerprint(artifact) != probed:
             raise VersionRefused(
                 RefusalCause.CORRUPT, "its files changed while they were verified", transient=True
@@ -260,7 +258,7 @@ class ModelLoader:
 
     def _refuse(self, name: Name, refusal: VersionRefused, revision: int) -> None:
         model, version = name
-        reason = _without_path(str(refusal), self._root)
+        reason = without_path(refusal)
         retry_at = self._clock.monotonic() + self._retry_seconds if refusal.transient else None
         when = datetime.fromtimestamp(self._clock.now(), UTC)
         self._refusals[name] = _Refusal(
@@ -322,10 +320,3 @@ class ModelLoader:
         for name in list(self._refusals):
             if name[0] == model and name[1] not in named:
                 del self._refusals[name]
-
-
-def _without_path(text: str, root: Path) -> str:
-    """Remove the absolute path of the artifacts from a message, since ListModels shows it to callers."""
-    for path in (str(root.absolute()), str(root.resolve())):
-        text = text.replace(path, "artifacts")
-    return text

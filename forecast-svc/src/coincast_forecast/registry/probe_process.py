@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from coincast_chassis.observability.error_text import without_path
 from coincast_forecast.runtime import import_blocker
 
 CPU_SECONDS = 60
@@ -48,7 +49,7 @@ def _probe(request: dict[str, Any]) -> dict[str, Any]:
     try:
         artifact = load_verified(wanted)
     except Exception as error:  # any failure to load is a valid answer
-        return {"ok": False, "error": type(error).__name__, "reason": str(error)[:500]}
+        return {"ok": False, "error": type(error).__name__, "reason": without_path(error)[:500]}
     return {"ok": True, "fingerprint": fingerprint(artifact)}
 
 

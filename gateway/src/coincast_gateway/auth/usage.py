@@ -16,6 +16,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from coincast_chassis.clock import Clock
+from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
 
 log = get_logger("coincast.gateway")
@@ -122,7 +123,7 @@ class UsageRecorder:
                 # must not be repeated.
                 results = await pipe.execute(raise_on_error=False) if taken else []
         except (RedisError, OSError) as error:
-            log.debug("usage_kept_in_memory", reason=str(error))
+            log.debug("usage_kept_in_memory", reason=without_path(error))
             for entry, usage in taken.items():
                 self._pending[entry].add(usage.calls, usage.rows, usage.bytes)
             return
@@ -137,7 +138,7 @@ class UsageRecorder:
             found: Any = await self._redis.hgetall(PREFIX + month)
             self._month_calls = {name: calls for name, calls in map(_count_of, found.items()) if name}
         except (RedisError, OSError, ValueError, AttributeError) as error:
-            log.debug("usage_not_read", reason=str(error))
+            log.debug("usage_not_read", reason=without_path(error))
             return
         self._month = month
 
@@ -179,7 +180,7 @@ class UsageRecorder:
                         pipe.hgetall(PREFIX + day)
                     return [row if isinstance(row, dict) else {} for row in await pipe.execute()]
             except (RedisError, OSError) as error:
-                log.debug("usage_not_read", reason=str(error))
+                log.debug("usage_not_read", reason=without_path(error))
         return [{} for _ in days]
 
     def _forget_old_days(self) -> None:

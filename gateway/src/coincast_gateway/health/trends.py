@@ -16,6 +16,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from coincast_chassis.clock import Clock
+from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
 
 KEY = "coincast:gateway:trends"
@@ -94,7 +95,7 @@ class TrendStore:
                 pipe.expire(tier.key, tier.kept_seconds)
                 await pipe.execute()
         except (RedisError, OSError) as error:
-            log.debug("health_sample_not_shared", reason=str(error))
+            log.debug("health_sample_not_shared", reason=without_path(error))
 
     async def read(self, hours: float) -> dict[str, Any]:
         """Return the samples of the last hours on a regular grid of the finest tier that reaches back so far.

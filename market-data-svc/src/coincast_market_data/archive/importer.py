@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from coincast_chassis.errors import InvalidInput
+from coincast_chassis.observability.error_text import without_path
 from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.revisions import UnreadableArchive
 from coincast_market_data.archive.row_validation import Checked, check_file
@@ -86,7 +87,7 @@ async def import_file(
         coin = canonical_id(coin_of_file(path))
         rows, checked, hourly = await asyncio.to_thread(_read_and_check, path, last_closed)
     except (InvalidInput, OSError, ValueError, pa.ArrowException) as error:
-        return FileReport(path.name, refused=getattr(error, "message", str(error)))
+        return FileReport(path.name, refused=getattr(error, "message", without_path(error)))
     refused = file_fault(rows, len(checked.candles), checked.rejected)
     candles: Sequence[Candle] = checked.candles
     if with_arrivals and not refused:

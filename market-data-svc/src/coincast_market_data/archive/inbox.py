@@ -20,11 +20,11 @@ from cachetools import LRUCache
 from coincast_chassis.clock import Clock
 from coincast_chassis.durable_files import replace_file
 from coincast_chassis.errors import CoincastError, Conflict
+from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.resilience.stray_entries import (
     MAX_NAMED_ENTRIES,
     StrayLog,
     read_plain_file,
-    without_path,
 )
 from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.importer import FileReport, candle_files, import_file
@@ -99,7 +99,7 @@ class Inbox:
         except FileNotFoundError:
             raise
         except (CoincastError, OSError, ValueError, KeyError, TypeError) as error:
-            reason = without_path(error) if isinstance(error, OSError) else str(error)
+            reason = without_path(error)
             reason = reason.replace(str(order), "the order")
             log.warning("inbox_candles_refused", order=order.name, reason=reason)
             reports = [FileReport(ORDER, refused=reason)]

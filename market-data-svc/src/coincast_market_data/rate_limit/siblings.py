@@ -15,6 +15,7 @@ from typing import IO
 import structlog
 
 from coincast_chassis.clock import Clock
+from coincast_chassis.observability.error_text import without_path
 
 log = structlog.get_logger(__name__)
 # How long a count is cached.
@@ -43,7 +44,7 @@ class SiblingCounter:
             fcntl.flock(self._own, fcntl.LOCK_EX | fcntl.LOCK_NB)
             unnamed.rename(self._folder / self._own_name)
         except OSError as error:
-            log.warning("siblings_not_counted", reason=error.strerror or str(error))
+            log.warning("siblings_not_counted", reason=without_path(error))
             self.leave()
 
     def leave(self) -> None:

@@ -15,7 +15,8 @@ import structlog
 from cachetools import LRUCache
 
 from coincast_chassis.durable_files import replace_file
-from coincast_chassis.resilience.stray_entries import StrayLog, read_plain_file, without_path
+from coincast_chassis.observability.error_text import without_path
+from coincast_chassis.resilience.stray_entries import StrayLog, read_plain_file
 from coincast_market_data.domain import Quality
 
 MAX_NOTES = 20
@@ -158,8 +159,8 @@ def read_quality_file(path: Path) -> dict[Key, Quality]:
         return {}
     except (OSError, ValueError, TypeError, KeyError) as error:
         # An unreadable file must not stop the service, so the log starts empty.
-        reason = without_path(error) if isinstance(error, OSError) else f"it is no quality log: {error}"
-        strays.name(path, reason)
+        fault = without_path(error)
+        strays.name(path, fault if isinstance(error, OSError) else f"it is no quality log: {fault}")
         return {}
     return {(report.id, report.vs_currency): report for report in found}
 

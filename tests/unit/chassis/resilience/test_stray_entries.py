@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.resilience.stray_entries import (
     NotAPlainFileError,
     StrayLog,
     check_plain_file,
     read_plain_file,
     set_aside,
-    without_path,
 )
 
 

@@ -11,6 +11,7 @@ import structlog
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError
+from coincast_chassis.observability.error_text import without_path
 from coincast_modelkit.artifact import HorizonRecord, Manifest
 from coincast_modelkit.features import REFERENCE_COINS, spec_of
 from coincast_modelkit.hourly.candles import HOURS_A_DAY
@@ -79,7 +80,7 @@ class DriftMonitor:
                 try:
                     await self.check(model)
                 except (CoincastError, OSError, ValueError) as error:
-                    log.warning("drift_not_checked", model=model, reason=str(error))
+                    log.warning("drift_not_checked", model=model, reason=without_path(error))
                 except Exception:
                     log.exception("drift_not_checked", model=model)
             await asyncio.sleep(self._policy.check_seconds)

@@ -10,6 +10,7 @@ import distributed
 from distributed.scheduler import KilledWorker
 
 from coincast_chassis.errors import Unavailable
+from coincast_chassis.observability.error_text import without_path
 from coincast_training.executors.base import ROUNDS, Item, Result, Shared, run_part
 
 CONNECT_SECONDS = 10
@@ -65,7 +66,7 @@ def open_dask(address: str) -> Iterator[DaskExecutor]:
     try:
         client = _DISTRIBUTED.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError) as error:
-        raise Unavailable(f"No Dask scheduler answers at {address}: {error}") from error
+        raise Unavailable(f"No Dask scheduler answers at {address}: {without_path(error)}") from error
     try:
         yield DaskExecutor(client)
     finally:

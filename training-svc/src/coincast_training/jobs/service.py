@@ -14,6 +14,7 @@ import structlog
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, NotReady, Unavailable
+from coincast_chassis.observability.error_text import without_path
 from coincast_training.domain import Job, JobState, TrainingSpec
 from coincast_training.jobs.estimate import remaining_seconds
 from coincast_training.jobs.ports import (
@@ -294,7 +295,9 @@ class JobService:
             raise
         except Exception as error:  # a failed job must not stop the service
             log.exception("job_broke", job_id=job_id)
-            await self._end(self._jobs[job_id], JobState.FAILED, error=f"The runner failed: {error}")
+            await self._end(
+                self._jobs[job_id], JobState.FAILED, error=f"The runner failed: {without_path(error)}"
+            )
 
     async def _run_events(self, job_id: str) -> None:
         job = replace(

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import structlog
 
 from coincast_chassis.errors import CoincastError
+from coincast_chassis.observability.error_text import without_path
 from coincast_training.jobs.serialization import spec_from_dict
 from coincast_training.optional_imports import import_lightgbm_alone
 from coincast_training.pipeline.factory import open_run
@@ -85,7 +86,8 @@ async def _run(request: dict[str, Any], events: EventWriter) -> int:
     except Exception as error:  # the log has the traceback, the job one sentence
         logging.getLogger(__name__).exception("the job failed")
         events.say(
-            event="failed", message=f"The job failed with {type(error).__name__}: {error}; see its log."
+            event="failed",
+            message=f"The job failed with {type(error).__name__}: {without_path(error)}; see its log.",
         )
         return 0
     events.say(event="finished", outcome=asdict(outcome))

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Conflict, NotReady
+from coincast_chassis.observability.error_text import without_path
 from coincast_modelkit.artifact import ArtifactError, Record, sweep_temporary
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_modelkit.hourly.candles import HourlyPanel
@@ -274,7 +275,7 @@ class Pipeline:
             with model_lock(self.registry.root, model):
                 version = correct_starter(self.registry, model, data, created_at=self.clock.now())
         except (CoincastError, ArtifactError, OSError, ValueError) as error:
-            log.warning("starter_not_corrected", model=model, reason=str(error))
+            log.warning("starter_not_corrected", model=model, reason=without_path(error))
             return ""
         return (
             f" The starter remains in use as {version}, with its widths corrected on these days."
@@ -287,7 +288,7 @@ class Pipeline:
         try:
             removed = self.registry.clean(model, keep=self.keep_versions, requested_by=requested_by)
         except (CoincastError, OSError) as error:
-            log.warning("old_versions_not_removed", model=model, reason=str(error))
+            log.warning("old_versions_not_removed", model=model, reason=without_path(error))
         else:
             if removed:
                 log.info("old_versions_removed", model=model, versions=removed)

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import Conflict, InvalidInput, NotReady, Unavailable
-from coincast_chassis.resilience.stray_entries import without_path
+from coincast_chassis.observability.error_text import without_path
 from coincast_modelkit.artifact import Aliases, ArtifactError, read_aliases
 from coincast_training.domain import ALIASES, HOURLY_MODELS, AuditEntry
 from coincast_training.registry import promotion_gate, rollback
@@ -90,7 +90,7 @@ class Registry:
         try:
             return read_aliases(self.root, model)
         except (ArtifactError, OSError) as error:
-            reason = without_path(error) if isinstance(error, OSError) else str(error)
+            reason = without_path(error)
             raise NotReady(
                 f"The aliases of {model} cannot be read ({reason}); restore them from a backup.",
                 field="model",

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from coincast_chassis.errors import NotFound, NotReady
+from coincast_chassis.observability.error_text import without_path
 from coincast_modelkit.artifact import (
     ArtifactError,
     ArtifactMissing,
@@ -115,4 +116,6 @@ class Versions:
                 ) from error
             raise NotReady(f"{model} {version} is incomplete: {error}", field="version") from error
         except ArtifactError as error:
-            raise NotReady(f"{model} {version} cannot be used: {error}", field="version") from error
+            raise NotReady(
+                f"{model} {version} cannot be used: {without_path(error)}", field="version"
+            ) from error

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from coincast_chassis.errors import Unavailable
+from coincast_chassis.observability.error_text import without_path
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
 from coincast_training import metrics
 from coincast_training.scoring.parquet import FORECAST_SCHEMA, entry_row, write_rows
@@ -82,7 +83,9 @@ class StreamConsumer:
                 f"The ledger stream returned an error: {error}", retry_after_seconds=2
             ) from error
         except (RedisError, OSError) as error:
-            raise Unavailable(f"The ledger stream cannot be read: {error}", retry_after_seconds=2) from error
+            raise Unavailable(
+                f"The ledger stream cannot be read: {without_path(error)}", retry_after_seconds=2
+            ) from error
         return len(messages)
 
     async def _join(self) -> None:
@@ -123,7 +126,7 @@ class StreamConsumer:
             seconds, microseconds = await self._redis.time()
             return Lag(behind, max(0.0, seconds + microseconds / 1e6 - waiting_since))
         except (RedisError, OSError, StopIteration) as error:
-            raise Unavailable(f"The ledger stream cannot be read: {error}") from error
+            raise Unavailable(f"The ledger stream cannot be read: {without_path(error)}") from error
 
     async def _oldest_waiting(self, last_delivered: str) -> float | None:
         """Return the UNIX time, by the clock of Redis, of the oldest entry that is not acknowledged."""
@@ -152,7 +155,7 @@ class StreamConsumer:
             approximate = self._keep_acknowledged > 0
             await self._redis.xtrim(self._stream_key, maxlen=length, approximate=approximate)
         except (RedisError, OSError) as error:
-            raise Unavailable(f"The ledger stream cannot be trimmed: {error}") from error
+            raise Unavailable(f"The ledger stream cannot be trimmed: {without_path(error)}") from error
 
 
 class LedgerConsumer(StreamConsumer):

@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from coincast_chassis.errors import CoincastError
+from coincast_chassis.observability.error_text import without_path
 from coincast_modelkit.artifact import (
     ArtifactError,
     Manifest,
@@ -48,7 +49,7 @@ def install_starters(
                 installed.append(model)
                 log.info("starter_installed", model=model, version=version)
         except (ArtifactError, CoincastError, OSError) as error:
-            log.warning("starter_not_installed", model=model, reason=str(error))
+            log.warning("starter_not_installed", model=model, reason=without_path(error))
     return installed
 
 

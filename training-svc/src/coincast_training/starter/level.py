@@ -15,6 +15,7 @@ import numpy as np
 import structlog
 
 from coincast_chassis.errors import CoincastError
+from coincast_chassis.observability.error_text import without_path
 from coincast_modelkit.artifact import (
     GOLDEN,
     SCENARIOS,
@@ -146,7 +147,7 @@ def correct_starter(registry: Registry, model: str, data: TrainingData, *, creat
             require_signature=registry.require_signature,
         )
     except (ArtifactError, CoincastError) as error:
-        log.warning("starter_not_corrected", model=model, reason=str(error))
+        log.warning("starter_not_corrected", model=model, reason=without_path(error))
         return ""
     if not isinstance(loaded.model, LevelAdjustable):
         return ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from coincast_chassis.observability.error_text import without_path
 from coincast_training.trainers.lightgbm.params import LightgbmParams
 from coincast_training.trainers.lstm.params import LstmParams
 from coincast_training.trainers.params import read_params
@@ -34,15 +35,15 @@ def read_config(folder: Path, model: str) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        raise ValueError(f"{path.name} cannot be read: {without_path(error)}") from error
     if raw is None:
         return {}
     if not isinstance(raw, dict):
-        raise ValueError(f"{path} must have names and values, as in `folds: 4`")  # noqa: TRY004 - bad data
+        raise ValueError(f"{path.name} must have names and values, as in `folds: 4`")  # noqa: TRY004 - bad data
     try:
         check(model, raw)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path.name}: {error}") from error
     return raw
 
 

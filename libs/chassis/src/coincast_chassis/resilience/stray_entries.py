@@ -93,15 +93,6 @@ def set_aside(path: Path) -> bool:
     return True
 
 
-def without_path(error: BaseException) -> str:
-    """Return what an error says about a file, without its path."""
-    if isinstance(error, NotAPlainFileError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return type(error).__name__
-
-
 def _check(status: os.stat_result, max_bytes: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise NotAPlainFileError("it is not a file")
