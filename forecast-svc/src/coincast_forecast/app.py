@@ -16,6 +16,7 @@ from coincast_chassis.app import ServiceApp, Servicer
 from coincast_chassis.clock import Clock, steady_clock
 from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.redis import open_redis
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_forecast.domain import TECHNICAL
 from coincast_forecast.fallback.executor import FallbackChain
 from coincast_forecast.features.cache import FeatureCache
@@ -301,7 +302,6 @@ def _start_background_task(stack: AsyncExitStack, work: Coroutine[object, object
     task = asyncio.create_task(work)
 
     async def end() -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await cancel_and_wait({task})
 
     stack.push_async_callback(end)

@@ -20,6 +20,7 @@ from coincast_chassis.observability.metrics import watch_breaker
 from coincast_chassis.observability.tracing import Tracing
 from coincast_chassis.redis import open_redis
 from coincast_chassis.resilience.breaker import Breaker
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_gateway.asgi_types import ReadyApp
 from coincast_gateway.auth.api_keys import ApiKeyCache
 from coincast_gateway.auth.authenticator import require_json
@@ -281,8 +282,7 @@ def run_in_background(work: Any, stack: AsyncExitStack) -> None:
     task = asyncio.create_task(work)
 
     async def stop() -> None:
-        task.cancel()
-        await asyncio.wait({task})
+        await cancel_and_wait({task})
 
     stack.push_async_callback(stop)
 

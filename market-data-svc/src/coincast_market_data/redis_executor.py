@@ -8,7 +8,6 @@ again until a background probe is answered in time.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import redis.exceptions
 import structlog
 
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_market_data import metrics
 
 T = TypeVar("T")
@@ -199,7 +199,5 @@ class RedisExecutor:
     async def aclose(self) -> None:
         """Wait for the commands in flight, each of which has the timeout of the client."""
         if self._watch is not None:
-            self._watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
+            await cancel_and_wait({self._watch})
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.house.sources import REPOSITORY, module_nodes, sources, tracked
+from tests.unit.house.sources import PACKAGES, REPOSITORY, module_nodes, sources, tracked
 
 
 def has_docstring(source: str) -> bool:
@@ -54,3 +54,37 @@ def test_no_path_of_a_machine_is_committed() -> None:
     pattern = re.compile(r"(?<![\w.])/(root|home|Users)/[a-z]")
     texts = tracked("*.py", "*.md", "*.toml", "*.yml", "*.yaml", "*.txt", "*.sh", "Makefile")
     assert [str(p) for p in texts if pattern.search(p.read_text()) and p.name != Path(__file__).name] == []
+
+
+def waits_after_one_cancellation(source: str) -> list[int]:
+    """Return the lines that wait, without a limit, for tasks which the same function has cancelled before."""
+    lines = []
+    for function in module_nodes(source):
+        if not isinstance(function, ast.AsyncFunctionDef):
+            continue
+        calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+        cancelled = [
+            call.lineno for call in calls if ast.unparse(call.func).endswith(".cancel") and not call.args
+        ]
+        lines += [
+            call.lineno
+            for call in calls
+            if ast.unparse(call.func) in {"asyncio.gather", "asyncio.wait"}
+            and not any(keyword.arg == "timeout" for keyword in call.keywords)
+            and cancelled
+            and call.lineno > min(cancelled)
+        ]
+    return lines
+
+
+def test_whoever_cancels_a_task_and_waits_for_it_does_so_for_certain() -> None:
+    found = [
+        f"{path.relative_to(REPOSITORY)}:{line}"
+        for folder in PACKAGES.values()
+        for path in tracked(f"{folder}/*.py")
+        if path.name != "cancellation.py"
+        for line in waits_after_one_cancellation(path.read_text())
+    ]
+    assert not found, "use coincast_chassis.resilience.cancellation.cancel_and_wait"
+    example = "async def f():\n    task.cancel()\n    await asyncio.gather(task, return_exceptions=True)\n"
+    assert waits_after_one_cancellation(example) == [3]

@@ -21,6 +21,7 @@ from coincast_chassis import context
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, NotFound, Timeout, Unavailable
 from coincast_chassis.resilience.bounded_cache import Lru
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_forecast import metrics
 from coincast_forecast.domain import HistoryCounts, Source
 from coincast_forecast.ports import History, HistorySource
@@ -169,10 +170,7 @@ class HistoryCache:
 
     async def aclose(self) -> None:
         """Cancel the fetches in flight."""
-        tasks = {*self._flights.values(), *self._day_flights.values()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait({*self._flights.values(), *self._day_flights.values()})
 
     def _peek(self, coin: str, vs_currency: str) -> History | CoincastError | None:
         key, now = (coin, vs_currency), self._clock.monotonic()

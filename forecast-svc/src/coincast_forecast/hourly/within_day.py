@@ -20,6 +20,7 @@ from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_forecast.domain import LAST_PRICE, TECHNICAL, Start, close_of
 from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.hourly.plausibility import failure_reason, hourly_faults
@@ -183,10 +184,7 @@ class WithinDay:
 
     async def aclose(self) -> None:
         """Cancel the fetches in flight."""
-        tasks = set(self._fetches.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(set(self._fetches.values()))
 
     async def _fetch(self, ids: Sequence[str], vs_currency: str) -> None:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_forecast.domain import TECHNICAL
 from coincast_forecast.fallback.policy import Cause, StepFailure
 from coincast_forecast.registry.deployment import Deployment, DeploymentSource, LiveVersion, Snapshot
@@ -59,10 +60,7 @@ class HistoricalVersions:
 
     async def aclose(self) -> None:
         """Cancel the loads in flight."""
-        tasks = list(self._flights.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(list(self._flights.values()))
 
     async def _deployment(self, model: str, day: date) -> Deployment:
         serving = self._deployments.snapshot.get(model, Deployment()).production

@@ -10,6 +10,7 @@ import redis.asyncio
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import InvalidInput, Unavailable
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_gateway.auth.api_keys import SCOPE_GRANTS, ApiKeyCache, KeyStore
 from coincast_gateway.auth.authenticator import Authenticator, Policy, refresh_forever, refresh_keys
 from coincast_gateway.auth.rate_limit import Limiter
@@ -138,7 +139,6 @@ async def _load(
     refreshing = asyncio.create_task(refresh_forever(ring, store, clock))
 
     async def stop() -> None:
-        refreshing.cancel()
-        await asyncio.wait({refreshing})
+        await cancel_and_wait({refreshing})
 
     stack.push_async_callback(stop)

@@ -26,6 +26,7 @@ from coincast_chassis import context
 from coincast_chassis.errors import CoincastError, NotFound, Unavailable
 from coincast_chassis.item_errors import from_item_error
 from coincast_chassis.observability.tracing import outgoing_traceparent
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_gateway.clients.resilient import ResilientStub
 
 # The most prices (coins times currencies) of one batched request, and the most requests of a batch. With
@@ -192,10 +193,7 @@ class PriceRequestBatcher:
 
     async def aclose(self) -> None:
         """Cancel the calls in flight."""
-        calls = list(self._calls)
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+        await cancel_and_wait(list(self._calls))
 
 
 SERVICE = "coincast.market.v1.MarketDataService"

@@ -15,6 +15,7 @@ from fastapi.sse import ServerSentEvent
 
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_gateway.errors.problems import OVERLOADED, Problem, internal, problem_from_error
 from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.rendering import encode_json
@@ -93,10 +94,8 @@ class EventStreams:
             log.exception("event_stream_failed")
             return _problem_event(internal(), path)
         finally:
-            for task in (coming, draining):
-                task.cancel()
             with suppress(asyncio.CancelledError):
-                await asyncio.gather(coming, draining, return_exceptions=True)
+                await cancel_and_wait((coming, draining))
 
 
 async def _next_event(source: Events) -> ServerSentEvent | None:

@@ -19,6 +19,7 @@ from coincast_chassis.observability import metrics
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.observability.loop_lag import watch_loop
 from coincast_chassis.observability.telemetry import telemetry
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_chassis.settings import ServiceSettings, load_settings
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
@@ -77,8 +78,7 @@ async def _warm_until_serving(server: GrpcServer, stopped: asyncio.Event) -> Non
         await asyncio.wait({warming, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         if not warming.done():
-            warming.cancel()
-            await asyncio.wait({warming})
+            await cancel_and_wait({warming})
             return
         try:
             warming.result()

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_stack.console import (
     ProgressBar,
     ProgressLines,
@@ -100,9 +101,7 @@ async def _until_stopped(
             for task in done - {stopped}:
                 _raise_first(task)
     finally:
-        for task in {*work, stopped}:
-            task.cancel()
-        await asyncio.gather(*work, stopped, return_exceptions=True)
+        await cancel_and_wait({*work, stopped})
 
 
 def _raise_first(task: asyncio.Task[Any]) -> None:
@@ -121,8 +120,7 @@ async def _announce(stack: Stack, options: StackOptions, out: Console, problems:
             try:
                 await wait_until_ready(stack, options.train, progress, READY_SECONDS, supervised=True)
             finally:
-                upstream.cancel()
-                await asyncio.gather(upstream, return_exceptions=True)
+                await cancel_and_wait({upstream})
         _say_ready(stack, options, out, seconds=time.monotonic() - began)
         _say_later(stack, options, out)
         # Polling continues: with an archive the system is ready before it calls the upstream, and a key may

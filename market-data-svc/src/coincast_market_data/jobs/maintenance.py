@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_market_data.archive.inbox import Inbox
 from coincast_market_data.archive.store import Archive
 from coincast_market_data.jobs.refresh import every
@@ -39,7 +40,5 @@ class MaintenanceJobs:
 
     async def aclose(self) -> None:
         """Stop the jobs and save the data-quality log."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_and_wait(list(self._tasks))
         await self._quality.save()

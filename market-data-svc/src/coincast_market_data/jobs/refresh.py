@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from coincast_chassis.errors import CoincastError
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_market_data import metrics
 from coincast_market_data.coingecko.plan_monitor import REFRESH_SECONDS
 from coincast_market_data.history.candle_builder import last_closed_day
@@ -119,9 +120,7 @@ class RefreshJobs:
 
     async def aclose(self) -> None:
         """Stop the jobs."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_and_wait(list(self._tasks))
 
 
 async def every(seconds: float, step: Callable[[], Awaitable[None]], *, at_once: bool = False) -> None:

@@ -8,7 +8,6 @@ fetching are awaited, not fetched.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 
 from coincast_chassis import context
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, Unavailable
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_market_data import metrics
 from coincast_market_data.cache.two_level import CacheEntry, KeyLeases
 from coincast_market_data.coingecko.error_mapping import BeyondPlanReach, UnconfirmedData
@@ -256,12 +256,7 @@ class PriceBatcher:
 
     async def aclose(self) -> None:
         """Cancel the fetches in flight, whose callers get an error."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({task})
+        await cancel_and_wait(list(self._tasks))
         self._fail(list(self._futures), "the service is stopping")
 
 

@@ -17,6 +17,7 @@ import structlog
 from coincast_chassis import context
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Exhausted
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_market_data import metrics
 from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import ItemFailure, Quoted
@@ -268,8 +269,7 @@ class PriceWatch:
         """End all streams and stop polling."""
         self.drain()
         if self._poller is not None:
-            self._poller.cancel()
-            await asyncio.gather(self._poller, return_exceptions=True)
+            await cancel_and_wait({self._poller})
 
 
 def _changed_after(seen: int, states: Iterable[_Watched | None]) -> list[Quoted]:

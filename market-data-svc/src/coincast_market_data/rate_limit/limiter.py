@@ -22,6 +22,7 @@ from redis.commands.core import AsyncScript
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import Exhausted
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_market_data import metrics
 from coincast_market_data.ports import Priority
 from coincast_market_data.redis_executor import RedisExecutor
@@ -478,8 +479,7 @@ class RateLimiter:
     async def aclose(self) -> None:
         """Stop the heartbeat, and release this replica's reserve for the others."""
         if self._heartbeat is not None:
-            self._heartbeat.cancel()
-            await asyncio.gather(self._heartbeat, return_exceptions=True)
+            await cancel_and_wait({self._heartbeat})
         await self._run("leave", Priority.LIVE, "")
 
     @property

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any
 
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_training.domain import Job, Outcome
 from coincast_training.jobs.ports import Event, Failed, Finished, LogEvent, ProgressEvent
 from coincast_training.jobs.serialization import job_to_dict
@@ -54,8 +55,7 @@ class ProcessRunner:
                 yield Failed(_describe_exit(process.returncode))
         finally:
             await _end(process)
-            readers.cancel()
-            await asyncio.gather(readers, return_exceptions=True)
+            await cancel_and_wait({readers})
 
     async def _send(self, process: asyncio.subprocess.Process, job: Job) -> None:
         """Send the job as one line.

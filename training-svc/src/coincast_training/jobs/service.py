@@ -15,6 +15,7 @@ import structlog
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Exhausted, InvalidInput, NotFound, NotReady, Unavailable
 from coincast_chassis.observability.error_text import without_path
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_training.domain import Job, JobState, TrainingSpec
 from coincast_training.jobs.estimate import remaining_seconds
 from coincast_training.jobs.ports import (
@@ -32,6 +33,8 @@ from coincast_training.jobs.validation import JobLimits, validate_spec
 log = structlog.get_logger(__name__)
 Listener = Callable[[Job], None]
 WATCHERS_SECONDS = 60.0
+# Longer than a job takes to end its process, with the time that the process is given, and to store its state.
+END_SECONDS = 15.0
 # Limits of the lines of a log in memory; the store keeps more of them.
 MAX_WATCHED_LINES = 2000
 MAX_LINE_CHARACTERS = 4000
@@ -97,10 +100,7 @@ class JobService:
 
     async def stop(self) -> None:
         """Stop the running processes; their jobs stay RUNNING in the store, and `start` queues them again."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(list(self._tasks.values()), again_after_seconds=END_SECONDS)
 
     async def submit(
         self, spec: TrainingSpec, *, requested_by: str, idempotency_key: str = "", reason: str = ""
@@ -192,8 +192,7 @@ class JobService:
             return job
         if (task := self._tasks.get(job_id)) is not None:
             await self._store_and_update(replace(job, cancel_requested=True))
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await cancel_and_wait({task}, again_after_seconds=END_SECONDS)
             return self.get(job_id)
         return await self._end(job, JobState.CANCELLED, stage="cancelled while waiting")
 

@@ -10,6 +10,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from coincast_chassis.observability import metrics
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -35,9 +36,7 @@ class _Watched(health.aio.HealthServicer):  # type: ignore[misc]  # the library 
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_and_wait(tasks)
 
     def end(self) -> None:
         """End every watch stream, including those that start later."""

@@ -19,6 +19,7 @@ from typing import Any, Self, TypeVar
 
 from coincast_chassis import context
 from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 
 Result = TypeVar("Result")
 Sleep = Callable[[float], Awaitable[None]]
@@ -130,10 +131,7 @@ class BackgroundTasks:
     async def aclose(self) -> None:
         """Cancel all tasks and wait for their end. Nothing can be started afterwards."""
         self._closed = True
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(list(self._tasks))
 
     async def __aenter__(self) -> Self:
         return self

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 from coincast_chassis import context
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -49,7 +50,4 @@ class SingleFlight(Generic[K, V]):
 
     async def aclose(self) -> None:
         """Cancel the fetches in flight and wait until they have ended."""
-        tasks = list(self._flights.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(list(self._flights.values()))

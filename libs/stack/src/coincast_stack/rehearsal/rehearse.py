@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx2
 
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_stack.environment import own_settings
 from coincast_stack.errors import StackError
 from coincast_stack.layout import inherited
@@ -142,9 +143,7 @@ class _Poller:
                         poll.result()
                 await asyncio.sleep(0.1)
         finally:
-            for poll in polls:
-                poll.cancel()
-            await asyncio.gather(*polls, return_exceptions=True)
+            await cancel_and_wait(polls)
             await self._client.aclose()
 
     async def _poll_prices(self) -> None:
