@@ -163,8 +163,11 @@ async def test_a_refusal_that_make_run_has_met_costs_no_further_call(tmp_path: P
     assert transport.paths == []
 
 
-async def test_a_silent_host_that_make_run_has_met_is_named_before_a_call_ends(tmp_path: Path) -> None:
-    async def never(_: httpx2.Request) -> httpx2.Response:
+async def test_a_silent_host_that_make_run_has_met_is_named_without_a_call(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    async def never(request: httpx2.Request) -> httpx2.Response:
+        calls.append(request.url.path)
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -173,6 +176,9 @@ async def test_a_silent_host_that_make_run_has_met_is_named_before_a_call_ends(t
         settings(tmp_path, known_refusal=json.dumps(known)), transport=httpx2.MockTransport(never)
     ) as stub:
         status = (await stub.GetStatus(pb.GetStatusRequest(), timeout=5)).upstream_status
+        with pytest.raises(Unavailable, match="did not answer ping in time"):
+            await stub.GetPrices(pb.GetPricesRequest(ids=["bitcoin"]), timeout=5)
+    assert calls == []
     assert (status.available, status.cause, status.permanent) == (False, "timeout", False)
     assert status.sentence == known["sentence"]
 

@@ -116,6 +116,7 @@ class UpstreamAvailability:
         self._error: CoincastError | None = None
         self._since = clock.now()
         self._retry_at = 0.0
+        self._assumed_until = 0.0
         self._answered_at: float | None = None
         self._held_requests: TTLCache[UpstreamRequest, CoincastError] = TTLCache(
             MOST_HELD_REQUESTS, HOLD_SECONDS, timer=clock.monotonic
@@ -130,10 +131,10 @@ class UpstreamAvailability:
         held = None if request is None else self._held_requests.get(request)
         if held is not None:
             raise _clone(held) from held.__cause__
-        error, cause = self._error, self._cause
-        if error is None or cause not in PERMANENT:
+        error, cause, now = self._error, self._cause, self._clock.monotonic()
+        if error is None or cause is None:
             return
-        left = self._retry_at - self._clock.monotonic()
+        left = (self._retry_at if cause in PERMANENT else self._assumed_until) - now
         if left > 0:
             raise _clone_with_wait(error, cause, left)
 
@@ -153,7 +154,8 @@ class UpstreamAvailability:
     def note_known(self, document: str) -> bool:
         """Record a failure that was met before the start, so that replies and health name it at once.
 
-        A refusal is held for the rest of its hour. Any other failure is forgotten when a call succeeds.
+        A refusal is held for the rest of its hour. Any other failure is assumed for RETRY_SECONDS, since the
+        first callers would else wait for a silent host once more, and forgotten when a call succeeds.
 
         Args:
             document: JSON with `cause`, `sentence` and `at`, UNIX seconds.
@@ -176,6 +178,7 @@ class UpstreamAvailability:
         self._tried, self._cause, self._error = True, cause, error
         self._since = self._clock.now()
         self._retry_at = self._clock.monotonic() + wait
+        self._assumed_until = self._clock.monotonic() + RETRY_SECONDS
         return True
 
     def record_failure(self, error: CoincastError, request: UpstreamRequest | None = None) -> None:

@@ -20,7 +20,7 @@ import trustme
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Unavailable
 from coincast_market_data.coingecko import error_mapping
-from coincast_market_data.coingecko.error_mapping import HOLD_SECONDS, UpstreamAvailability
+from coincast_market_data.coingecko.error_mapping import HOLD_SECONDS, RETRY_SECONDS, UpstreamAvailability
 from coincast_stack.upstream import check as upstream_check
 from coincast_stack.upstream.check import (
     UpstreamCheck,
@@ -226,11 +226,16 @@ def known(cause: str, at: float) -> str:
 def test_the_service_names_a_problem_that_still_counts_and_holds_a_refusal(
     document: str, counts: bool, held: bool
 ) -> None:
-    availability = UpstreamAvailability(ManualClock(5000.0))
+    clock = ManualClock(5000.0)
+    availability = UpstreamAvailability(clock)
     assert availability.note_known(document) is counts
     state = availability.state()
     assert (state.tried, state.permanent) == (counts, held)
     assert state.sentence == ("Because. Do this." if counts else "")
+    if counts:
+        with pytest.raises(Unavailable, match="Do this"):
+            availability.check()
+    clock.advance(RETRY_SECONDS)
     if held:
         with pytest.raises(Unavailable, match="Do this"):
             availability.check()
