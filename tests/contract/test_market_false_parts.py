@@ -288,6 +288,7 @@ async def test_a_coin_that_stays_away_is_gone(mock: FalseParts, clock: ManualClo
         ("coins/markets", {"vs_currency": "usd"}, []),
         ("coins/markets", {"vs_currency": "usd", "ids": "bitcoin"}, []),
         ("coins/list", {}, []),
+        ("coins/list", {"status": "active"}, []),
         ("simple/supported_vs_currencies", {}, []),
         ("coins/bitcoin/market_chart", {"vs_currency": "usd", "days": "2"}, EMPTY_CHART),
         ("coins/bitcoin/ohlc", {"vs_currency": "usd", "days": "1"}, []),
@@ -309,3 +310,23 @@ async def test_an_empty_document_where_entries_are_known_is_bad_data(
         await stub.GetPrices(pb.GetPricesRequest(ids=["bitcoin"]), timeout=10)
         with pytest.raises(CoincastError, match="empty"):
             await stub.GetDocument(request, timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("exchanges/list", {"status": "inactive"}),
+        ("coins/list", {"status": "inactive"}),
+        ("coins/markets", {"vs_currency": "usd", "category": "no-such-category"}),
+        ("coins/markets", {"vs_currency": "usd", "page": "2"}),
+        ("coins/markets", {"vs_currency": "usd", "ids": "no-such-coin"}),
+        ("asset_platforms", {"filter": "nft"}),
+    ],
+)
+async def test_a_selection_may_be_empty(
+    mock: FalseParts, tmp_path: Path, path: str, query: dict[str, str]
+) -> None:
+    mock.extra[path] = []
+    async with market_over(mock, tmp_path) as stub:
+        reply = await stub.GetDocument(pb.GetDocumentRequest(path=path, query=query), timeout=10)
+    assert (orjson.loads(reply.json), reply.error_status) == ([], 0)

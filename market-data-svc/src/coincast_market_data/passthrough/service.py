@@ -42,7 +42,8 @@ ALWAYS_FULL = frozenset(
         "coins/categories/list",
     }
 )
-NARROWING = ("ids", "names", "symbols", "category", "filter")
+# Parameters that leave entries out, perhaps all of them, and the value that leaves none out, if there is one.
+NARROWING = {"ids": "", "names": "", "symbols": "", "category": "", "filter": "", "status": "active"}
 REFUSAL_SECONDS = 60.0
 OHLC_DAYS = (1, 7, 14, 30, 90, 180, 365)
 
@@ -185,7 +186,8 @@ class PassthroughService:
             coins = query["ids"].split(",")
         elif parts[0] == "coins" and parts[2:] in ([], ["market_chart"], ["ohlc"]):
             coins = [parts[1]]
-        whole = path in ALWAYS_FULL and not any(name in query for name in NARROWING)
+        narrowed = any(query.get(name, whole) != whole for name, whole in NARROWING.items())
+        whole = path in ALWAYS_FULL and not narrowed
         first_page = query.get("page", "1") == "1"
         pairs = [(coin, currency) for coin in coins]
         await self._plausibility.prepare(pairs)

@@ -16,7 +16,7 @@ async def cancel_and_wait(
 
     Cancelling once is not enough: `asyncio.wait_for` of Python 3.11 returns normally, and with it every
     library that uses it, if what it waits for ends in the moment of the cancellation. A loop around such a
-    call then runs on, and whoever waits for its end waits forever.
+    call then runs on, and its owner waits for its end forever.
 
     Args:
         tasks: The tasks; ended ones may be among them.
