@@ -107,6 +107,16 @@ def _with_storm(candles):
     )  # fmt: skip
 
 
+class Live:
+    """The same live record for every version."""
+
+    def __init__(self, coverage: float) -> None:
+        self._coverage = coverage
+
+    def live_of(self, model: str, version: str, days: int) -> list[HorizonRecord]:
+        return [record(self._coverage)]
+
+
 async def monitored(tmp_path: Path, *, coverage: float, runner: FakeRunner, clock: ManualClock, store=None):
     pipeline = pipeline_in(tmp_path, FakeHistory(panel_of(COINS)))
     spec = TrainingSpec(model="lightgbm", ids=COINS, promote_if_better=True)
@@ -118,7 +128,7 @@ async def monitored(tmp_path: Path, *, coverage: float, runner: FakeRunner, cloc
         jobs=jobs,
         registry=pipeline.registry,
         history=FakeHistory({}),
-        live=lambda _model, _version: [record(coverage)],
+        live=Live(coverage),
         clock=clock,
         policy=DriftPolicy(cooldown_seconds=DAY, budget_per_week=2, bounds=DriftThresholds(max_age_days=1e9)),
         models=("lightgbm",),

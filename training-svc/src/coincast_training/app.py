@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import grpc.aio
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from coincast.training.v1 import training_pb2_grpc
 from coincast_chassis.app import ServiceApp
@@ -30,7 +29,6 @@ from coincast_training.drift.monitor import DriftMonitor, DriftPolicy
 from coincast_training.gauge_updater import keep_observing
 from coincast_training.grpc.accuracy import AccuracyServicer
 from coincast_training.grpc.jobs import TrainingServicer
-from coincast_training.grpc.proto_mapping import drift_to_pb
 from coincast_training.grpc.registry import RegistryServicer
 from coincast_training.grpc.status import StatusService
 from coincast_training.jobs.runner import ProcessRunner
@@ -74,10 +72,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     status = StatusService(
         jobs=jobs,
         artifacts_dir=settings.artifacts_dir,
-        redis_up=lambda: _answers(redis),
-        next_run_at=calendar.next_run_at,
-        drift=lambda: [drift_to_pb(found) for found in monitor.last.values()],
-        ledger=ledger.watch.status,
+        redis=redis,
+        calendar=calendar,
+        monitor=monitor,
+        ledger=ledger.watch,
     )
 
     async def warm() -> None:
@@ -171,7 +169,7 @@ def _monitor(
         jobs=jobs,
         registry=registry,
         history=MarketDataHistory(channel, vs_currency=settings.vs_currency, attempts=2),
-        live=lambda model, version: ledger.live_of(model, version, settings.drift_window_days),
+        live=ledger,
         clock=steady_clock(),
         policy=DriftPolicy(
             check_seconds=settings.drift_check_seconds,
@@ -265,10 +263,3 @@ def child_settings(settings: Settings) -> dict[str, object]:
     if settings.signing_key is not None:
         values["signing_key"] = settings.signing_key.get_secret_value()
     return values
-
-
-async def _answers(redis: Redis) -> bool:
-    try:
-        return bool(await redis.ping())
-    except (RedisError, OSError):
-        return False

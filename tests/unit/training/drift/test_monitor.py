@@ -82,15 +82,17 @@ async def test_drift_of_the_hourly_model_asks_for_a_training_that_can_succeed(
     history.hours = dict(panel)
     requested: list[tuple[str, str]] = []
 
-    def live(model: str, version: str) -> list[HorizonRecord]:
-        requested.append((model, version))
-        return [HorizonRecord(0, 5000, coverage_80_percent=coverage, horizon_hours=6)]
+    class Live:
+        def live_of(self, model: str, version: str, days: int) -> list[HorizonRecord]:
+            assert days == DriftPolicy().window_days
+            requested.append((model, version))
+            return [HorizonRecord(0, 5000, coverage_80_percent=coverage, horizon_hours=6)]
 
     monitor = DriftMonitor(
         jobs=jobs,
         registry=Registry(root, clock=clock),
         history=history,
-        live=live,
+        live=Live(),
         clock=clock,
         policy=DriftPolicy(bounds=DriftThresholds(max_age_days=1e9)),
         models=("intraday",),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import structlog
@@ -30,6 +31,13 @@ WEEK_SECONDS = 7 * 86400
 FEATURE_DAYS = 1500
 # Contains a dozen earlier spans of a month. It is shorter than FEATURE_DAYS because a day has 24 hourly rows.
 HOURLY_FEATURE_DAYS = 540
+
+
+class LiveRecords(Protocol):
+    """The scored forecasts of served versions."""
+
+    def live_of(self, model: str, version: str, days: int) -> list[HorizonRecord]:
+        """Return the live record of a version over the last `days`, by horizon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,7 @@ class DriftMonitor:
         jobs: JobService,
         registry: Registry,
         history: CandleSource,
-        live: Callable[[str, str], list[HorizonRecord]],
+        live: LiveRecords,
         clock: Clock,
         policy: DriftPolicy,
         models: Sequence[str],
@@ -96,7 +104,7 @@ class DriftMonitor:
             return None
         manifest, _ = await asyncio.to_thread(self._registry.versions.manifest, model, version)
         drift = assess_drift(
-            live=await asyncio.to_thread(self._live, model, version),
+            live=await asyncio.to_thread(self._live.live_of, model, version, self._policy.window_days),
             features=await self._features(manifest),
             age_days=(self._clock.now() - manifest.created_at) / 86400,
             bounds=self._policy.bounds,

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from coincast.training.v1 import training_pb2 as pb
 from coincast_training import __version__
 from coincast_training.domain import JobState
-from coincast_training.grpc.proto_mapping import timestamp
+from coincast_training.drift.monitor import DriftMonitor
+from coincast_training.grpc.proto_mapping import drift_to_pb, timestamp
 from coincast_training.jobs.service import JobService
+from coincast_training.schedule.cron import Calendar
+from coincast_training.scoring.lag import LedgerWatch
 from coincast_training.trainers.registry import trainable_models
 
 
@@ -24,13 +29,13 @@ class StatusService:
         *,
         jobs: JobService,
         artifacts_dir: Path,
-        redis_up: Callable[[], Awaitable[bool]],
-        next_run_at: Callable[[], float | None] = lambda: None,
-        drift: Callable[[], list[pb.DriftStatus]] = list,
-        ledger: Callable[[], Awaitable[pb.LedgerStatus]] | None = None,
+        redis: Redis,
+        calendar: Calendar,
+        monitor: DriftMonitor,
+        ledger: LedgerWatch,
     ) -> None:
-        self._jobs, self._artifacts_dir = jobs, artifacts_dir
-        self._redis_up, self._next_run_at, self._drift, self._ledger = redis_up, next_run_at, drift, ledger
+        self._jobs, self._artifacts_dir, self._redis = jobs, artifacts_dir, redis
+        self._calendar, self._monitor, self._ledger = calendar, monitor, ledger
         self._started = time.monotonic()
 
     async def status(self) -> pb.GetStatusResponse:
@@ -44,15 +49,21 @@ class StatusService:
             uptime_seconds=time.monotonic() - self._started,
             queued_jobs=self._jobs.count(JobState.QUEUED),
             running_jobs=self._jobs.count(JobState.RUNNING),
-            next_scheduled_at=timestamp(self._next_run_at()),
+            next_scheduled_at=timestamp(self._calendar.next_run_at()),
             last_success_at=timestamp(max((at for at in succeeded if at is not None), default=None)),
-            drift=self._drift(),
-            ledger=await self._ledger() if self._ledger is not None else None,
+            drift=[drift_to_pb(found) for found in self._monitor.last.values()],
+            ledger=await self._ledger.status(),
             trainable_models=trainable_models(),
-            redis_up=await self._redis_up(),
+            redis_up=await self._redis_answers(),
             artifacts_size_bytes=size,
             artifacts_free_bytes=free,
         )
+
+    async def _redis_answers(self) -> bool:
+        try:
+            return bool(await self._redis.ping())
+        except (RedisError, OSError):
+            return False
 
 
 def disk_usage_of(folder: Path) -> tuple[int, int]:
