@@ -86,7 +86,10 @@ def _split_json(body: bytes) -> SplitBody:
 
 
 def _split_csv(body: bytes) -> SplitBody | None:
-    text = body.decode()
+    comment, text = b"", body.decode()
+    if body.startswith(b"# "):
+        line, _, text = text.partition("\n")
+        comment = f"{line}\n".encode()
     rows = list(csv.reader(io.StringIO(text, newline="")))
     if _MARK in text or AGE_FIELD not in rows[0]:
         return None
@@ -97,7 +100,8 @@ def _split_csv(body: bytes) -> SplitBody | None:
             row[column] = _MARK
     marked = io.StringIO()
     csv.writer(marked).writerows(rows)
-    return [part.encode() for part in marked.getvalue().split(_MARK)], ages
+    first, *others = (part.encode() for part in marked.getvalue().split(_MARK))
+    return [comment + first, *others], ages
 
 
 # Ages have a precision of 0.1 s, so a cached body is rewritten at most once in each tenth of a second. A

@@ -49,6 +49,11 @@ def read(reply: httpx2.Response, wanted: str) -> tuple[list[dict[str, Any]], dic
     return rows, text_of(found)
 
 
+def table_of(text: str) -> str:
+    """Return a CSV file without the comment line at its beginning, if it has one."""
+    return text.partition("\n")[2] if text.startswith("# ") else text
+
+
 def text_of(found: dict[bytes, bytes]) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in found.items()}
 
@@ -195,7 +200,7 @@ async def test_tables_of_other_routes_come_in_every_format(path: str, by: str) -
                 mark = "&" if "?" in path else "?"
                 replies[wanted] = await get(there, f"{path}{mark}format={wanted}")
             assert replies[wanted].headers["content-type"] == media
-    expected = list(csv.DictReader(io.StringIO(text)))
+    expected = list(csv.DictReader(io.StringIO(table_of(text))))
     for wanted, reply in replies.items():
         rows, known = read(reply, wanted)
         assert [list(row) for row in rows] == [list(row) for row in expected]
@@ -233,7 +238,7 @@ async def test_table_without_rows_has_its_columns(path: str, columns: set[str], 
         reply = await get(there, f"{path}{'&' if '?' in path else '?'}format={wanted}")
     assert reply.status_code == 200
     if wanted == "csv":
-        names = set(next(csv.reader([reply.text])))
+        names = set(next(csv.reader([table_of(reply.text)])))
     elif wanted == "parquet":
         names = set(pq.read_schema(io.BytesIO(reply.content)).names)
     else:
@@ -286,3 +291,24 @@ async def test_too_many_exports_at_once_are_refused_with_a_time() -> None:
         assert caught.value.problem.retry_after_seconds
     with slots.take():
         assert slots.running == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("/forecasts/accuracy", "coincast"),
+        ("/forecasts/ledger?ids=bitcoin", ""),
+        ("/forecasts/scenarios?ids=bitcoin,ethereum&days=3&paths=20", ""),
+        ("/forecasts/touch?ids=bitcoin&level=40000", ""),
+    ],
+)
+async def test_records_and_risk_as_csv_have_the_metadata_of_the_other_tables(path: str, source: str) -> None:
+    mark = "&" if "?" in path else "?"
+    async with world() as there:
+        rows, known = read(await get(there, f"{path}{mark}format=csv"), "csv")
+        _, expected = read(await get(there, f"{path}{mark}format=parquet"), "parquet")
+    assert rows
+    assert set(known) >= {"source", "as_of", "version", "licence"}
+    assert (known["version"], known["source"]) == (expected["version"], expected["source"])
+    assert known["source"] == source or not source
+    assert RFC_3339.fullmatch(known["as_of"])

@@ -89,7 +89,9 @@ async def test_paths_are_lists_by_coin_path_and_day(http: httpx2.AsyncClient) ->
 )
 async def test_tables_as_csv(http: httpx2.AsyncClient, path: str, rows: int, columns: set[str]) -> None:
     reply = await http.get(path, headers={"accept": "text/csv"})
-    found = list(csv.DictReader(io.StringIO(reply.text)))
+    comment, _, table = reply.text.partition("\n")
+    assert comment.startswith("# version=coincast ")
+    found = list(csv.DictReader(io.StringIO(table)))
     assert len(found) == rows
     assert columns <= set(found[0])
 

@@ -54,10 +54,11 @@ def test_each_age_of_a_json_body_grows() -> None:
     assert [each["id"] for each in found["prices"]] == ["a", "b"]
 
 
-def test_only_the_column_of_a_csv_body_grows() -> None:
-    ages = BodyAges.find(ROWS, "text/csv; charset=utf-8")
+@pytest.mark.parametrize("comment", [b"", b'# version=1 | note="quoted"\n'])
+def test_only_the_column_of_a_csv_body_grows(comment: bytes) -> None:
+    ages = BodyAges.find(comment + ROWS, "text/csv; charset=utf-8")
     assert ages is not None
-    assert ages.at(2.0) == ROWS.replace(b"1.5", b"3.5").replace(b"20.0", b"22.0")
+    assert ages.at(2.0) == comment + ROWS.replace(b"1.5", b"3.5").replace(b"20.0", b"22.0")
 
 
 @pytest.mark.parametrize(

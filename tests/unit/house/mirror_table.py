@@ -32,6 +32,7 @@ ELSEWHERE = {
         "errors/validation.py": f"{OVER_REST}errors.py",
         "experiments.py": f"{OVER_REST}access.py",
         "formats/columnar.py": f"{OVER_REST}exports.py",
+        "formats/metadata.py": f"{OVER_REST}exports.py",
         "formats/csv.py": f"{OVER_REST}hot.py",
         "formats/exports.py": f"{OVER_REST}exports.py",
         "formats/negotiation.py": f"{OVER_REST}exports.py",

@@ -8,37 +8,17 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib import metadata
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv as pa_csv
 
-from coincast_chassis.clock import steady_clock
+from coincast_gateway.formats.metadata import Metadata, comment_line, plain_text, with_version
 from coincast_gateway.formats.negotiation import Format
 
-Metadata = Mapping[str, str]
 # Rows of a Parquet row group: enough to compress well, and few enough to hold in memory.
 ROW_GROUP_ROWS = 50_000
-LICENCES = {
-    "sandbox": "Simulated, or replayed from a folder whose own terms hold.",
-    # Forecasts and their record: what they were made from is not known to this file.
-    "": "Made by Coincast from market data; the terms of their source hold, as CoinGecko's API terms: "
-    "https://www.coingecko.com/en/api_terms",
-}
-COINGECKO = "Data provided by CoinGecko; its API terms hold: https://www.coingecko.com/en/api_terms"
-
-
-def licence_of(source: str) -> str:
-    """Return the terms under which data of a source may be used."""
-    return LICENCES.get(source, COINGECKO)
-
-
-def own_version() -> str:
-    """Return the version of the installed package."""
-    return metadata.version("coincast-gateway")
 
 
 class _Sink(io.RawIOBase):
@@ -139,9 +119,7 @@ class CsvWriter:
 
     def __init__(self, schema: pa.Schema, opening: Metadata) -> None:
         self._sink = _Sink()
-        # Some readers would take a first line with commas or semicolons for the header, so it has none.
-        said = " | ".join(f"{name}={_one_line(value)}" for name, value in opening.items())
-        self._sink.write(f"# {said}\n".encode())
+        self._sink.write(comment_line(opening))
         options = pa_csv.WriteOptions(quoting_style="needed")
         self._writer = pa_csv.CSVWriter(pa.PythonFile(self._sink, mode="w"), schema, write_options=options)
 
@@ -154,12 +132,8 @@ class CsvWriter:
         """Write the errors as comment lines."""
         self._writer.close()
         for error in json.loads(closing.get("errors", "[]")):
-            self._sink.write(f"# error: {_one_line(error['id'])}: {_one_line(error['message'])}\n".encode())
+            self._sink.write(f"# error: {plain_text(error['id'])}: {plain_text(error['message'])}\n".encode())
         return self._sink.take()
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).replace(",", " ").replace(";", " ")
 
 
 WRITERS: Mapping[Format, Callable[[pa.Schema, Metadata], TableWriter]] = {
@@ -177,7 +151,7 @@ def open_table(wanted: Format, schema: pa.Schema, opening: Metadata) -> TableWri
         schema: The Arrow schema of its rows.
         opening: Metadata for the beginning of the table; the version of the gateway is added.
     """
-    return WRITERS[wanted](schema, {"version": f"coincast {own_version()}", **opening})
+    return WRITERS[wanted](schema, with_version(opening))
 
 
 def read_batches(stream: bytes) -> list[pa.RecordBatch]:
@@ -206,22 +180,3 @@ def encode_rows(
     writer = open_table(wanted, table.schema, described)
     parts = [writer.write(batch) for batch in table.to_batches()]
     return b"".join([*parts, writer.finish({})])
-
-
-def document_metadata(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return the source, `as_of`, licence and errors of a JSON reply, as metadata of a file."""
-    basis = document.get("basis") or {}
-    provenance = basis.get("provenance") or {}
-    lists = [value for value in document.values() if isinstance(value, list)]
-    first = next((each[0] for each in lists if each and isinstance(each[0], dict)), {})
-    source = str(document.get("source") or provenance.get("source") or first.get("source") or "")
-    as_of = str(document.get("as_of") or basis.get("as_of") or first.get("as_of") or "")
-    described = {
-        # Records of this system have no source but itself, and are as of now.
-        "source": source or "coincast",
-        "as_of": as_of or f"{datetime.fromtimestamp(int(steady_clock().now()), UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "licence": licence_of(source),
-    }
-    if document.get("errors"):
-        described["errors"] = json.dumps(document["errors"])
-    return described

@@ -9,6 +9,8 @@ from typing import Any, get_args, get_origin
 
 # The attribute that names the list of a document whose items are the rows.
 LIST_NAME = "__list_name__"
+# The attribute of rows whose CSV begins with the metadata.
+DESCRIBED = "__described__"
 Rows = Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
 
 
@@ -22,6 +24,18 @@ def rows_of(name: str) -> Rows:
     return rows
 
 
+def described(rows: Rows) -> Rows:
+    """Let the CSV of rows begin with a comment line: the metadata that other tables have in their schema."""
+    setattr(rows, DESCRIBED, True)
+    return rows
+
+
+def is_described(rows: Rows) -> bool:
+    """Return whether the CSV of rows begins with the metadata."""
+    return getattr(rows, DESCRIBED, False)
+
+
+@described
 def ledger_rows(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
     """Return logged forecasts as rows; intervals become columns such as lower_80 and upper_80."""
     for entry in document["forecasts"]:
@@ -32,6 +46,7 @@ def ledger_rows(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
         yield _flat(entry) | bounds
 
 
+@described
 def accuracy_rows(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
     """Return a row for each record; `table` tells live, by_origin_hour, evaluated and risk apart."""
     for table in ("live", "by_origin_hour"):

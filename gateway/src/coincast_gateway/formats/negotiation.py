@@ -17,7 +17,8 @@ from fastapi.routing import APIRoute
 from coincast_gateway.asgi_types import header
 from coincast_gateway.errors.problems import NOT_ACCEPTABLE
 from coincast_gateway.errors.validation import reject
-from coincast_gateway.formats.csv import Rows, empty_columns, to_csv
+from coincast_gateway.formats.csv import Rows, empty_columns, is_described, to_csv
+from coincast_gateway.formats.metadata import comment_line, document_metadata, with_version
 from coincast_gateway.rendering import RenderedResponse
 
 Handler = Callable[..., Awaitable[Any]]
@@ -169,12 +170,13 @@ def to_format(
     found = list(rows(document))
     columns = empty_columns(rows, document, response_model) if not found and response_model else []
     if wanted is Format.CSV:
-        body = to_csv(found, columns)
+        described = is_described(rows)
+        head = comment_line(with_version(document_metadata(document))) if described else b""
+        body = head + to_csv(found, columns)
     else:
         # Imported at the first such request, since pyarrow uses 40 MB of memory.
         columnar = importlib.import_module("coincast_gateway.formats.columnar")
-        described = columnar.document_metadata(document)
-        body = columnar.encode_rows(found, described, wanted, columns_if_empty=columns)
+        body = columnar.encode_rows(found, document_metadata(document), wanted, columns_if_empty=columns)
     return RenderedResponse(
         body,
         MEDIA_TYPES[wanted],

@@ -25,6 +25,7 @@ from coincast_gateway.dependencies import Exports, Market, Training
 from coincast_gateway.errors.partial_results import malformed_id_errors, refuse_if_all_failed
 from coincast_gateway.errors.problems import NOT_FOUND, NOT_READY, service_responses
 from coincast_gateway.formats.exports import Export, Part, errors_text
+from coincast_gateway.formats.metadata import licence_of
 from coincast_gateway.formats.negotiation import MEDIA_TYPES, TABLES, Format, choose_format
 from coincast_gateway.routers.coins import days_since, iso_of
 from coincast_gateway.schemas.fields import split_ids
@@ -153,7 +154,7 @@ class HistoriesSource:
             "as_of": first["as_of"] if self._query.as_of is None else iso_of(self._query.as_of),
             "vs_currency": self._query.vs_currency,
             "interval": self._query.interval,
-            "licence": self._columnar.licence_of(first["source"]),
+            "licence": licence_of(first["source"]),
         }
 
     async def parts(self) -> AsyncGenerator[Part]:
@@ -257,7 +258,7 @@ class LedgerSource:
             "table": "forecast-log",
             "source": "forecast log",
             "as_of": iso_of(dt.datetime.fromtimestamp(int(steady_clock().now()), dt.UTC)),
-            "licence": columnar.licence_of(""),
+            "licence": licence_of(""),
         }
 
     async def parts(self) -> AsyncGenerator[Part]:

@@ -27,6 +27,7 @@ from coincast_gateway.errors.problems import (
     service_responses,
 )
 from coincast_gateway.errors.validation import reject
+from coincast_gateway.formats.csv import described
 from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.rendering import RenderedResponse, encode_json
 from coincast_gateway.schemas.fields import split_ids
@@ -38,6 +39,7 @@ router = APIRouter(tags=["risk"], dependencies=[READ])
 RESPONSES = service_responses(NOT_FOUND, NOT_READY, STARTING)
 
 
+@described
 def touch_rows(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a row for each coin, level and day."""
     for coin in document["coins"]:
@@ -48,6 +50,7 @@ def touch_rows(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield {**head, **day}
 
 
+@described
 def scenario_rows(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a row for each coin, path and day."""
     for coin in document["coins"]:
