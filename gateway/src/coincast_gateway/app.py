@@ -112,6 +112,7 @@ async def open_clients(settings: Settings, stack: AsyncExitStack, tracing: Traci
             fail_max=5,
             min_calls=5,
             reset_seconds=3.0,
+            starting_reset_seconds=0.5,
             probe_seconds=2.0,
             is_failure=is_unreachable,
             listeners=(watch_breaker,),

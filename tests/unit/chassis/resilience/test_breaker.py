@@ -1,6 +1,7 @@
 """Each trap of breakers for asyncio has a test that the naive code fails."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -48,6 +49,28 @@ async def trip(breaker: Breaker) -> None:
     while breaker.state == CLOSED:
         with pytest.raises(Unavailable):
             await breaker.call(fail)
+
+
+@pytest.mark.parametrize("answer", [succeed, bad_input])
+async def test_a_dependency_that_has_not_answered_yet_is_asked_again_sooner(
+    answer: Callable[[], Awaitable[str | None]],
+) -> None:
+    clock = ManualClock()
+    breaker = make(clock, starting_reset_seconds=0.5)
+    await trip(breaker)
+    for _ in range(3):
+        assert breaker.retry_after_seconds == 0.5
+        clock.advance(0.5)
+        with pytest.raises(Unavailable, match="down"):
+            await breaker.call(fail)
+    clock.advance(0.5)
+    with contextlib.suppress(InvalidInput):
+        await breaker.call(answer)
+    clock.advance(20.0)
+    with contextlib.suppress(InvalidInput):
+        await breaker.call(succeed)
+    await trip(breaker)
+    assert breaker.retry_after_seconds == 10.0
 
 
 async def test_asynchronous_failures_open_it():

@@ -45,6 +45,9 @@ class Breaker:
     succeeds, the breaker closes; if it fails, the breaker opens again. A cancelled call and an error that is
     not a failure of the dependency (`is_failure`) count as neither, because such a call may never have left
     the process. Not safe for use from several threads.
+
+    Until the dependency has answered once, it may be starting, and a probe may pass after
+    `starting_reset_seconds`, if that is given.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Breaker:
         *,
         fail_max: int = 5,
         reset_seconds: float = 10.0,
+        starting_reset_seconds: float | None = None,
         min_calls: int = 5,
         probe_seconds: float = 5.0,
         is_failure: Callable[[BaseException], bool] = is_failure,
@@ -67,6 +71,7 @@ class Breaker:
         self._blocks: dict[asyncio.Task[Any] | None, list[AbstractAsyncContextManager[None]]] = {}
         self._machine = pybreaker.CircuitBreaker(fail_max=fail_max, reset_timeout=reset_seconds, name=name)
         metrics.BREAKER_STATE.labels(name).set(0)
+        self._starting_reset_seconds = starting_reset_seconds
         self._calls = self._failures = 0
         self._opened_at = 0.0
         self._probe: object | None = None
@@ -82,7 +87,9 @@ class Breaker:
         """Return the seconds until a probe may pass; 0 if one may pass now."""
         if self.state != OPEN:
             return 0.0
-        return max(0.0, self._opened_at + self._reset_seconds - self._clock.monotonic())
+        starting = self._starting_reset_seconds
+        pause = self._reset_seconds if starting is None else min(starting, self._reset_seconds)
+        return max(0.0, self._opened_at + pause - self._clock.monotonic())
 
     async def call(self, fn: Callable[[], Awaitable[T]]) -> T:
         """Await and return `fn()`.
@@ -171,6 +178,8 @@ class Breaker:
             self._probe = None
         if isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt):
             return
+        if error is None or not self._is_failure(error):
+            self._starting_reset_seconds = None
         if error is None:
             self._succeed(was_probe)
         elif self._is_failure(error):
