@@ -22,6 +22,7 @@ except ModuleNotFoundError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("app", ["coincast_market_data.app", "coincast_training.app"])
 def test_services_that_use_pyarrow_do_without_pandas(app: str) -> None:
     code = CODE.format(app=app)

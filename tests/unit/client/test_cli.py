@@ -27,6 +27,7 @@ def run_import(folder: Path, var: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
+@pytest.mark.slow
 def test_good_files_are_taken_and_rows_put_aside_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -40,6 +41,7 @@ def test_good_files_are_taken_and_rows_put_aside_are_named(tmp_path: Path) -> No
     assert "broken.csv lacks the column" in " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_folder_that_is_none_is_an_error_of_the_request(tmp_path: Path) -> None:
     done = run_import(tmp_path / "nope", tmp_path / "var")
     assert done.returncode == 2

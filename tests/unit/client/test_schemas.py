@@ -16,6 +16,7 @@ from deploy import client_schemas
 POINT: dict[str, Any] = {"type": "object", "properties": {"price": {"type": "number"}}, "required": ["price"]}
 
 
+@pytest.mark.slow
 def test_the_schemas_are_current():
     assert client_schemas.main(["--check"]) == 0, "run: python deploy/client_schemas.py"
 

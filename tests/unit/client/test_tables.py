@@ -104,6 +104,7 @@ def test_levels_are_ordered_by_their_number() -> None:
     assert interval_levels({"95": None, "9": None, "80": None}) == ["9", "80", "95"]
 
 
+@pytest.mark.slow
 def test_a_forecast_is_drawn_as_a_fan_with_the_median_inside_both_intervals() -> None:
     axes = draw(forecasts("bitcoin"))
     (median,) = axes.get_lines()

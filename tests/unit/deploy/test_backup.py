@@ -228,6 +228,7 @@ def run_killed(step: int, verb: str, root: Path, given: bytes = b"") -> int:
     return done.returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mine",
     [

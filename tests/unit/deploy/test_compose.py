@@ -108,6 +108,7 @@ def market_settings(folder: Path) -> dict[str, str]:
     return dict(zip(("upstream", "url"), done.stdout.split(), strict=True))
 
 
+@pytest.mark.slow
 def test_the_settled_upstream_is_what_market_data_reads(tmp_path):
     from deploy.compose.upstream import ask, settle
 

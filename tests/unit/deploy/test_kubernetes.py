@@ -173,6 +173,7 @@ def test_artifacts_are_written_by_training_alone():
         assert mounts.get("artifacts", True) is (name != "training")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlay", FOLDERS)
 def test_kustomize_builds_it(overlay):
     kubectl = shutil.which("kubectl")

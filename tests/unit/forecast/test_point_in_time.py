@@ -127,6 +127,7 @@ def blanked(candles: Candles, last: dt.date) -> Candles:
     return Candles.of(candles.coin_id, candles.dates, **figures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["technical", "lightgbm", "auto"])
 async def test_month_replayed_day_by_day_is_the_same_whatever_came_later(rig: Rig, model: str) -> None:
     rig.write(MONTH[-1] - dt.timedelta(days=5))

@@ -8,6 +8,8 @@ import asyncio
 import gc
 import weakref
 
+import pytest
+
 from coincast_forecast.domain import HorizonRecord, Record
 from coincast_forecast.registry.deployment import Deployment
 from coincast_forecast.registry.live_records import scores_of
@@ -89,6 +91,7 @@ def test_the_live_record_is_read() -> None:
     assert scores_of(document).skill_percent == {("lstm", "bitcoin", 7): 1.5}
 
 
+@pytest.mark.slow
 async def test_an_answer_without_its_explanation_is_not_kept_as_whole() -> None:
     kit = make_kit()
     model = kit.models["lightgbm"]

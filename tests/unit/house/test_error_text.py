@@ -41,6 +41,7 @@ def quoting(source: str) -> list[int]:
     return lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", SERVICES)
 def test_no_service_quotes_an_error_with_its_path(folder: str) -> None:
     found = [

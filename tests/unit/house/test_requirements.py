@@ -110,6 +110,7 @@ def is_imported(name: str) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "name"), list(requirements()), ids=lambda value: value)
 def test_every_requirement_is_used(file: str, name: str) -> None:
     if name in USED_WITHOUT_IMPORT:

@@ -244,6 +244,7 @@ def test_a_date_without_a_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> Non
         time.tzset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_a_bomb_stops_at_the_cap(encoding: str) -> None:
     big = b"0" * 50_000_000

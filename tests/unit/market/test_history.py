@@ -291,6 +291,7 @@ async def test_a_young_coin_is_whole_however_much_is_requested(rig: Rig) -> None
     assert (found.truncated, found.completeness) == (True, Completeness.WHOLE)
 
 
+@pytest.mark.slow
 async def test_every_span_of_a_stream_says_whether_the_whole_is_complete(rig: Rig) -> None:
     await rig.history.get("bitcoin", "usd", 1500)
     rig.charts.error = Unavailable("down")

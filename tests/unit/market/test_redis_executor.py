@@ -47,6 +47,7 @@ async def close(executor: RedisExecutor) -> None:
     await executor.aclose()
 
 
+@pytest.mark.slow
 async def test_a_request_of_three_words_loses_no_more_than_the_patience() -> None:
     """Whenever the stop comes, what is lost is one word's part: the rest of the request passes Redis by."""
     for answered in range(COMMANDS_PER_REQUEST):

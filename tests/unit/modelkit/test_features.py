@@ -57,6 +57,7 @@ def assert_same(a: np.ndarray, b: np.ndarray) -> None:
     np.testing.assert_allclose(np.nan_to_num(a), np.nan_to_num(b), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
@@ -68,6 +69,7 @@ def test_latest_is_the_last_row_of_batch(seed: int, days: int, dropped: set[str]
     assert_same(latest(coin, MARKET, DEFAULT_SPEC), batch(coin, MARKET, DEFAULT_SPEC)[-1])
 
 
+@pytest.mark.slow
 def test_no_feature_looks_ahead_on_any_day() -> None:
     """Each day in turn, everything after it gone, from the coin and from the reference coins."""
     for cut, day in enumerate(COIN.dates):

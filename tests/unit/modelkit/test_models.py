@@ -47,6 +47,7 @@ def saved(model: ForecastModel, folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_refit_is_the_same_to_the_byte(fitted: FittedModel, tmp_path: Path) -> None:
     again = fit(dict(reversed(PANEL.items())), PARAMS, 7, progress=quiet)
     other = fit(PANEL, PARAMS, 8, progress=quiet)
@@ -80,6 +81,7 @@ def test_the_record_was_made_out_of_sample_and_matches_what_came(fitted: FittedM
         assert record.actual_log_returns[i] == pytest.approx(came)
 
 
+@pytest.mark.slow
 def test_the_record_does_not_change_when_the_future_does(fitted: FittedModel) -> None:
     """The first fold's forecasts stay the same, whatever happens after its days."""
     first_days = np.unique(fitted.walk_forward.origins)[:20]
@@ -205,6 +207,7 @@ def test_too_little_history_is_said() -> None:
         fit({"bitcoin": PANEL["bitcoin"].tail(2)}, {}, 7, progress=quiet)
 
 
+@pytest.mark.slow
 def test_ninety_days_of_one_coin_can_be_trained() -> None:
     found = fit({"bitcoin": PANEL["bitcoin"].tail(92)}, {}, 7, progress=quiet)
     assert found.model.predict([prepare(PANEL["bitcoin"], MARKET, found.model.spec)], [30]).usable().all()

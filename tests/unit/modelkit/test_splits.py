@@ -15,6 +15,7 @@ from tests.unit.modelkit.modelkit_candles import simulated, without
 DAY0 = np.datetime64("2020-01-01", "D")
 
 
+@pytest.mark.slow
 @given(
     days=st.integers(40, 900),
     start=st.floats(0.1, 0.9),

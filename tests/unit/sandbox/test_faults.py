@@ -118,6 +118,7 @@ def test_series_lose_and_double_points(sandbox: RunningSandbox) -> None:
     assert stamps != sorted(stamps)
 
 
+@pytest.mark.slow
 def test_unequal_jump_and_clock(sandbox: RunningSandbox) -> None:
     sandbox.add_fault("unequal", times=1)
     chart = get(sandbox, CHART).json()

@@ -155,6 +155,7 @@ def test_a_folder_of_any_candle_files_is_one_of_their_coins(
     assert folder_coins(StackOptions(tmp_path, data=tmp_path)) == (() if coin is None else (coin,))
 
 
+@pytest.mark.slow
 async def test_the_sandbox_never_passes_for_coingecko() -> None:
     with running_sandbox() as sandbox:
         assert not await coingecko_answers(sandbox.base_url + "/ping")
@@ -207,6 +208,7 @@ def test_what_a_process_wrote_is_shown_as_it_wrote_it() -> None:
     assert shown[4].endswith("training failed ([/oops])")
 
 
+@pytest.mark.slow
 def test_the_guardian_ends_what_a_killed_parent_leaves(tmp_path: Path) -> None:
     script = f"""
 import asyncio, os, sys, time

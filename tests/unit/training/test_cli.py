@@ -66,6 +66,7 @@ def test_list_tells_the_revision_and_the_share(folder: Path):
     assert {(v["revision"], v["challenger_share"]) for v in listed} == {(2, 0.1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("promote", "v000002"), ("rollback", "--reason", "bad day")])
 def test_a_move_made_while_the_command_waits_is_not_undone(
     folder: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

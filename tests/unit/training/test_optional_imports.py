@@ -26,6 +26,7 @@ print(sorted(heavy), pandas.__name__, len(trained.predict(table)), callable(scor
 """
 
 
+@pytest.mark.slow
 def test_what_is_hidden_is_not_imported_and_is_there_afterwards() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[] pandas 20 True"

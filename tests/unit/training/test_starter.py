@@ -194,6 +194,7 @@ def widened(data: TrainingData, width: float) -> WalkForward:
     return replace(walk, log_return_quantiles=walk.log_return_quantiles * width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1.0, 3.0])
 def test_a_candidate_that_is_not_better_on_the_same_forecasts_does_not_replace_the_starter(
     registry: Registry, data: TrainingData, width: float
@@ -208,6 +209,7 @@ def test_a_candidate_that_is_not_better_on_the_same_forecasts_does_not_replace_t
     assert "starter version v000001, which forecast the same days" in decision.sentence
 
 
+@pytest.mark.slow
 def test_a_better_candidate_replaces_the_starter_and_the_audit_log_says_how(
     registry: Registry, data: TrainingData
 ) -> None:

@@ -67,6 +67,7 @@ def test_the_limit_in_bytes_always_holds(puts: list[tuple[int, bytes]]) -> None:
         assert (cache.get(key) == value) is stored
 
 
+@pytest.mark.slow
 def test_20000_hostile_keys_stay_within_the_limit_in_memory() -> None:
     cache = BoundedCache[str, tuple[str, ...]](max_bytes=1 << 20)
     tracemalloc.start()

@@ -64,6 +64,7 @@ async def test_what_a_task_does_on_its_cancellation_is_not_interrupted() -> None
     assert stored == ["state"]
 
 
+@pytest.mark.slow
 async def test_groups_and_flights_close_although_a_task_is_deaf() -> None:
     tasks = BackgroundTasks("test")
     tasks.start("deaf", deaf(1))

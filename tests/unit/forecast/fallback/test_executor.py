@@ -89,6 +89,7 @@ async def test_the_last_price_answers_where_technical_fails_too(kit: Kit) -> Non
     assert widths[0] > 0.05 * forecast.last_price
 
 
+@pytest.mark.slow
 async def test_a_short_deadline_leaves_time_for_the_steps_below(kit: Kit) -> None:
     kit.models["lightgbm"].seconds = 3
     await kit.one(model="technical")

@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from coincast_chassis import context
 from coincast_modelkit.features import REFERENCE_COINS, FeatureSpec
 from coincast_modelkit.model_input import ModelInput
@@ -59,6 +61,7 @@ async def until_whole(kit: Kit, ids: Sequence[str], **changes: Any) -> list[Any]
     raise AssertionError("no call was whole")
 
 
+@pytest.mark.slow
 async def test_technical_does_not_wait_behind_features_and_the_next_call_is_whole() -> None:
     model = FakeModel("lightgbm")
     model.spec = HeldSpec(("har_1",))
@@ -73,6 +76,7 @@ async def test_technical_does_not_wait_behind_features_and_the_next_call_is_whol
     assert {f.served_by for f in await until_whole(kit, REFERENCE_COINS)} == {"lightgbm"}
 
 
+@pytest.mark.slow
 async def test_explanations_that_were_not_ready_say_so_and_come_later() -> None:
     kit = kit_with(SlowToExplain("lightgbm"))
     await kit.ask(*REFERENCE_COINS, model="lightgbm")

@@ -57,6 +57,7 @@ async def client_of(messages: list[pb.History]) -> AsyncIterator[MarketClient]:
         await server.stop(None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "arrived"),
     [
@@ -77,6 +78,7 @@ async def test_what_has_arrived_in_time_is_used(sent: list[pb.History], arrived:
     assert all(isinstance(error, Unavailable) and error.retry_after_seconds for error in late)
 
 
+@pytest.mark.slow
 async def test_one_coin_that_is_late_is_unavailable_for_now() -> None:
     async with client_of([]) as client:
         error = (await client.fetch(["bitcoin"], "usd", 2000))["bitcoin"]

@@ -150,6 +150,7 @@ def absurd_after(candles: HourlyCandles, moment: dt.datetime) -> HourlyCandles:
     return HourlyCandles(candles.coin_id, candles.first, *figures)
 
 
+@pytest.mark.slow
 async def test_two_days_replayed_hour_by_hour_are_the_same_whatever_came_later(rig: Rig) -> None:
     whole = rig.archive.coins
     for as_of in STRETCH:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ PREPARED = [without_features(walk(f"coin-{i}", 40)) for i in range(12)]
 CALLS = st.lists(st.tuples(st.sets(st.integers(0, 11), min_size=1), st.booleans()), min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(calls=CALLS, max_batch=st.integers(1, 5))
 async def test_every_coin_once_and_to_everyone(calls: list[tuple[set[int], bool]], max_batch: int) -> None:

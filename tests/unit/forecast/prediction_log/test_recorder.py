@@ -30,6 +30,7 @@ async def test_an_error_loses_only_the_id(error: Exception, monkeypatch: pytest.
     assert (await kit.one(model="lightgbm")).forecast.forecast_id
 
 
+@pytest.mark.slow
 async def test_a_log_that_hangs_delays_a_reply_by_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     kit = make_kit()
     released = asyncio.Event()

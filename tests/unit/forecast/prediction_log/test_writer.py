@@ -103,6 +103,7 @@ def test_a_folder_removed_before_its_lock_is_taken_is_made_again(
     assert [line for segment in claimed.seal() for line in read_segment(segment)] == LINES[:2]
 
 
+@pytest.mark.slow
 def test_the_holder_of_a_removed_folder_can_still_write_there(tmp_path: Path) -> None:
     """Three at once claim, fill, empty and remove one folder, again and again."""
     wrong: list[str] = []

@@ -79,6 +79,7 @@ async def refusal(stub: ForecastServiceAsyncStub) -> str:
     return str(await until(look, "a refusal"))
 
 
+@pytest.mark.slow
 async def test_a_new_version_is_picked_up_and_swapped_in(root: Path, start: Start) -> None:
     async with start() as stub:
         assert (await stub.GetForecasts(ASK)).forecasts[0].served_by == "technical"
@@ -107,6 +108,7 @@ async def test_a_new_version_is_picked_up_and_swapped_in(root: Path, start: Star
         assert list(models["lightgbm"].trained_coins) == ["bitcoin"]
 
 
+@pytest.mark.slow
 async def test_it_starts_with_its_production_version_loaded(root: Path, start: Start) -> None:
     move(root, production=write_version(root, tiny_lightgbm(1)))
     async with start() as stub:
@@ -116,6 +118,7 @@ async def test_it_starts_with_its_production_version_loaded(root: Path, start: S
         assert (auto.model, auto.degraded) == ("lightgbm", False)
 
 
+@pytest.mark.slow
 async def test_attribution_names_features(root: Path, start: Start) -> None:
     move(root, production=write_version(root, tiny_lightgbm(1)))
     async with start() as stub:
@@ -165,6 +168,7 @@ async def says_that_v1_stands_in(stub: ForecastServiceAsyncStub) -> None:
     assert models["lightgbm"].version == "v000001"
 
 
+@pytest.mark.slow
 async def test_a_flipped_bit_is_refused_by_its_digest(root: Path, start: Start) -> None:
     def bad() -> str:
         version = write_version(root, tiny_lightgbm(2))
@@ -177,6 +181,7 @@ async def test_a_flipped_bit_is_refused_by_its_digest(root: Path, start: Start) 
     assert "digest" in await good_then(root, bad, start)
 
 
+@pytest.mark.slow
 async def test_a_parse_that_ends_the_process_ends_only_the_child(root: Path, start: Start) -> None:
     def bad() -> str:
         return write_version(root, tiny_lightgbm(2), corrupt=truncate("volatility_7.txt"))
@@ -184,6 +189,7 @@ async def test_a_parse_that_ends_the_process_ends_only_the_child(root: Path, sta
     assert await good_then(root, bad, start)
 
 
+@pytest.mark.slow
 async def test_other_golden_forecasts_are_refused(root: Path, start: Start) -> None:
     def bad() -> str:
         return write_version(root, tiny_lightgbm(2), promises=tiny_lightgbm(3))
@@ -191,6 +197,7 @@ async def test_other_golden_forecasts_are_refused(root: Path, start: Start) -> N
     assert "golden" in await good_then(root, bad, start)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("golden", ["", "absent.npz", "empty.npz"])
 async def test_a_version_without_golden_forecasts_is_refused(root: Path, start: Start, golden: str) -> None:
     def refusals() -> float:
@@ -208,6 +215,7 @@ async def test_a_version_without_golden_forecasts_is_refused(root: Path, start: 
     assert refusals() == before + 1
 
 
+@pytest.mark.slow
 async def test_other_features_are_refused(root: Path, start: Start) -> None:
     def bad() -> str:
         return write_version(root, tiny_lightgbm(2), feature_spec_hash="0" * 64)
@@ -215,6 +223,7 @@ async def test_other_features_are_refused(root: Path, start: Start) -> None:
     assert "feature" in await good_then(root, bad, start)
 
 
+@pytest.mark.slow
 async def test_a_link_out_of_the_folder_is_refused(root: Path, start: Start, tmp_path: Path) -> None:
     def bad() -> str:
         version = write_version(root, tiny_lightgbm(2))
@@ -228,6 +237,7 @@ async def test_a_link_out_of_the_folder_is_refused(root: Path, start: Start, tmp
     assert "plain file" in await good_then(root, bad, start)
 
 
+@pytest.mark.slow
 async def test_the_wrong_key_is_refused(root: Path, start: Start) -> None:
     def bad() -> str:
         return write_version(root, tiny_lightgbm(2), key=b"another")
@@ -236,6 +246,7 @@ async def test_the_wrong_key_is_refused(root: Path, start: Start) -> None:
     assert "another key" in reason
 
 
+@pytest.mark.slow
 async def test_an_unsigned_version_is_refused_where_signatures_are_required(root: Path, start: Start) -> None:
     def bad() -> str:
         return write_version(root, tiny_lightgbm(2))
@@ -243,6 +254,7 @@ async def test_an_unsigned_version_is_refused_where_signatures_are_required(root
     assert "unsigned" in await good_then(root, bad, start, signing_key="right", require_signature=True)
 
 
+@pytest.mark.slow
 async def test_a_missing_version_is_refused_and_taken_once_it_is_there(root: Path, start: Start) -> None:
     move(root, production="v000001")
     async with start(refused_retry_seconds=0.2) as stub:
@@ -258,6 +270,7 @@ async def test_a_missing_version_is_refused_and_taken_once_it_is_there(root: Pat
         assert not (await stub.GetStatus(pb.GetStatusRequest())).refused
 
 
+@pytest.mark.slow
 async def test_a_fresh_start_with_a_refused_production_serves_the_one_before(
     root: Path, start: Start
 ) -> None:

@@ -32,6 +32,7 @@ async def test_what_a_library_prints_is_no_answer(noise: str) -> None:
         assert await probe.load(WANTED) == "f00d"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "cause"),
     [

@@ -21,6 +21,7 @@ print(sorted(light), sorted(heavy))
 """
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported_even_where_it_is_installed() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] []"

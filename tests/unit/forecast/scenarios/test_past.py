@@ -49,6 +49,7 @@ def chances(answer: TouchAnswer) -> dict[str, list[list[float]]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["technical", "lightgbm", "auto"])
 async def test_month_replayed_day_by_day_is_the_same_whatever_came_later(rig: Rig, model: str) -> None:
     rig.write(MONTH[-1] - dt.timedelta(days=5))

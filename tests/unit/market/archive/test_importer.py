@@ -99,6 +99,7 @@ def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
         candle_files(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_imports_and_tells_its_exit_code(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -137,6 +138,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_the_command_imports_beside_a_running_writer(tmp_path: Path) -> None:
     folder, root = tmp_path / "in", tmp_path / "archive"
     folder.mkdir()
@@ -166,6 +168,7 @@ def test_the_command_imports_beside_a_running_writer(tmp_path: Path) -> None:
     assert not list((root / ".inbox").iterdir()), "nothing is left behind"
 
 
+@pytest.mark.slow
 async def test_a_writer_that_does_not_take_the_files_is_reported_with_the_fix(tmp_path: Path) -> None:
     writer, other = Archive(tmp_path), Archive(tmp_path)
     writer.open()

@@ -55,6 +55,7 @@ def days(count: int, first: date = DAY, price: float = 100.0) -> list[Candle]:
     ]
 
 
+@pytest.mark.slow
 @given(LISTS, LISTS)
 def test_merging_keeps_every_day_once_in_order_and_loses_nothing(
     one: list[Candle], other: list[Candle]
@@ -81,6 +82,7 @@ def test_merging_keeps_every_day_once_in_order_and_loses_nothing(
     assert changed <= len({c.day for c in other})
 
 
+@pytest.mark.slow
 @given(LISTS)
 def test_a_file_gives_back_what_was_written(found: list[Candle]) -> None:
     import tempfile
@@ -170,6 +172,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "usd" / "bitcoin.parquet"
     for kill in range(4):

@@ -49,6 +49,7 @@ def batcher_for(source: FakeSource, window: float = 0.0, max_ids: int = 250) -> 
     return PriceBatcher(source.fetch, window_seconds=window, max_ids=max_ids, max_query_bytes=2000)
 
 
+@pytest.mark.slow
 @given(PAIRS, st.integers(1, 250), st.integers(FIXED_BYTES + 80, 4000))
 def test_chunks_cover_every_pair_within_both_bounds(pairs: set[Pair], max_ids: int, max_bytes: int) -> None:
     chunks = plan_chunks(pairs, max_ids=max_ids, max_query_bytes=max_bytes)
@@ -63,12 +64,14 @@ def test_chunks_cover_every_pair_within_both_bounds(pairs: set[Pair], max_ids: i
         assert size <= max_bytes + 8 or len(chunk.ids) == 1
 
 
+@pytest.mark.slow
 @given(PAIRS)
 def test_a_plan_does_not_depend_on_order(pairs: set[Pair]) -> None:
     bounds = {"max_ids": 7, "max_query_bytes": 600}
     assert plan_chunks(sorted(pairs), **bounds) == plan_chunks(sorted(pairs, reverse=True), **bounds)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sets(st.tuples(IDS, CURRENCIES), min_size=1, max_size=8), min_size=1, max_size=12))
 def test_each_caller_gets_exactly_its_own(questions: list[set[Pair]]) -> None:

@@ -163,6 +163,7 @@ async def test_a_warm_coin_that_is_left_out_once_is_not_gone() -> None:
     assert "missing" in found.prices[0].provenance.reason
 
 
+@pytest.mark.slow
 async def test_a_stale_figure_is_served_at_once_where_the_upstream_hangs() -> None:
     rig = Rig()
     await rig.prices.get(["bitcoin"], [])

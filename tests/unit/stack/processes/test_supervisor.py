@@ -78,6 +78,7 @@ async def test_a_killed_process_comes_back_and_its_neighbour_is_left_alone(proce
     assert "market is started again now" in lines[0]
 
 
+@pytest.mark.slow
 async def test_a_frozen_process_is_treated_as_dead_after_a_second(
     processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +100,7 @@ async def test_a_frozen_process_is_treated_as_dead_after_a_second(
     assert "market has been stopped" in lines[0]
 
 
+@pytest.mark.slow
 async def test_a_process_that_is_continued_in_time_is_left_alone(processes: Processes) -> None:
     await processes.start("market", SLEEP)
     pid, lines = processes.children["market"].pid, list[str]()
@@ -136,6 +138,7 @@ async def test_a_killed_process_comes_back_whatever_became_of_its_log(
     assert "market is started again now" in lines[0]
 
 
+@pytest.mark.slow
 async def test_a_process_that_cannot_be_started_is_tried_again_with_the_back_off(
     processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

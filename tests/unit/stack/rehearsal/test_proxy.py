@@ -13,6 +13,7 @@ def port_of(sandbox: RunningSandbox) -> int:
     return int(sandbox.root_url.rpartition(":")[2])
 
 
+@pytest.mark.slow
 def test_the_reply_is_the_sandboxs_without_its_headers() -> None:
     path = "/coins/markets?vs_currency=usd&ids=bitcoin,ethereum"
     with (
@@ -34,12 +35,14 @@ def test_the_reply_is_the_sandboxs_without_its_headers() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_key_passes() -> None:
     with running_sandbox() as sandbox, filtering_proxy(port_of(sandbox)) as proxy:
         reply = httpx2.get(proxy.base_url + "/global", headers={"x-cg-pro-api-key": "k"}, trust_env=False)
     assert (reply.status_code, "10010" in reply.text) == (400, True), "a key of the other host is refused"
 
 
+@pytest.mark.slow
 def test_a_sandbox_that_is_gone_is_a_broken_connection() -> None:
     with running_sandbox() as sandbox:
         port = port_of(sandbox)

@@ -253,6 +253,7 @@ def test_nothing_heavy_is_imported_before_the_check() -> None:
     assert heavy.isdisjoint(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_make_run_says_it_before_a_service_starts(tmp_path: Path) -> None:
     with server({"/ping": (403, b"<html>1020</html>")}) as (root, calls):
         environment: dict[str, Any] = {

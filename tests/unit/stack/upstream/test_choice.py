@@ -70,6 +70,7 @@ async def test_another_answer_does_not(status: str, kind: str, body: bytes) -> N
         assert not await coingecko_answers(url)
 
 
+@pytest.mark.slow
 async def test_an_answer_in_drops_is_waited_for_no_longer_than_three_seconds() -> None:
     async with server(PONG, pause_seconds=30 / len(PONG)) as url:
         began = time.monotonic()

@@ -20,6 +20,7 @@ COLUMNS = ["coin", "origin", "horizon_days", "model", "last_price", "point"] + [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_from_a_folder_to_the_reports(tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "reports"

@@ -54,6 +54,7 @@ def test_a_coin_with_too_few_days_waits() -> None:
     assert thin_panel(PANEL, PANEL["bitcoin"].dates[50]) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_both_models_are_compared_on_the_same_forecasts() -> None:
     dates = PANEL["bitcoin"].dates

@@ -71,6 +71,7 @@ WALKS: dict[str, Walk] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WALKS)
 def test_a_scrambled_future_leaves_the_forecasts_bit_identical(name: str) -> None:
     compare_under_scrambling(WALKS[name])
@@ -97,6 +98,7 @@ def compare_under_scrambling(walk: Walk) -> None:
         np.testing.assert_array_equal(getattr(before, field), getattr(after, field), err_msg=field)
 
 
+@pytest.mark.slow
 def test_one_coin_is_forecast_with_the_market_that_serving_gives_it() -> None:
     candles = panel()
     few = {"rounds": 8, "min_data_in_leaf": 40}

@@ -53,6 +53,7 @@ def read(store: LedgerStore, query: LogQuery) -> list[dict]:
     return [row for chunk in store.forecast_log(query) for row in chunk]
 
 
+@pytest.mark.slow
 async def test_everything_comes_once_oldest_first(store: LedgerStore) -> None:
     rows = read(store, LogQuery())
     assert len(rows) == 2 * 60 * 2
@@ -62,6 +63,7 @@ async def test_everything_comes_once_oldest_first(store: LedgerStore) -> None:
     assert len(known) == 2 * (59 + 53)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "count"),
     [
@@ -76,12 +78,14 @@ async def test_a_query_narrows_the_log(store: LedgerStore, query: LogQuery, coun
     assert len(read(store, query)) == count
 
 
+@pytest.mark.slow
 async def test_days_bound_the_log_at_both_ends(store: LedgerStore) -> None:
     days = sorted({row["as_of"] for row in read(store, LogQuery())})
     query = LogQuery(first=dt.date.fromisoformat(days[3]), last=dt.date.fromisoformat(days[5]))
     assert {row["as_of"] for row in read(store, query)} == set(days[3:6])
 
 
+@pytest.mark.slow
 async def test_chunks_are_bounded(store: LedgerStore) -> None:
     assert all(len(chunk) <= LOG_CHUNK for chunk in store.forecast_log(LogQuery()))
 
@@ -90,6 +94,7 @@ async def test_an_empty_log_has_no_entries(tmp_path: Path) -> None:
     assert read(LedgerStore(tmp_path), LogQuery()) == []
 
 
+@pytest.mark.slow
 async def test_an_entry_carries_its_outcome_only_when_the_day_has_closed(store: LedgerStore) -> None:
     rows = read(store, LogQuery(ids=("bitcoin",), horizon_days=1))
     first, last = logged_forecast_to_pb(rows[0]), logged_forecast_to_pb(rows[-1])

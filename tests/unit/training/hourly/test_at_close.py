@@ -48,6 +48,7 @@ def tomorrow(coin: str) -> np.ndarray:
     return np.sqrt((moves**2).sum(axis=1))
 
 
+@pytest.mark.slow
 def test_a_forecast_that_knows_the_sizes_of_the_hours_gains_and_a_copy_does_not() -> None:
     flat = {c: np.full(390, float(tomorrow(c).mean())) for c in HOURS}
     known = {c: tomorrow(c) for c in HOURS}
@@ -92,6 +93,7 @@ def test_coins_share_the_sign_of_an_hour_and_overlapping_days_too() -> None:
     assert abs(float(drawn.mean())) < 0.03 and not np.array_equal(drawn[0, 0], drawn[0, 1])
 
 
+@pytest.mark.slow
 def test_the_walk_gives_forecasts_without_and_with_the_hours_and_sees_no_later_hour() -> None:
     first, last = DAILY["bitcoin"].dates[330], DAILY["bitcoin"].dates[345]
     params = {

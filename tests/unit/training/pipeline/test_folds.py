@@ -70,6 +70,7 @@ def replace_close(candles, day: np.datetime64):
     return replace(candles, **prices)
 
 
+@pytest.mark.slow
 def test_a_backtest_is_the_same_bits_in_other_processes(tmp_path: Path):
     found = {}
     for address in ("inline", "processes:2"):
@@ -88,6 +89,7 @@ def test_a_backtest_is_the_same_bits_in_other_processes(tmp_path: Path):
     assert "lstm: off" not in page
 
 
+@pytest.mark.slow
 def test_reports_say_that_the_ensembles_folds_had_no_network(tmp_path: Path):
     with open_executor("inline") as executor:
         found = run_backtest(DATA, QUICK, executor, silent)
@@ -127,6 +129,7 @@ def test_the_service_takes_every_kind_of_executor(address: str, monkeypatch: pyt
     assert load_settings(Settings).executor == address
 
 
+@pytest.mark.slow
 def test_a_tuning_that_was_interrupted_ends_where_the_other_ends(tmp_path: Path):
     options: dict[str, Any] = {"model": "lightgbm", "base": SMALL, "seed": 7, "progress": silent}
     with open_executor("inline") as executor:
@@ -143,6 +146,7 @@ def test_a_tuning_that_was_interrupted_ends_where_the_other_ends(tmp_path: Path)
     assert sum(resumed.importance.values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_tuning_on_other_data_or_another_seed_begins_again(tmp_path: Path):
     options: dict[str, Any] = {
         "model": "lightgbm",

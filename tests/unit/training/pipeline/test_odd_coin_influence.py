@@ -85,6 +85,7 @@ def ordinary(first: int, after: int) -> tuple[np.ndarray, np.ndarray]:
     return figures({**OTHERS, "odd": ORDINARY.rows(first, after)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_coin_below_the_limits_moves_no_other_coin_by_two_percent(case: str) -> None:
     candles = CASES[case]

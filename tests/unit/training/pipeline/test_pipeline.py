@@ -64,6 +64,7 @@ async def test_the_first_good_version_is_promoted_and_a_worse_one_is_not(tmp_pat
     assert pipeline.registry.table("lightgbm").production == "v000001"
 
 
+@pytest.mark.slow
 async def test_a_starter_that_serves_on_is_corrected_on_the_days_of_the_job(tmp_path: Path):
     coins = (*COINS, "solana")
     spec = TrainingSpec(model="lightgbm", ids=coins, promote_if_better=True)
@@ -143,6 +144,7 @@ async def test_a_lineage_on_changed_history_is_refused(tmp_path: Path):
         await run(changed, TrainingSpec(model="lightgbm", ids=(), from_version="v000001"))
 
 
+@pytest.mark.slow
 async def test_old_versions_go_by_themselves_and_what_an_alias_names_stays(tmp_path: Path):
     pipeline = replace(pipeline_in(tmp_path, FakeHistory(panel_of(COINS))), keep_versions=2)
     first = await run(pipeline, replace(SPEC, promote_if_better=True))

@@ -64,6 +64,7 @@ async def run(made: Any, spec: TrainingSpec = SPEC) -> str:
     return str(outcome.version)
 
 
+@pytest.mark.slow
 async def test_a_version_with_hours_is_written_read_and_repeated(tmp_path: Path) -> None:
     source = HourSource(HOURS)
     made = pipeline(tmp_path, source)
@@ -87,6 +88,7 @@ async def test_a_version_with_hours_is_written_read_and_repeated(tmp_path: Path)
         await run(made, TrainingSpec(model="ml_ensemble", ids=(), from_version=version))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["no hours", "off", "market-data is away"])
 async def test_without_hours_the_ensemble_is_what_it_was(tmp_path: Path, case: str) -> None:
     source = HourSource({} if case == "no hours" else HOURS)

@@ -262,6 +262,7 @@ def test_a_version_in_use_is_not_retired(registry: Registry):
         promote(registry, other)
 
 
+@pytest.mark.slow
 def test_cleaning_keeps_aliases_the_newest_and_the_way_back(registry: Registry):
     versions = [write(registry) for _ in range(7)]
     for version in versions[:3]:
@@ -315,6 +316,7 @@ def test_a_reader_can_be_configured_to_refuse_unsigned_versions(tmp_path: Path):
         registry_in(tmp_path, key=b"other", require_signature=True).versions.get(MODEL, signed)
 
 
+@pytest.mark.slow
 def test_two_threads_that_promote_lose_nothing(registry: Registry):
     versions = [write(registry) for _ in range(2)]
     won: list[int] = []

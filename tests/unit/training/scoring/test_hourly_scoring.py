@@ -146,6 +146,7 @@ def every_hour(days: int, horizons: tuple[int, ...], **changes: Any) -> list[dic
     return [hour_row(start, h, **changes) for start in starts for h in horizons]
 
 
+@pytest.mark.slow
 async def test_the_live_record_by_horizon_hour_and_by_hour_of_the_origin(tmp_path: Path) -> None:
     """Forecasts of 09:00 are far too narrow: the record by origin shows it, the whole hardly."""
     rows = [

@@ -73,6 +73,7 @@ def table_in(tmp_path: Path, rows: list[dict]):
     return store.scored_since(dt.date(2024, 1, 1))
 
 
+@pytest.mark.slow
 def test_the_live_record_by_horizon_and_coin(tmp_path: Path):
     rows = [row_of(day, horizon) for day in range(100, 160) for horizon in (1, 7)]
     fallback = [row_of(day, forecast_id=f"x{day}", served_by="technical") for day in range(100, 160)]

@@ -56,6 +56,7 @@ def made(first: int, last: int, **changes) -> list[dict]:
     return [forecast_of(CANDLES, day, **changes) for day in range(first, last)]
 
 
+@pytest.mark.slow
 async def test_the_better_variant_is_reported_and_equals_are_not(tmp_path: Path):
     bad = made(280, 390, width=3.0, **CHALLENGER)
     twin = made(280, 390, version="v000003", variant="shadow")
@@ -65,6 +66,7 @@ async def test_the_better_variant_is_reported_and_equals_are_not(tmp_path: Path)
     assert tests["v000003"].e_value == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 async def test_the_test_starts_where_both_first_forecast_whatever_days_are_requested(tmp_path: Path):
     rows = made(300, 399) + made(330, 399, width=2.0, **CHALLENGER)
     service = accuracy_of(tmp_path, rows)
@@ -74,12 +76,14 @@ async def test_the_test_starts_where_both_first_forecast_whatever_days_are_reque
     assert (await reported_by(service, model="lightgbm", id="bitcoin", days=7))["v000002"] == tests[0]
 
 
+@pytest.mark.slow
 async def test_a_variant_that_ended_before_the_days_requested_is_not_reported(tmp_path: Path):
     service = accuracy_of(tmp_path, made(320, 399) + made(340, 360, **CHALLENGER))
     assert await reported_by(service, days=30) == {}
     assert (await reported_by(service, days=365))["v000002"].pairs == 20
 
 
+@pytest.mark.slow
 async def test_a_day_that_is_scored_late_moves_no_other(tmp_path: Path):
     """A day without a pair is one without a bet: the others stay in the piles that they were dealt to."""
     days, absent = set(range(300, 356)), set(range(303, 356, 7))
@@ -100,6 +104,7 @@ def _rivals(days: set[int]) -> list[dict]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("horizon", "trials", "days"), [(1, 250, 150), (7, 60, 150)])
 def test_equal_variants_are_reported_as_different_no_more_often_than_expected(horizon, trials, days):
     rng = np.random.default_rng(11)

@@ -71,6 +71,7 @@ async def test_a_source_that_is_behind_its_own_day_still_scores_against_the_base
     assert history.requested[-1][1] > (dt.date(2026, 9, 1) - dt.date(2025, 8, 30)).days + 60
 
 
+@pytest.mark.slow
 async def test_the_windows_end_on_the_sources_day(tmp_path: Path):
     ledger, _ = replayed(tmp_path, [forecast_of(BITCOIN, day) for day in range(LAST - 60, LAST)])
     await ledger.cycle()

@@ -55,6 +55,7 @@ def served(registry: Registry, model: str) -> LevelAdjustable:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", STARTER_MODELS)
 def test_the_corrected_starter_serves_and_its_widths_have_the_level_of_the_days_since(
     registry: Registry, model: str
@@ -106,6 +107,7 @@ def log_width(model: LevelAdjustable, data: TrainingData) -> float:
     return float(np.log(expected_sizes(found.log_return_quantiles)).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "factor", "days"),
     [
@@ -128,6 +130,7 @@ def test_the_level_is_that_of_what_is_served_whatever_ranges_are_known(
     assert log_width(by_ranges, ranges) == pytest.approx(log_width(by_closes, closes), abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_new_version_is_whole(registry: Registry) -> None:
     version = correct_starter(registry, "lightgbm", history("2025-10-01"), created_at=NOW)
     artifact = read_artifact(registry.root, "lightgbm", version)
@@ -136,6 +139,7 @@ def test_the_new_version_is_whole(registry: Registry) -> None:
     assert SCENARIOS in artifact.manifest.files
 
 
+@pytest.mark.slow
 def test_the_same_days_again_make_no_further_version_and_others_do(registry: Registry) -> None:
     data = history("2025-10-01")
     assert correct_starter(registry, "lightgbm", data, created_at=NOW) == "v000002"
@@ -162,6 +166,7 @@ def test_nothing_is_corrected_on(registry: Registry, first: str, days: int, coin
     assert registry.table("lightgbm").production == "v000001"
 
 
+@pytest.mark.slow
 def test_days_that_it_has_learnt_from_do_not_count_beside_later_ones(registry: Registry) -> None:
     model = served(registry, "lightgbm").with_level({})
     data = history("2025-01-01", 450)
@@ -176,6 +181,7 @@ def test_a_version_that_is_no_starter_is_left_alone(registry: Registry) -> None:
     assert correct_starter(registry, "lstm", history("2025-10-01"), created_at=NOW) == ""
 
 
+@pytest.mark.slow
 def test_the_gate_says_on_which_days_the_level_was_measured(registry: Registry) -> None:
     data = history("2025-10-01")
     correct_starter(registry, "lightgbm", data, created_at=NOW)

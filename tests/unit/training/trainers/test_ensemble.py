@@ -90,6 +90,7 @@ def test_one_bad_coin_does_not_cost_the_others(fitted: FittedModel) -> None:
     np.testing.assert_allclose(together.log_return_quantiles[1:], alone.log_return_quantiles, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_same_panel_and_seed_give_the_same_bytes(fitted: FittedModel, tmp_path: Path) -> None:
     again = fit(panel(), PARAMS, 1, progress=silent)
     for name, f in (("one", fitted), ("two", again)):
@@ -185,6 +186,7 @@ def test_a_model_without_error_gets_zero_width() -> None:
     assert (symmetric_quantiles(sizes) == 0).all()
 
 
+@pytest.mark.slow
 def test_models_fitted_on_a_price_that_never_moves_give_zero_width() -> None:
     market = panel(days=600)
     flat = Candles.of("flat", market["bitcoin"].dates, np.ones(600))

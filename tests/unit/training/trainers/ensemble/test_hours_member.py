@@ -118,6 +118,7 @@ def test_measures_that_this_build_does_not_know_are_refused(fitted: FittedModel,
         MODELS["ml_ensemble"].load(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_record_was_made_out_of_sample(fitted: FittedModel) -> None:
     """What came after a fold is scrambled, and its forecasts stay what they were."""
     last = DAILY["bitcoin"].dates[-1]
@@ -142,6 +143,7 @@ def test_the_record_holds_the_forecasts_with_hours(fitted: FittedModel, without:
     assert not differs[one.horizons == 30].any()
 
 
+@pytest.mark.slow
 def test_too_few_hours_give_no_member(without: FittedModel, tmp_path: Path) -> None:
     short = {c: h.tail(24 * 100) for c, h in HOURS.items()}
     model = fit(DAILY, PARAMS, 1, progress=silent, hours=short).model
@@ -151,6 +153,7 @@ def test_too_few_hours_give_no_member(without: FittedModel, tmp_path: Path) -> N
         fit(DAILY, {**PARAMS, "hours": {"use": "on", "min_days": 90}}, 1, progress=silent, hours=short)
 
 
+@pytest.mark.slow
 def test_hours_that_are_switched_off_are_not_read() -> None:
     found = fit(DAILY, {**PARAMS, "anchors": [1], "hours": "off"}, 1, progress=silent, hours=HOURS)
     assert not found.model.reads_hours  # type: ignore[attr-defined]

@@ -170,6 +170,7 @@ def test_it_may_be_switched_by_a_word(plain: object, use: str) -> None:
     assert EnsembleParams.of({"lstm": plain}).lstm == RnnParams(use=use)  # type: ignore[arg-type]  # a literal
 
 
+@pytest.mark.slow
 def test_insisting_without_tensorflow_says_what_to_install_and_auto_goes_without() -> None:
     done = without_tensorflow(
         "import numpy as np\n"
