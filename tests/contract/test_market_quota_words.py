@@ -12,6 +12,7 @@ import pytest
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import CoincastError, Unavailable
 from coincast_market_data.cache.read_through import LATE_RETRY_SECONDS
+from coincast_market_data.grpc.status import queue_in_words
 from tests.contract.market_mock import Body, MockUpstream, market_over, noon_clock
 
 PAUSE_SECONDS = 20
@@ -38,14 +39,17 @@ def mock() -> LimitingUpstream:
     return LimitingUpstream()
 
 
+# The service answers a tenth of this before the caller gives up, which a busy machine must not use up.
+DEADLINE = 2.5
 CALLS = {
-    "prices": lambda stub: stub.GetPrices(pb.GetPricesRequest(ids=["ethereum"]), timeout=1.0),
-    "history": lambda stub: stub.GetHistory(pb.GetHistoryRequest(id="ethereum", days=30), timeout=1.0),
+    "prices": lambda stub: stub.GetPrices(pb.GetPricesRequest(ids=["ethereum"]), timeout=DEADLINE),
+    "history": lambda stub: stub.GetHistory(pb.GetHistoryRequest(id="ethereum", days=30), timeout=DEADLINE),
     "hours": lambda stub: stub.GetHistory(
-        pb.GetHistoryRequest(id="ethereum", days=3, interval=pb.CANDLE_INTERVAL_ONE_HOUR), timeout=1.0
+        pb.GetHistoryRequest(id="ethereum", days=3, interval=pb.CANDLE_INTERVAL_ONE_HOUR),
+        timeout=DEADLINE,
     ),
-    "document": lambda stub: stub.GetDocument(pb.GetDocumentRequest(path="coins/ethereum"), timeout=1.0),
-    "markets": lambda stub: stub.GetMarkets(pb.GetMarketsRequest(ids=["ethereum"]), timeout=1.0),
+    "document": lambda stub: stub.GetDocument(pb.GetDocumentRequest(path="coins/ethereum"), timeout=DEADLINE),
+    "markets": lambda stub: stub.GetMarkets(pb.GetMarketsRequest(ids=["ethereum"]), timeout=DEADLINE),
 }
 
 
@@ -98,6 +102,8 @@ async def test_the_histories_of_a_caller_come_before_those_of_a_bulk_reader(
         assert waiting.waiting == 1
         assert waiting.current == "history of bitcoin"
         assert 0 < waiting.seconds_left <= 70
+        assert waiting.in_words.startswith(waiting.current or f"{waiting.waiting} calls wait")
+        assert " calls left this minute, about " in waiting.in_words
         assert await first_chunk(stub, bulk=False) == "history"
 
 
@@ -114,4 +120,19 @@ async def test_a_backfill_tells_the_calls_and_the_time_that_are_left(tmp_path: P
 async def test_no_queue_is_reported_where_nothing_waits(tmp_path: Path) -> None:
     async with market_over(MockUpstream(noon_clock()), tmp_path) as stub:
         queue = (await stub.GetStatus(pb.GetStatusRequest(), timeout=10)).queue
-    assert (queue.waiting, queue.seconds_left, queue.current) == (0, 0.0, "")
+    assert (queue.waiting, queue.seconds_left, queue.current, queue.in_words) == (0, 0.0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("current", "waiting", "calls_left", "seconds_left", "words"),
+    [
+        ("history of bitcoin", 0, None, 0.0, "history of bitcoin"),
+        ("history of bitcoin", 3, 7, 24.4, "history of bitcoin, 7 calls left this minute, about 24 s left"),
+        ("", 3, 0, 61.0, "3 calls wait, 0 calls left this minute, about 61 s left"),
+        ("", 0, 7, 0.0, ""),
+    ],
+)
+def test_the_work_of_the_upstream_in_words(
+    *, current: str, waiting: int, calls_left: int | None, seconds_left: float, words: str
+) -> None:
+    assert queue_in_words(current, waiting, calls_left, seconds_left) == words

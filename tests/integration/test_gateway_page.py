@@ -21,6 +21,7 @@ from playwright.async_api import (
 
 from coincast.common.v1 import common_pb2 as common
 from coincast.forecast.v1 import forecast_pb2 as fc
+from coincast.market.v1 import market_pb2 as mk
 from coincast_chassis.errors import Unavailable
 from tests.contract.gateway.fake_forecast import REFUSED
 from tests.contract.gateway.fake_script import STANDING, provenance
@@ -181,6 +182,10 @@ async def test_controls_act_at_once_and_stand_in_the_address(there: World, brows
     await page.click("nav a[data-view=models]")
     await expect(page.locator("#models tbody tr")).not_to_have_count(0, timeout=WAIT_MS)
     assert await page.title() == "Models · Coincast"
+    # What changes the head of the hidden view, as a price does that arrives, leaves the title alone.
+    for _ in range(2):
+        await page.evaluate("document.getElementById('follow').click()")
+        assert await page.title() == "Models · Coincast"
     await page.go_back()
     await expect(page.locator("#view-coin")).to_be_visible()
     await page.go_back()
@@ -300,6 +305,23 @@ async def test_history_is_drawn_whatever_happens_to_the_forecast(there: World, b
     there.forecast.script.error = None
     await page.click("#problem button")
     await expect(page.locator("#said")).to_contain_text("In 7 days", timeout=WAIT_MS)
+
+
+async def test_what_is_fetched_for_an_answer_is_said_and_asked_for_again_afterwards(
+    there: World, browser: Browser
+) -> None:
+    page, _ = await opened(browser, there.url)
+    assert not await page.is_visible("#progress")
+    words = "history of tether, 4 calls left this minute, about 50 s left"
+    there.market.queue.CopyFrom(mk.QueueStatus(waiting=1, current="history of tether", in_words=words))
+    there.forecast.script.error = Unavailable("The history of tether is not there yet.")
+    await page.evaluate("location.hash = 'coin=tether'")
+    await expect(page.locator("#progress")).to_have_text(f"Fetching {words}.", timeout=WAIT_MS)
+    there.forecast.script.error = None
+    there.market.queue.Clear()
+    # Nobody presses the button.
+    await expect(page.locator("#said")).to_contain_text("In 7 days", timeout=WAIT_MS)
+    await expect(page.locator("#progress")).to_be_hidden(timeout=WAIT_MS)
 
 
 async def test_unknown_coin_gets_a_suggestion_and_keeps_nothing_of_the_one_before(

@@ -33,6 +33,7 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
     def __init__(self) -> None:
         self.script = Script()
         self.upstream_status = mk.UpstreamStatus(tried=True, available=True)
+        self.queue = mk.QueueStatus()
         # Names that differ from the ids.
         self.names: dict[str, str] = {}
         self.documents: dict[str, Any] = {"ping": {"gecko_says": "(V3) To the Moon!"}}
@@ -217,6 +218,7 @@ class FakeMarket(mk_rpc.MarketDataServiceServicer):
         return mk.GetStatusResponse(
             upstream="sandbox",
             upstream_status=self.upstream_status,
+            queue=self.queue,
             plan="demo",
             redis_up=True,
             version="1",

@@ -24,6 +24,7 @@ Figure = Literal["open", "high", "low", "volume"]
 Spans = dict[str, list[market_pb2.History]]
 MAX_DAYS = 10_000
 FIRST_PAUSE_SECONDS = 0.5
+STATUS_SECONDS = 2.0
 
 
 class MarketDataHistory:
@@ -78,6 +79,14 @@ class MarketDataHistory:
         panel = {coin_id: hourly_candles(coin_id, spans[coin_id]).until(close) for coin_id in sorted(spans)}
         panel = {coin_id: candles for coin_id, candles in panel.items() if len(candles)}
         return HourlyHistory(panel=panel, source=_source(spans), problems=problems)
+
+    async def fetching(self) -> str:
+        """Return what market data fetches now, in words; empty if that is nothing, or not known."""
+        try:
+            status = await self._stub.GetStatus(market_pb2.GetStatusRequest(), timeout=STATUS_SECONDS)
+        except (grpc.aio.AioRpcError, CoincastError):
+            return ""
+        return status.queue.in_words
 
     async def _fetch(
         self,

@@ -49,6 +49,15 @@ class PastHoursSource(Protocol):
         ...
 
 
+@runtime_checkable
+class FetchingSource(Protocol):
+    """A source that says what it fetches."""
+
+    async def fetching(self) -> str:
+        """Return what is fetched now, in words; empty if that is nothing, or not known."""
+        ...
+
+
 class HourlyHistorySource(Protocol):
     """A source of closed hourly candles."""
 

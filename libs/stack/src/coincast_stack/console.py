@@ -24,18 +24,6 @@ def console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=110)
 
 
-def upstream_text(view: UpstreamView | None) -> str:
-    """Return a short text about the upstream's work; empty if no call is running or waiting."""
-    if view is None or not (view.fetching or view.waiting):
-        return ""
-    parts = [view.fetching or f"{view.waiting} calls wait"]
-    if view.calls_left is not None:
-        parts.append(f"{view.calls_left} calls left this minute")
-    if view.seconds_left >= 1:
-        parts.append(f"about {view.seconds_left:.0f} s left")
-    return ", ".join(parts)
-
-
 def start_progress(out: Console) -> ProgressBar | ProgressLines:
     """Return a bar for a terminal, lines for a log."""
     return ProgressBar(out) if out.is_terminal else ProgressLines(out)
@@ -69,7 +57,7 @@ class ProgressBar:
 
     def show_upstream(self, view: UpstreamView | None) -> None:
         """Show the upstream's current work."""
-        self._bar.update(self._task, upstream=escape(upstream_text(view)))
+        self._bar.update(self._task, upstream=escape(view.work if view else ""))
 
 
 class ProgressLines:
@@ -92,7 +80,7 @@ class ProgressLines:
         fetching = view.fetching if view else ""
         if view and fetching and fetching != self._fetching:
             # The stage has not changed, so it is not printed again after this line.
-            self._print(upstream_text(view), "")
+            self._print(view.work, "")
         self._fetching = fetching
 
     def __call__(self, text: str, share: float | None) -> None:

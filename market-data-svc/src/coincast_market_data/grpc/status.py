@@ -49,6 +49,7 @@ class Status:
 
     async def reply(self, quality_ids: Sequence[str]) -> market_pb2.GetStatusResponse:
         """Return the state of all components; a failing component does not make the report fail."""
+        quota = await self._quota()
         return market_pb2.GetStatusResponse(
             upstream=self.settings.upstream,
             upstream_base_url=self.plan.current.base_url,
@@ -56,7 +57,7 @@ class Status:
             pool=self._pool(),
             breakers=self._breakers(),
             cache_layers=[self._layer("memory"), self._layer("redis")],
-            quota=await self._quota(),
+            quota=quota,
             batch=self._batch(),
             archive=await asyncio.to_thread(self._archive),
             warm_ids=self.settings.warm_ids,
@@ -65,7 +66,7 @@ class Status:
             version=metadata.version("coincast-market-data"),
             uptime_seconds=time.monotonic() - self.started,
             upstream_status=proto_mapping.upstream_status(self.availability.state()),
-            queue=self._queue(),
+            queue=self._queue(quota),
         )
 
     async def observe(self) -> None:
@@ -157,17 +158,20 @@ class Status:
             " archive folder are counted. Set MARKET_REPLICAS if replicas have separate folders."
         )
 
-    def _queue(self) -> market_pb2.QueueStatus:
+    def _queue(self, quota: market_pb2.QuotaStatus) -> market_pb2.QueueStatus:
         waiting = self.limiter.waiting()
         total = sum(waiting.values())
         limits = self.limiter.limits
         pace = limits.window_seconds / max(1, limits.per_minute)
         turns = [self.limiter.seconds_to_turn(priority) or 0.0 for priority in waiting]
         first = min(turns, default=0.0)
+        current, seconds_left = self.upstream.current(), first + pace * (total - 1) if total else 0.0
+        calls_left = int(quota.per_minute_left) if quota.per_minute_limit > 0 else None
         return market_pb2.QueueStatus(
             waiting=total,
-            seconds_left=first + pace * (total - 1) if total else 0.0,
-            current=self.upstream.current(),
+            seconds_left=seconds_left,
+            current=current,
+            in_words=queue_in_words(current, total, calls_left, seconds_left),
             by_priority=[
                 market_pb2.QueueLength(priority=priority.name.lower(), waiting=count)
                 for priority, count in waiting.items()
@@ -191,3 +195,22 @@ class Status:
             last_date=proto_mapping.iso_date(extent.last_day),
             size_bytes=extent.size_bytes,
         )
+
+
+def queue_in_words(current: str, waiting: int, calls_left: int | None, seconds_left: float) -> str:
+    """Return the upstream's work for a progress line; empty if nothing is fetched and no call waits.
+
+    Args:
+        current: The present fetch, such as `history of bitcoin`; empty without one.
+        waiting: Calls that wait for the rate limit.
+        calls_left: Calls left in this minute; None without a limit.
+        seconds_left: Estimated seconds until the last waiting call starts.
+    """
+    if not (current or waiting):
+        return ""
+    parts = [current or f"{waiting} calls wait"]
+    if calls_left is not None:
+        parts.append(f"{calls_left} calls left this minute")
+    if seconds_left >= 1:
+        parts.append(f"about {seconds_left:.0f} s left")
+    return ", ".join(parts)

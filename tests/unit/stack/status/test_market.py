@@ -7,17 +7,17 @@ import io
 from rich.console import Console
 
 from coincast.market.v1 import market_pb2 as pb
-from coincast_stack.console import ProgressBar, ProgressLines, UpstreamProblems, upstream_text
+from coincast_stack.console import ProgressBar, ProgressLines, UpstreamProblems
 from coincast_stack.status.market import upstream_view
 
+WORK = "history of bitcoin, 7 calls left this minute, about 24 s left"
 REMEDY = "CoinGecko refused the key: correct COINGECKO_API_KEY."
 
 
 def status(**fields: object) -> pb.GetStatusResponse:
     return pb.GetStatusResponse(
         plan="demo",
-        quota=pb.QuotaStatus(per_minute_limit=30, per_minute_left=7.9),
-        queue=pb.QueueStatus(waiting=12, seconds_left=24.4, current="history of bitcoin"),
+        queue=pb.QueueStatus(current="history of bitcoin", in_words=WORK),
         upstream_status=pb.UpstreamStatus(**fields),  # type: ignore[arg-type]
     )
 
@@ -37,13 +37,6 @@ def test_a_problem_is_printed_once_for_each_cause_and_its_end_is_printed_too() -
         problems.show(upstream_view(status(**failing)))
         problems.show(None)
     assert text.getvalue().splitlines() == ["No [x].", REMEDY, "The upstream answers again."]
-
-
-def test_the_queue_in_words() -> None:
-    view = upstream_view(status(tried=True, available=True))
-    assert upstream_text(view) == "history of bitcoin, 7 calls left this minute, about 24 s left"
-    assert upstream_text(upstream_view(pb.GetStatusResponse())) == ""
-    assert upstream_text(None) == ""
 
 
 def test_a_log_gets_a_line_for_each_coin_and_a_terminal_one_bar() -> None:

@@ -31,7 +31,7 @@ from coincast_training.registry.registry import Registry
 from coincast_training.starter.comparison import rerun_starter
 from coincast_training.starter.level import correct_starter
 from coincast_training.trainers.base import Fit, FittedModel
-from coincast_training.trainers.progress import Progress, part_of
+from coincast_training.trainers.progress import Progress, fetch_reported, part_of
 
 if TYPE_CHECKING:
     from coincast_training.tuning.outcome import Tuning
@@ -141,7 +141,8 @@ class Pipeline:
         """Fetch the coins to train on and the reference coins, from the same source as serving."""
         progress(0.0, f"fetching the history of {len(plan.ids)} coins from {self.market_data}")
         wanted = tuple(dict.fromkeys((*plan.ids, *REFERENCE_COINS)))
-        history = await self.history.fetch(wanted, plan.days)
+        async with fetch_reported(self.history, progress):
+            history = await self.history.fetch(wanted, plan.days)
         for coin_id, problem in history.problems.items():
             log.warning("coin_left_out", coin_id=coin_id, reason=problem)
         data = dataset.training_data_of(history, plan.ids, MIN_DAYS, keep_odd=plan.parent is not None)

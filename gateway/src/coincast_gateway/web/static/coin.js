@@ -64,7 +64,8 @@
     const follows = watchlist.has(coin);
     byId("follow").textContent = follows ? "★ Watching" : "☆ Watch";
     byId("follow").setAttribute("aria-pressed", String(follows));
-    document.title = value ? `${market?.name ?? coin} ${format.money(value)} · Coincast` : `${market?.name ?? coin} · Coincast`;
+    // A price that arrives while another view is shown must not take its title.
+    if (state.get().view === "coin") document.title = `${[market?.name ?? coin, value ? format.money(value) : ""].filter(Boolean).join(" ")} · Coincast`;
     if (standing) live.nameSource(standing.source);
   }
 
@@ -149,6 +150,7 @@
     const wait = error.retrySeconds ? ` Try again in ${format.plural(error.retrySeconds, "second")}.` : "";
     // What is not there will not come by asking again.
     const absent = error.status === 404;
+    if (!absent) { shown.waits = true; drawProgress(); }
     const hint = absent ? " Find a coin above by its name, symbol or id." : wait;
     place.replaceChildren(element("p", {}, format.sentence(error.message) + hint),
       ...(absent ? [] : [element("button", { type: "button", onclick: retry }, "Try again")]));
@@ -159,6 +161,7 @@
     try {
       const reply = await get(`/coins/${encodeURIComponent(id)}/history`, { days: state.get().span }, signal);
       if (mine !== round) return;
+      if (reply.partial_reason) { shown.waits = true; drawProgress(); }
       shown.candles = reply.candles.map((c) => ({ ...c, daily: true, at: Date.parse(`${c.date}T00:00:00Z`) + charts.DAY_MS }));
       byId("history-note").textContent = [reply.truncated ? reply.truncated_reason : "", reply.partial_reason ?? "", reply.missing_dates?.length ? `Missing in this history: ${format.plural(reply.missing_dates.length, "day")}.` : ""].filter(Boolean).join(" ");
       draw();
@@ -186,6 +189,19 @@
     } finally {
       if (mine === round) byId("words").removeAttribute("aria-busy");
     }
+  }
+
+  // While an answer waits for CoinGecko, say what is fetched. Once nothing is, ask again.
+  let fetching = "";
+  async function drawProgress() {
+    const waits = state.get().view === "coin" && shown.waits && !document.hidden;
+    const health = waits ? await get("/health/detailed").catch(() => null) : null;
+    const words = health?.components.find((part) => part.name === "market-data")?.figures?.queue?.in_words ?? "";
+    byId("progress").hidden = !words;
+    byId("progress-words").textContent = words ? `Fetching ${words}.` : "";
+    const ended = fetching && !words && waits;
+    fetching = words;
+    if (ended) show(true);
   }
 
   function clearForecast() {
@@ -228,6 +244,7 @@
     aborter?.abort();
     aborter = new AbortController();
     const { signal } = aborter;
+    shown.waits = false;
     drawHead();
     loadForecast(coin, round, signal);
     loadHistory(coin, round, signal);
@@ -245,6 +262,7 @@
   let resizing = 0;
   window.addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(draw, 120); });
   setInterval(() => { if (!document.hidden && state.get().view === "coin") loadMarket(shown.coin, round); }, 60_000);
+  setInterval(drawProgress, 3_000);
   // A price grows older while it stands on the page.
   setInterval(() => drawFreshness(live.newest(live.latest.get(shown.coin), shown.market)), 10_000);
 

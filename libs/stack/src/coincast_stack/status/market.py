@@ -23,36 +23,29 @@ class UpstreamView:
         problem: Sentence with cause and remedy; empty while the upstream answers or was not called yet.
         cause: Name of the cause in the contract; empty without a problem.
         plan: Name of the plan.
-        calls_left: Calls left in the current minute; None without a limit.
         fetching: Description of the current fetch, such as `history of bitcoin`; empty if there is none.
-        waiting: Upstream calls that wait for the quota.
-        seconds_left: Estimated seconds until the last waiting call starts.
+        work: The fetch, the calls left this minute and the time left in words; empty if nothing is fetched.
         tried: Whether the upstream was called yet.
     """
 
     problem: str
     cause: str
     plan: str
-    calls_left: int | None
     fetching: str
-    waiting: int
-    seconds_left: float
+    work: str
     tried: bool
 
 
 def upstream_view(status: pb.GetStatusResponse) -> UpstreamView:
     """Convert a status reply to a view."""
-    upstream, quota, queue = status.upstream_status, status.quota, status.queue
-    limited = quota.per_minute_limit > 0
+    upstream, queue = status.upstream_status, status.queue
     failing = upstream.tried and not upstream.available
     return UpstreamView(
         problem=upstream.sentence if failing else "",
         cause=upstream.cause if failing else "",
         plan=status.plan,
-        calls_left=int(quota.per_minute_left) if limited else None,
         fetching=queue.current,
-        waiting=queue.waiting,
-        seconds_left=queue.seconds_left,
+        work=queue.in_words,
         tried=upstream.tried,
     )
 

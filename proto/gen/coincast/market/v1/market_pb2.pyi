@@ -1675,11 +1675,16 @@ class QueueStatus(_message.Message):
     SECONDS_LEFT_FIELD_NUMBER: _builtins.int
     CURRENT_FIELD_NUMBER: _builtins.int
     BY_PRIORITY_FIELD_NUMBER: _builtins.int
+    IN_WORDS_FIELD_NUMBER: _builtins.int
     waiting: _builtins.int
     seconds_left: _builtins.float
     """Estimated seconds until the last of them starts."""
     current: _builtins.str
     """The present fetch, for a progress line, for example `history of bitcoin`; empty without one."""
+    in_words: _builtins.str
+    """The fetch, the calls left this minute and the time left in words, for a progress line, for example
+    `history of bitcoin, 4 calls left this minute, about 50 s left`; empty if nothing is fetched and none waits.
+    """
     @_builtins.property
     def by_priority(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueLength]:
         """The queues by priority, most urgent first; empty queues are left out."""
@@ -1691,10 +1696,11 @@ class QueueStatus(_message.Message):
         seconds_left: _builtins.float = ...,
         current: _builtins.str = ...,
         by_priority: _abc.Iterable[Global___QueueLength] | None = ...,
+        in_words: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_priority", b"by_priority", "current", b"current", "seconds_left", b"seconds_left", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_priority", b"by_priority", "current", b"current", "in_words", b"in_words", "seconds_left", b"seconds_left", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
