@@ -197,7 +197,6 @@ ELSEWHERE = {
         "trainers/lstm": f"{UNIT}/modelkit/models/test_lstm.py",
         "trainers/oos_corrections.py": f"{UNIT}/training/trainers/test_calibration.py",
         "trainers/params.py": f"{UNIT}/training/trainers/test_config.py",
-        "trainers/progress.py": f"{UNIT}/training/trainers/test_ensemble.py",
         "trainers/registry.py": f"{UNIT}/training/trainers/test_ensemble.py",
         "trainers/time_window.py": f"{UNIT}/training/pipeline/test_odd_coin_influence.py",
         "trainers/training_table.py": f"{UNIT}/training/trainers/test_calibration.py",
