@@ -98,6 +98,7 @@ async def test_a_stop_of_one_of_two_backends_under_20_callers(start):
     assert errors == []
 
 
+@pytest.mark.alone
 async def test_a_frozen_backend_is_noticed(start):
     frozen, address = await start()
     async with open_channel(address, service=NAME) as channel:
