@@ -169,3 +169,4 @@ async def test_a_caller_that_leaves_ends_the_work_behind_it():
         await asyncio.sleep(0.2)
         call.cancel()
         await asyncio.wait_for(ended.wait(), 2)
+        assert call.cancelled()

@@ -319,7 +319,7 @@ async def test_what_is_fetched_for_an_answer_is_said_and_asked_for_again_afterwa
     await expect(page.locator("#progress")).to_have_text(f"Fetching {words}.", timeout=WAIT_MS)
     there.forecast.script.error = None
     there.market.queue.Clear()
-    # Nobody presses the button.
+    # The button is not pressed.
     await expect(page.locator("#said")).to_contain_text("In 7 days", timeout=WAIT_MS)
     await expect(page.locator("#progress")).to_be_hidden(timeout=WAIT_MS)
 

@@ -312,3 +312,14 @@ async def test_records_and_risk_as_csv_have_the_metadata_of_the_other_tables(pat
     assert (known["version"], known["source"]) == (expected["version"], expected["source"])
     assert known["source"] == source or not source
     assert RFC_3339.fullmatch(known["as_of"])
+
+
+async def test_a_coin_that_cannot_be_had_is_named_at_the_end_of_a_described_csv() -> None:
+    async with world() as there:
+        reply = await get(there, "/forecasts/touch?ids=bitcoin,nocoin&level=5%25&format=csv")
+    head, *lines = reply.text.splitlines()
+    assert "nocoin" not in head
+    assert [line for line in lines if "nocoin" in line] == [
+        line for line in lines if line.startswith("# error: ")
+    ]
+    assert lines[-1].startswith("# error: nocoin: ")

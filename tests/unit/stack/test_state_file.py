@@ -58,8 +58,11 @@ def test_a_stack_that_ends_leaves_the_others_to_be_found(tmp_path: Path) -> None
 
 def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    served = False
     with published_for_user(RUNNING, tmp_path / "file" / "coincast"):
-        pass
+        served = True
+    assert served
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_file_of_another_stack_stays(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ The module is imported at the first export, since pyarrow uses 40 MB of memory.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv as pa_csv
 
-from coincast_gateway.formats.metadata import Metadata, comment_line, plain_text, with_version
+from coincast_gateway.formats.metadata import Metadata, comment_line, error_lines, with_version
 from coincast_gateway.formats.negotiation import Format
 
 # Rows of a Parquet row group: enough to compress well, and few enough to hold in memory.
@@ -131,8 +130,7 @@ class CsvWriter:
     def finish(self, closing: Metadata) -> bytes:
         """Write the errors as comment lines."""
         self._writer.close()
-        for error in json.loads(closing.get("errors", "[]")):
-            self._sink.write(f"# error: {plain_text(error['id'])}: {plain_text(error['message'])}\n".encode())
+        self._sink.write(error_lines(closing))
         return self._sink.take()
 
 

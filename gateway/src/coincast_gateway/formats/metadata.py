@@ -31,12 +31,21 @@ def with_version(described: Metadata) -> dict[str, str]:
 
 
 def comment_line(described: Metadata) -> bytes:
-    """Return metadata as the first line of a CSV file."""
+    """Return metadata as the first line of a CSV file, without the errors, which are at its end."""
     # Some readers would take a first line with commas or semicolons for the header, so it has none.
-    return f"# {' | '.join(f'{name}={plain_text(value)}' for name, value in described.items())}\n".encode()
+    parts = [f"{name}={_plain_text(value)}" for name, value in described.items() if name != "errors"]
+    return f"# {' | '.join(parts)}\n".encode()
 
 
-def plain_text(text: str) -> str:
+def error_lines(described: Metadata) -> bytes:
+    """Return the errors in metadata as the last lines of a CSV file; empty if there are none."""
+    return "".join(
+        f"# error: {_plain_text(error['id'])}: {_plain_text(error['message'])}\n"
+        for error in json.loads(described.get("errors", "[]"))
+    ).encode()
+
+
+def _plain_text(text: str) -> str:
     """Return a text on one line, without the separators of CSV."""
     return " ".join(text.split()).replace(",", " ").replace(";", " ")
 

@@ -18,7 +18,7 @@ from coincast_gateway.asgi_types import header
 from coincast_gateway.errors.problems import NOT_ACCEPTABLE
 from coincast_gateway.errors.validation import reject
 from coincast_gateway.formats.csv import Rows, empty_columns, is_described, to_csv
-from coincast_gateway.formats.metadata import comment_line, document_metadata, with_version
+from coincast_gateway.formats.metadata import comment_line, document_metadata, error_lines, with_version
 from coincast_gateway.rendering import RenderedResponse
 
 Handler = Callable[..., Awaitable[Any]]
@@ -170,9 +170,10 @@ def to_format(
     found = list(rows(document))
     columns = empty_columns(rows, document, response_model) if not found and response_model else []
     if wanted is Format.CSV:
-        described = is_described(rows)
-        head = comment_line(with_version(document_metadata(document))) if described else b""
-        body = head + to_csv(found, columns)
+        body = to_csv(found, columns)
+        if is_described(rows):
+            described = with_version(document_metadata(document))
+            body = comment_line(described) + body + error_lines(described)
     else:
         # Imported at the first such request, since pyarrow uses 40 MB of memory.
         columnar = importlib.import_module("coincast_gateway.formats.columnar")

@@ -100,7 +100,6 @@ class Inbox:
             raise
         except (CoincastError, OSError, ValueError, KeyError, TypeError) as error:
             reason = without_path(error)
-            reason = reason.replace(str(order), "the order")
             log.warning("inbox_candles_refused", order=order.name, reason=reason)
             reports = [FileReport(ORDER, refused=reason)]
         log.info("inbox_candles_taken", files=len(reports), added=sum(r.added for r in reports))

@@ -186,7 +186,7 @@ class PassthroughService:
             coins = query["ids"].split(",")
         elif parts[0] == "coins" and parts[2:] in ([], ["market_chart"], ["ohlc"]):
             coins = [parts[1]]
-        narrowed = any(query.get(name, whole) != whole for name, whole in NARROWING.items())
+        narrowed = any(query.get(name, usual) != usual for name, usual in NARROWING.items())
         whole = path in ALWAYS_FULL and not narrowed
         first_page = query.get("page", "1") == "1"
         pairs = [(coin, currency) for coin in coins]

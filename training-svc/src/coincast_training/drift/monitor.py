@@ -38,6 +38,7 @@ class LiveRecords(Protocol):
 
     def live_of(self, model: str, version: str, days: int) -> list[HorizonRecord]:
         """Return the live record of a version over the last `days`, by horizon."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ from coincast_training.ports import HourlyHistory, HourlyHistorySource
 from coincast_training.registry.registry import Registry
 from coincast_training.registry.walk_forward_file import save_walk_forward
 from coincast_training.trainers.base import WalkForward
-from coincast_training.trainers.progress import Progress
+from coincast_training.trainers.progress import Progress, fetch_reported
 
 MODEL = IntradayModel.name
 GOLDEN_COINS = 3
@@ -261,7 +261,8 @@ class IntradayPipeline:
                 f"{wrong} must be left out for {MODEL}, which has no parameters to tune.", field=wrong
             )
         progress(0.0, f"fetching the hours of {len(spec.ids)} coins")
-        history = await self.history.fetch_hourly(spec.ids, spec.days)
+        async with fetch_reported(self.history, progress):
+            history = await self.history.fetch_hourly(spec.ids, spec.days)
         if not history.panel:
             reasons = "; ".join(f"{c}: {why}" for c, why in list(history.problems.items())[:5])
             raise NotReady(f"No coin has hourly candles: {reasons or 'none were found'}.", field="ids")

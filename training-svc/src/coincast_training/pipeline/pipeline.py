@@ -150,11 +150,13 @@ class Pipeline:
             log.warning("odd_coin_left_out", coin_id=coin_id, reason=problem)
         if plan.parent is not None:
             data = dataset.same_data(data, plan.parent)
-        data = replace(data, hours=await self._fetch_hours(plan, data, wanted))
+        data = replace(data, hours=await self._fetch_hours(plan, data, wanted, progress))
         progress(FETCHED, f"fetched {sum(map(len, data.panel.values()))} days of {len(data.panel)} coins")
         return data
 
-    async def _fetch_hours(self, plan: RunPlan, data: TrainingData, wanted: Sequence[str]) -> HourlyPanel:
+    async def _fetch_hours(
+        self, plan: RunPlan, data: TrainingData, wanted: Sequence[str], progress: Progress
+    ) -> HourlyPanel:
         """Return the hours up to the last day; none if the recipe reads none or the source has none."""
         switch = plan.parameters.get("hours", {})
         use = switch.get("use", "auto") if isinstance(switch, Mapping) else switch
@@ -165,7 +167,8 @@ class Pipeline:
             return {}
         last = max(candles.as_of for candles in data.panel.values())
         try:
-            found = await self.history.fetch_hours_until(wanted, plan.days, last)
+            async with fetch_reported(self.history, progress):
+                found = await self.history.fetch_hours_until(wanted, plan.days, last)
         except CoincastError as error:
             if plan.parent is not None:
                 raise

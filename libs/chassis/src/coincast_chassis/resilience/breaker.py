@@ -178,12 +178,13 @@ class Breaker:
             self._probe = None
         if isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt):
             return
-        if error is None or not self._is_failure(error):
-            self._starting_reset_seconds = None
+        if error is not None and self._is_failure(error):
+            self._fail(was_probe)
+            return
+        # Even an error that is no failure of the dependency is an answer of it.
+        self._starting_reset_seconds = None
         if error is None:
             self._succeed(was_probe)
-        elif self._is_failure(error):
-            self._fail(was_probe)
 
     def _succeed(self, was_probe: bool) -> None:
         if was_probe:
