@@ -307,7 +307,7 @@ async def test_history_is_drawn_whatever_happens_to_the_forecast(there: World, b
     await expect(page.locator("#said")).to_contain_text("In 7 days", timeout=WAIT_MS)
 
 
-async def test_what_is_fetched_for_an_answer_is_said_and_asked_for_again_afterwards(
+async def test_what_is_fetched_for_an_answer_is_said_and_the_answer_asked_for_again(
     there: World, browser: Browser
 ) -> None:
     page, _ = await opened(browser, there.url)
@@ -318,9 +318,9 @@ async def test_what_is_fetched_for_an_answer_is_said_and_asked_for_again_afterwa
     await page.evaluate("location.hash = 'coin=tether'")
     await expect(page.locator("#progress")).to_have_text(f"Fetching {words}.", timeout=WAIT_MS)
     there.forecast.script.error = None
-    there.market.queue.Clear()
-    # The button is not pressed.
+    # The button is not pressed, and another coin is still fetched.
     await expect(page.locator("#said")).to_contain_text("In 7 days", timeout=WAIT_MS)
+    await expect(page.locator("#problem")).to_be_hidden()
     await expect(page.locator("#progress")).to_be_hidden(timeout=WAIT_MS)
 
 

@@ -4,7 +4,9 @@
   const { get, element, byId, fillTable, format, charts, state, live, watchlist } = window.Coincast;
   const HOUR_MS = 3_600_000;
   let round = 0;
-  let shown = { coin: "", candles: [], forecast: null, market: null };
+  // What failed is asked for again at the time that the answer names, otherwise after the usual time, and never sooner than the least.
+  const [USUAL_WAIT_SECONDS, LEAST_WAIT_SECONDS] = [10, 3];
+  let shown = { coin: "", candles: [], forecast: null, market: null, askAt: Infinity, loaded: false };
   let aborter = null;
 
   const ahead = () => { const text = state.get().ahead; return { count: parseInt(text, 10), hours: text.endsWith("h") }; };
@@ -146,22 +148,25 @@
 
   function fail(id, error, retry) {
     const place = byId(id);
-    place.hidden = false;
     const wait = error.retrySeconds ? ` Try again in ${format.plural(error.retrySeconds, "second")}.` : "";
     // What is not there will not come by asking again.
     const absent = error.status === 404;
-    if (!absent) { shown.waits = true; drawProgress(); }
-    const hint = absent ? " Find a coin above by its name, symbol or id." : wait;
-    place.replaceChildren(element("p", {}, format.sentence(error.message) + hint),
+    const healsItself = !error.status || error.status === 429 || error.status >= 500;
+    if (healsItself) waitFor(error.retrySeconds);
+    const text = format.sentence(error.message) + (absent ? " Find a coin above by its name, symbol or id." : wait);
+    // The same sentence again would be read aloud once more.
+    if (!place.hidden && place.firstChild?.textContent === text) return;
+    place.hidden = false;
+    place.replaceChildren(element("p", {}, text),
       ...(absent ? [] : [element("button", { type: "button", onclick: retry }, "Try again")]));
   }
 
   async function loadHistory(id, mine, signal) {
-    byId("history-problem").hidden = true;
     try {
       const reply = await get(`/coins/${encodeURIComponent(id)}/history`, { days: state.get().span }, signal);
       if (mine !== round) return;
-      if (reply.partial_reason) { shown.waits = true; drawProgress(); }
+      byId("history-problem").hidden = true;
+      if (reply.partial_reason) waitFor(reply.retry_after_seconds);
       shown.candles = reply.candles.map((c) => ({ ...c, daily: true, at: Date.parse(`${c.date}T00:00:00Z`) + charts.DAY_MS }));
       byId("history-note").textContent = [reply.truncated ? reply.truncated_reason : "", reply.partial_reason ?? "", reply.missing_dates?.length ? `Missing in this history: ${format.plural(reply.missing_dates.length, "day")}.` : ""].filter(Boolean).join(" ");
       draw();
@@ -172,12 +177,12 @@
   }
 
   async function loadForecast(id, mine, signal) {
-    byId("problem").hidden = true;
     byId("words").setAttribute("aria-busy", "true");
     try {
       const forecast = await requestForecast(id, state.get().model, signal);
       if (mine !== round) return;
       shown.forecast = forecast;
+      byId("problem").hidden = true;
       drawWords();
       draw();
       window.Coincast.touch?.reset(shown);
@@ -191,17 +196,19 @@
     }
   }
 
-  // While an answer waits for CoinGecko, say what is fetched. Once nothing is, ask again.
-  let fetching = "";
+  function waitFor(seconds) {
+    shown.askAt = Math.min(shown.askAt, Date.now() + 1000 * Math.max(seconds ?? USUAL_WAIT_SECONDS, LEAST_WAIT_SECONDS));
+    drawProgress();
+  }
+
+  // While an answer waits for CoinGecko or for a service, say what is fetched, and ask again in time.
   async function drawProgress() {
-    const waits = state.get().view === "coin" && shown.waits && !document.hidden;
+    const waits = state.get().view === "coin" && shown.askAt < Infinity && !document.hidden;
+    if (waits && shown.loaded && Date.now() >= shown.askAt) show();
     const health = waits ? await get("/health/detailed").catch(() => null) : null;
     const words = health?.components.find((part) => part.name === "market-data")?.figures?.queue?.in_words ?? "";
     byId("progress").hidden = !words;
     byId("progress-words").textContent = words ? `Fetching ${words}.` : "";
-    const ended = fetching && !words && waits;
-    fetching = words;
-    if (ended) show(true);
   }
 
   function clearForecast() {
@@ -238,16 +245,17 @@
       if (!shown.candles.length) byId("fan").replaceChildren(element("div", { class: "skeleton tall" }));
       clearForecast();
       read("");
+      for (const place of ["problem", "history-problem"]) byId(place).hidden = true;
     }
-    byId("said").textContent = shown.forecast ? byId("said").textContent : "Loading the forecast…";
+    if (!shown.forecast && byId("problem").hidden) byId("said").textContent = "Loading the forecast…";
     round += 1;
     aborter?.abort();
     aborter = new AbortController();
     const { signal } = aborter;
-    shown.waits = false;
+    Object.assign(shown, { askAt: Infinity, loaded: false });
     drawHead();
-    loadForecast(coin, round, signal);
-    loadHistory(coin, round, signal);
+    const mine = round;
+    Promise.all([loadForecast(coin, mine, signal), loadHistory(coin, mine, signal)]).then(() => { if (mine === round) shown.loaded = true; });
     loadMarket(coin, round, signal);
     loadQuality(coin, round, signal);
   }
