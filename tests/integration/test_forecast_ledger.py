@@ -94,6 +94,61 @@ async def test_a_stopped_redis_costs_little_and_loses_nothing(
     assert {e.forecast_id for e in await in_stream(client)} == {entry(1).forecast_id, entry(2).forecast_id}
 
 
+@pytest.mark.parametrize("noticed", [True, False], ids=["a call fails", "no call in between"])
+async def test_what_a_killed_redis_lost_is_delivered_again(
+    ledger: LedgerWriter, client: Redis, server: RunningValkey, noticed: bool
+) -> None:
+    """The server keeps nothing on disk: it stands for one that is killed before its file has the line."""
+    await ledger.drain()
+    assert await ledger.append([entry(1), entry(2)])
+    server.kill()
+    if noticed:
+        assert await ledger.append([entry(3)])
+        await ledger.drain()
+        assert ledger.counts().spooled == 3
+    server.restart()
+    await eventually_drained(ledger)
+    kept = {e.forecast_id for e in await in_stream(client)}
+    assert kept == {entry(n).forecast_id for n in ((1, 2, 3) if noticed else (1, 2))}
+
+
+async def test_a_redis_killed_after_the_spool_was_delivered_loses_nothing(
+    ledger: LedgerWriter, client: Redis, server: RunningValkey
+) -> None:
+    server.kill()
+    assert await ledger.append([entry(1)])
+    server.restart()
+    await eventually_drained(ledger)
+    assert await in_stream(client) == [entry(1)]
+    server.kill()
+    server.restart()
+    await eventually_drained(ledger)
+    assert await in_stream(client) == [entry(1)]
+
+
+async def test_without_a_disk_what_redis_lost_is_kept_in_memory(
+    ledger: LedgerWriter, client: Redis, server: RunningValkey, tmp_path: Path
+) -> None:
+    await ledger.drain()
+    assert await ledger.append([entry(1)])
+    shutil.rmtree(tmp_path / "replica")
+    server.kill()
+    assert not await ledger.append([entry(2)]), "neither Redis nor the disk has it"
+    (tmp_path / "replica").mkdir()
+    server.restart()
+    await eventually_drained(ledger)
+    assert await in_stream(client) == [entry(1)]
+
+
+async def eventually_drained(ledger: LedgerWriter) -> None:
+    for _ in range(50):
+        await ledger.drain()
+        if ledger.counts().redis_up and not ledger.counts().spooled:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the spool was not delivered")
+
+
 async def test_what_a_dead_replica_left_is_delivered(
     ledger: LedgerWriter, client: Redis, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Write the log of forecasts and risk answers to Redis, or to a spool on disk while Redis is unavailable.
 
 Lines in the spool are synced before they are confirmed, read back oldest first, and removed after delivery.
+Lines that Redis has confirmed are kept in memory until it cannot lose them any more if it is killed.
 Each replica has its own folder, which it locks while its process runs, so that another replica can deliver
 the lines of one that no longer runs. Files and folders that are not part of a spool are skipped and logged
 once.
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import IO
 
 import redis.asyncio
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
@@ -29,6 +30,7 @@ from coincast_chassis.resilience.stray_entries import read_plain_file
 from coincast_forecast import metrics
 from coincast_forecast.domain import LedgerCounts
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
+from coincast_forecast.prediction_log.unsafe_lines import UnsafeLines
 from coincast_modelkit.ledger import STREAM_FIELD, LedgerEntry
 from coincast_modelkit.scenarios.statements import RiskStatement, stream_key_of
 
@@ -261,13 +263,19 @@ class Stream:
         except (RedisError, OSError, TimeoutError) as error:
             raise StreamUnavailableError(without_path(error)) from error
 
-    async def ping(self) -> bool:
-        """Return whether Redis answers."""
+    async def process_id(self) -> str | None:
+        """Return what identifies the running Redis process, or None if Redis does not answer.
+
+        It changes when Redis restarts. It is empty where the user may not ask for it.
+        """
         try:
-            await self._client.ping()
+            try:
+                return str((await self._client.info("server")).get("run_id", ""))
+            except ResponseError:
+                await self._client.ping()
+                return ""
         except (RedisError, OSError, TimeoutError):
-            return False
-        return True
+            return None
 
 
 # More entries than this are encoded off the event loop.
@@ -282,6 +290,8 @@ class LedgerWriter:
         self._own = own
         self._root: Path = own.folder.parent
         self._disk = WorkerThread("spool")
+        self._unsafe = UnsafeLines()
+        self._process_id: str | None = None
         self._up = True
         self._appended = 0
 
@@ -291,7 +301,7 @@ class LedgerWriter:
             lines = [entry.to_json() for entry in entries]
         else:
             lines = await self._disk.run(lambda: [entry.to_json() for entry in entries])
-        if self._up and await self._to_stream(lines):
+        if self._up and not self._unsafe.full and await self._to_stream(lines):
             return True
         return await self._to_spool(lines)
 
@@ -300,11 +310,24 @@ class LedgerWriter:
         return LedgerCounts(self._appended, self._own.waiting, self._up)
 
     async def drain(self) -> None:
-        """Deliver the entries on disk, also those of replicas that no longer run, until Redis fails."""
-        if not await self._stream.ping():
+        """Deliver the entries on disk, also those of replicas that no longer run, until Redis fails.
+
+        If Redis has restarted since the last call, the lines that it may have lost are delivered again.
+        """
+        now = self._unsafe.now()
+        process_id = await self._stream.process_id()
+        if process_id is None:
             self._set_up(False)
+            # It may have been killed. A single failed call does not mean that, so `append` does not do this.
+            await self._keep_on_disk(self._unsafe.take())
+            self._update_metrics()
             return
         try:
+            if process_id == self._process_id:
+                self._unsafe.forget(now)
+            else:
+                await self._deliver_again()
+            self._process_id = process_id
             await self._deliver(self._own)
             for folder in await self._disk.run(lambda: list(orphans(self._root, [self._own.folder]))):
                 try:
@@ -339,6 +362,7 @@ class LedgerWriter:
             log.warning("redis_unavailable_spooling", error=str(error))
             self._set_up(False)
             return False
+        self._unsafe.add(lines)
         self._appended += len(lines)
         metrics.LEDGER_APPENDED.labels("redis").inc(len(lines))
         return True
@@ -355,12 +379,33 @@ class LedgerWriter:
         self._update_metrics()
         return True
 
+    async def _deliver_again(self) -> None:
+        """Deliver the lines that the former Redis process may have lost. Raises StreamUnavailableError."""
+        lines = self._unsafe.take()
+        try:
+            await self._stream.add(lines)
+        except StreamUnavailableError:
+            await self._keep_on_disk(lines)
+            raise
+        self._unsafe.add(lines)
+
+    async def _keep_on_disk(self, lines: Sequence[str]) -> None:
+        """Write confirmed lines to the disk; if that fails, they stay in memory."""
+        if not lines:
+            return
+        try:
+            await self._disk.run(lambda: self._own.append(lines))
+        except (OSError, ThreadStuckError) as error:
+            log.warning("confirmed_lines_not_spooled", lines=len(lines), error=without_path(error))
+            self._unsafe.add(lines)
+
     async def _deliver(self, folder: SpoolFolder) -> None:
         for segment in await self._disk.run(folder.seal):
             lines = await self._disk.run(partial(read_segment, segment))
             if not lines and await self._disk.run(partial(_has_content, segment)):
                 continue  # Unreadable, or without any entry: keep the file for inspection.
             await self._stream.add(lines)
+            self._unsafe.add(lines)
             await self._disk.run(partial(folder.remove, segment, len(lines)))
             log.info("spooled_entries_delivered", entries=len(lines))
 
