@@ -83,7 +83,8 @@ def test_its_golden_inputs_are_simulated_candles_and_its_outputs_repeat(model: s
     assert check_golden(read_artifact(STARTER_DIR, model, STARTER_VERSION).model, raw) < 1e-6
     for stored in golden_inputs(raw)[0]:
         simulated = SIMULATED[stored.coin_id].tail(len(stored.candles))
-        np.testing.assert_array_equal(stored.candles.close, simulated.close)
+        # The logarithms of other processors differ in the last digit.
+        np.testing.assert_allclose(stored.candles.close, simulated.close, rtol=1e-12)
 
 
 def test_the_ensemble_reads_hours_of_either_source_and_names_their_span() -> None:
