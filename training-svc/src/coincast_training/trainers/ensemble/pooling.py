@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from coincast_modelkit.intervals import REGIMES, regime_sizes, weighted_sizes
-from coincast_modelkit.intervals.conformal import prior_sizes
+from coincast_modelkit.intervals.conformal import effective_rows, prior_sizes
 from coincast_modelkit.models.ensemble.horizon_pool import Pool
 from coincast_modelkit.models.ensemble.model import LEVELS
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MIN_ROWS = 200
+AT_80 = int(np.argmin(np.abs(LEVELS - 0.8)))
 FREEDOM = 5.0
 # Larger errors of the log volatility are clipped to this value in the moments of the outlook.
 MAX_LOG_ERROR = 2.0
@@ -32,7 +33,10 @@ class PoolParams:
         half_life_days: Age at which an outcome has half the weight.
         correction_periods: Half-life for the correction of the sizes, in periods of the horizon; at most
             half_life_days.
-        size_prior_days: Strength of the shrinkage of the sizes of a regime to those of all regimes.
+        tail_periods: Half-life for the shape of the tail beyond 80 %, in periods of the horizon; at most
+            half_life_days.
+        size_prior_days: Strength of the shrinkage of the sizes of a regime to those of all regimes, and of
+            the tail to that of all years.
         max_weight: Upper bound of each weight; the lower bound is 0.
     """
 
@@ -41,6 +45,7 @@ class PoolParams:
     regime_days: float = 200.0
     half_life_days: float = 730.0
     correction_periods: float = 180.0
+    tail_periods: float = 180.0
     size_prior_days: float = 100.0
     max_weight: float = 0.8
 
@@ -121,6 +126,7 @@ def fit_pool(seen: PoolHistory, horizon: int, cut: int, params: PoolParams, prio
     scale = (members * weights[regime]).sum(axis=1)
     residuals, prior_rows = returns / np.exp(scale), params.size_prior_days * horizon
     sizes = regime_sizes(residuals, recency, regime, LEVELS, prior_rows=prior_rows)
+    sizes = _with_newer_tail(sizes, residuals, cut - seen.day[known], horizon, params)
     error = _clip(seen.log_volatility[known] - seen.outlook[known])
     offset = float(np.average(error, weights=recency))
     return Pool(
@@ -161,6 +167,36 @@ def correction(shares: Floats, age_days: Ints, horizon: int, params: PoolParams)
     half_life = min(params.correction_periods * horizon, params.half_life_days)
     recency = 0.5 ** (age_days / half_life)
     return float(weighted_sizes(shares, recency, np.array([0.8]))[0])
+
+
+def _with_newer_tail(
+    sizes: Floats, residuals: Floats, age_days: Ints, horizon: int, params: PoolParams
+) -> Floats:
+    """Return the sizes (REGIMES, L), beyond 80 % in the proportions of the newer residuals of all regimes.
+
+    How much heavier the tail is than the middle drifts: after years with crashes the tail was too heavy, and
+    before them too light. The half-life was chosen on the years before 2022, by exceedances and losses beyond
+    the value at risk (docs/risk-method.md). Long horizons have too few independent outcomes for it.
+
+    Args:
+        sizes: Sizes by regime (REGIMES, L), from all residuals.
+        residuals: Residuals in units of the forecast scale, (n,).
+        age_days: Age of each residual, (n,).
+        horizon: Days ahead.
+        params: Half-lives, and the strength of the shrinkage to `sizes`.
+    """
+    half_life = params.tail_periods * horizon
+    if half_life >= params.half_life_days:
+        return sizes
+    recency = 0.5 ** (age_days / half_life)
+    shape = weighted_sizes(residuals, recency, LEVELS)
+    if shape[AT_80] <= 0:
+        return sizes
+    rows, prior_rows = effective_rows(recency), params.size_prior_days * horizon
+    newer = sizes[:, [AT_80]] * shape[AT_80:] / shape[AT_80]
+    out = sizes.copy()
+    out[:, AT_80:] = (rows * newer + prior_rows * sizes[:, AT_80:]) / (rows + prior_rows)
+    return out
 
 
 def _weekend_ratios(
