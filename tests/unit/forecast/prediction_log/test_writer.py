@@ -1,4 +1,4 @@
-"""The spool: what was confirmed is read back, whatever became of the process."""
+"""The spool: what was confirmed is read back, whatever became of the process, or of Redis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coincast_forecast.prediction_log import writer
-from coincast_forecast.prediction_log.writer import SpoolFolder, orphans, read_segment
+from coincast_forecast.prediction_log.writer import (
+    MAX_UNSAFE_BYTES,
+    UNSAFE_SECONDS,
+    SpoolFolder,
+    UnsafeLines,
+    orphans,
+    read_segment,
+)
 
 LINES = [json.dumps({"n": n, "text": "x" * (n % 7)}) for n in range(20)]
 
@@ -164,3 +171,44 @@ def _append_within(folder: SpoolFolder, limit_bytes: int) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_lines_are_forgotten_once_redis_has_run_on_for_the_time() -> None:
+    clock = Clock()
+    lines = UnsafeLines(clock)
+    lines.add(["early"])
+    clock.now += 4
+    lines.add(["late"])
+    lines.forget(100 + UNSAFE_SECONDS - 0.1)
+    lines.forget(100 + UNSAFE_SECONDS)
+    assert lines.take() == ["late"]
+    assert lines.take() == []
+
+
+def test_lines_are_taken_in_their_order() -> None:
+    lines = UnsafeLines()
+    lines.add(["a", "b"])
+    lines.add([])
+    lines.add(["c"])
+    assert lines.take() == ["a", "b", "c"]
+
+
+def test_what_is_kept_is_bounded_in_bytes() -> None:
+    clock = Clock()
+    lines = UnsafeLines(clock)
+    lines.add(["x" * (MAX_UNSAFE_BYTES - 1)])
+    assert not lines.full
+    lines.add(["y"])
+    assert lines.full
+    lines.forget(clock.now + UNSAFE_SECONDS)
+    assert not lines.full
