@@ -207,8 +207,9 @@ def test_what_is_kept_is_bounded_in_bytes() -> None:
     clock = Clock()
     lines = UnsafeLines(clock)
     lines.add(["x" * (MAX_UNSAFE_BYTES - 1)])
-    assert not lines.full
+    found = [lines.full]
     lines.add(["y"])
-    assert lines.full
+    found.append(lines.full)
     lines.forget(clock.now + UNSAFE_SECONDS)
-    assert not lines.full
+    found.append(lines.full)
+    assert found == [False, True, False]
