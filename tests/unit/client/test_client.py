@@ -59,6 +59,7 @@ def test_reply_is_typed_and_unknown_fields_are_ignored() -> None:
         ("bitcoin,ethereum", "bitcoin,ethereum"),
         (["bitcoin", "ethereum"], "bitcoin,ethereum"),
         ((" bitcoin ",), "bitcoin"),
+        (["bitcoin,", "ethereum, tether"], "bitcoin,ethereum,tether"),
     ],
 )
 def test_ids_are_a_string_or_a_list(given: Any, sent: str) -> None:
@@ -68,7 +69,7 @@ def test_ids_are_a_string_or_a_list(given: Any, sent: str) -> None:
     assert recorder.last.url.params["ids"] == sent
 
 
-@pytest.mark.parametrize("empty", ["", [], [""]])
+@pytest.mark.parametrize("empty", ["", [], [""], [","]])
 def test_no_id_is_refused_before_anything_is_sent(empty: Any) -> None:
     recorder = Recorder(200, PRICES)
     with client_of(recorder) as coincast, pytest.raises(ValueError, match="ids is empty"):

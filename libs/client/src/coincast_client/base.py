@@ -74,10 +74,11 @@ class Reply(BaseModel):
 
     def _repr_html_(self) -> str:
         rows = self.to_rows()
-        columns = list(rows[0]) if rows else []
+        # Rows may lack columns of others, such as a model without a record.
+        columns = list(dict.fromkeys(name for row in rows for name in row))
         head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
         body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(_cell(row[name]))}</td>" for name in columns) + "</tr>"
+            "<tr>" + "".join(f"<td>{html.escape(_cell(row.get(name)))}</td>" for name in columns) + "</tr>"
             for row in rows[:_NOTEBOOK_ROWS]
         )
         more = f"<p>{len(rows) - _NOTEBOOK_ROWS} more rows</p>" if len(rows) > _NOTEBOOK_ROWS else ""

@@ -32,13 +32,13 @@ class Call(Generic[R]):
 
 
 def join_ids(ids: Ids) -> str:
-    """Return ids as one comma-separated string; a string may hold one id or several with commas.
+    """Return ids as one comma-separated string; each string may hold one id or several with commas.
 
     Raises:
         ValueError: There is no id.
     """
-    names = ids.split(",") if isinstance(ids, str) else list(ids)
-    cleaned = [name.strip() for name in names if name.strip()]
+    names = ids if isinstance(ids, str) else ",".join(ids)
+    cleaned = [name.strip() for name in names.split(",") if name.strip()]
     if not cleaned:
         raise ValueError("ids is empty; give a coin such as 'bitcoin', or a list of coins.")
     return ",".join(cleaned)

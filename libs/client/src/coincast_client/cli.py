@@ -1,7 +1,7 @@
 """The `coincast` command.
 
-Exit codes: 0 if everything requested was served, 1 if the gateway cannot be reached, a quota is used up or an
-item could not be served, 2 for an invalid request.
+Exit codes: 0 if everything requested was served, 1 if the gateway cannot be reached, a quota is used up, an
+item could not be served or a file could not be written, 2 for an invalid request.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from coincast_client import exports, schemas, terminal
+from coincast_client.base import Reply
 from coincast_client.client import DEFAULT_URL, AsyncCoincast, Coincast
 from coincast_client.errors import CoincastClientError, Refused
 
@@ -36,7 +37,7 @@ Key = Annotated[
     str,
     typer.Option(envvar="COINCAST_API_KEY", help="API key, if the gateway requires one.", metavar="KEY"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the gateway's JSON unchanged.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
 # How long a completion waits for the gateway; a shell that hangs is worse than one without suggestions.
 COMPLETION_SECONDS = 1.5
 COMPLETIONS = 30
@@ -53,7 +54,7 @@ def complete_coins(context: typer.Context, incomplete: str) -> list[str]:
             found = [coin.id for coin in client.coins(incomplete, limit=250).coins]
     except (CoincastClientError, ValueError):
         return []
-    return [coin for coin in found if coin.startswith(incomplete.lower())][:COMPLETIONS]
+    return [coin for coin in found if coin.startswith(incomplete)][:COMPLETIONS]
 
 
 def complete_models(incomplete: str) -> list[str]:
@@ -112,6 +113,11 @@ def main(
     """Show cryptocurrency prices and probabilistic forecasts from a Coincast gateway."""
 
 
+def print_error(message: str) -> None:
+    """Print one line on stderr."""
+    terminal.open_console(stderr=True).print(f"coincast: {message}")
+
+
 @contextmanager
 def connect(url: str, api_key: str) -> Iterator[Coincast]:
     """Yield a client; convert its errors to one line on stderr and an exit code."""
@@ -122,17 +128,16 @@ def connect(url: str, api_key: str) -> Iterator[Coincast]:
         suggestions = error.suggestions if isinstance(error, Refused) else ()
         suggested = "did you mean" in str(error).lower()
         hint = f" Did you mean {', '.join(suggestions[:3])}?" if suggestions and not suggested else ""
-        Console(stderr=True).print(f"coincast: {error}{hint}", markup=False, highlight=False)
+        print_error(f"{error}{hint}")
         # A request that waits for its quota (429) is not invalid.
         refused = isinstance(error, Refused) and 400 <= error.status < 500 and error.status != 429
         wrong = isinstance(error, ValueError) or refused
         raise typer.Exit(BAD_REQUEST if wrong else FAILED) from None
 
 
-def print_json(reply: Any) -> None:
-    """Print a reply, or a document, as JSON on stdout."""
-    document = reply.model_dump(mode="json") if hasattr(reply, "model_dump") else reply
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+def print_json(reply: Reply) -> None:
+    """Print a reply as JSON on stdout."""
+    typer.echo(json.dumps(reply.model_dump(mode="json"), indent=2, ensure_ascii=False))
 
 
 def exit_for(errors: Sequence[Any]) -> None:
@@ -151,7 +156,7 @@ def prices(
     if as_json:
         print_json(reply)
     else:
-        terminal.show_prices(Console(), reply)
+        terminal.show_prices(terminal.open_console(), reply)
     exit_for(reply.errors)
 
 
@@ -171,7 +176,7 @@ def coins(
     if as_json:
         print_json(reply)
     else:
-        terminal.show_coins(Console(), reply)
+        terminal.show_coins(terminal.open_console(), reply)
     if not reply.coins:
         raise typer.Exit(FAILED)
 
@@ -195,7 +200,7 @@ def history(
     if as_json:
         print_json(reply)
     else:
-        terminal.show_history(Console(), reply)
+        terminal.show_history(terminal.open_console(), reply)
 
 
 @app.command()
@@ -222,13 +227,24 @@ def forecast(
         if as_json:
             print_json(reply)
         else:
-            console = Console()
+            console = terminal.open_console()
             for found in reply.forecasts:
                 until = found.as_of if as_of else None
-                past = client.history(found.id, days=60, vs_currency=vs, as_of=until) if chart else None
+                past = history_of_chart(client, found, until) if chart else None
                 terminal.show_forecast(console, found, past)
             terminal.show_errors(console, reply.errors)
     exit_for(reply.errors)
+
+
+def history_of_chart(
+    client: Coincast, forecast: schemas.Forecast, until: datetime | None
+) -> schemas.History | None:
+    """Return the history for a forecast's chart; without it the forecast is shown without a chart."""
+    try:
+        return client.history(forecast.id, days=60, vs_currency=forecast.vs_currency, as_of=until)
+    except CoincastClientError as error:
+        print_error(f"there is no chart of {forecast.id}: {error}")
+        return None
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -259,7 +275,7 @@ def touch(
     if as_json:
         print_json(reply)
     else:
-        terminal.show_touch(Console(), reply)
+        terminal.show_touch(terminal.open_console(), reply)
     exit_for(reply.errors)
 
 
@@ -297,7 +313,7 @@ def risk(
     if as_json:
         print_json(reply)
     else:
-        terminal.show_risk(Console(), reply)
+        terminal.show_risk(terminal.open_console(), reply)
     exit_for(reply.errors)
 
 
@@ -330,12 +346,15 @@ def parse_levels(text: str) -> list[float]:
     """Return levels in percent from a list with commas.
 
     Raises:
-        ValueError: A part is not a number.
+        ValueError: A part is not a finite number.
     """
     try:
-        return [float(part) for part in text.split(",")]
+        levels = [float(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(f"{text!r} is no list of levels; write it like 95,99.") from None
+        levels = [math.nan]
+    if not all(map(math.isfinite, levels)):
+        raise ValueError(f"{text!r} is no list of levels; write it like 95,99.")
+    return levels
 
 
 @app.command()
@@ -346,7 +365,7 @@ def models(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> No
     if as_json:
         print_json(reply)
     else:
-        terminal.show_models(Console(), reply)
+        terminal.show_models(terminal.open_console(), reply)
 
 
 @app.command()
@@ -367,7 +386,7 @@ def accuracy(
     if as_json:
         print_json(reply)
     else:
-        terminal.show_accuracy(Console(), reply)
+        terminal.show_accuracy(terminal.open_console(), reply)
 
 
 @app.command()
@@ -383,7 +402,7 @@ def keys(
     if as_json:
         print_json(reply)
     else:
-        terminal.show_usage(Console(), reply)
+        terminal.show_usage(terminal.open_console(), reply)
 
 
 @app.command()
@@ -401,12 +420,15 @@ def watch(
     """Show prices as they change, until Ctrl-C."""
     latest: dict[tuple[str, str], schemas.Price] = {}
     errors: dict[str, schemas.ItemError] = {}
-    console = Console()
+    console = terminal.open_console()
     with connect(url, key) as client:
         # The first event of a stream is empty if nothing was known of the coins yet.
         shown_events = (e for e in client.prices_stream(ids, vs_currencies=vs) if e.prices or e.errors)
         for number, event in enumerate(shown_events, start=1):
             latest |= {(price.id, price.vs_currency): price for price in event.prices}
+            # A coin that has a price by now is no error any more.
+            for price in event.prices:
+                errors.pop(price.id, None)
             errors |= {error.id: error for error in event.errors}
             if as_json:
                 typer.echo(event.model_dump_json())
@@ -418,6 +440,17 @@ def watch(
             if number == updates:
                 break
     exit_for(list(errors))
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Convert an error of the file system to one line on stderr and exit code 1."""
+    try:
+        yield
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        print_error(f"cannot write{place}: {error.strerror or error}. Give --out a path that can be written.")
+        raise typer.Exit(FAILED) from None
 
 
 @app.command()
@@ -483,14 +516,16 @@ def export(
             if file_format not in (None, "parquet", "csv"):
                 raise ValueError("A folder of candles holds parquet or csv files.")
             kind: Any = file_format or "parquet"
-            found = client.export_candles(ids or [], out, file_format=kind, **given)
+            with writing():
+                found = client.export_candles(ids or [], out, file_format=kind, **given)
             typer.echo(f"{len(found.files)} files in {found.folder}")
             for error in found.errors:
-                Console(stderr=True).print(f"coincast: {error}", markup=False, highlight=False)
+                print_error(error)
             exit_for(found.errors)
         else:
             names: Any = (table, file_format)
-            written = client.export(names[0], out, file_format=names[1], ids=ids or None, **given)
+            with writing():
+                written = client.export(names[0], out, file_format=names[1], ids=ids or None, **given)
             typer.echo(f"{written} ({written.stat().st_size:,} bytes)")
 
 
@@ -508,7 +543,7 @@ def health(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> No
     if as_json:
         print_json(reply)
     else:
-        terminal.show_health(Console(), reply)
+        terminal.show_health(terminal.open_console(), reply)
     if reply.status == "down":
         raise typer.Exit(FAILED)
 
@@ -535,7 +570,7 @@ def demo(context: typer.Context) -> None:
 def mcp(url: Url = DEFAULT_URL, key: Key = "") -> None:
     """Serve the gateway to an assistant over stdio (Model Context Protocol)."""
     if importlib.util.find_spec("mcp") is None:
-        Console(stderr=True).print("coincast: install the package mcp first: pip install mcp", markup=False)
+        print_error("install the package mcp first: pip install mcp")
         raise typer.Exit(BAD_REQUEST)
     server = importlib.import_module("coincast_client.mcp_server")
     version = metadata.version("coincast-client")
@@ -545,9 +580,7 @@ def mcp(url: Url = DEFAULT_URL, key: Key = "") -> None:
 def _run_in_stack(command: str, arguments: Sequence[str] = ()) -> None:
     """Run a command of `coincast_stack`, which is installed only with the whole system."""
     if importlib.util.find_spec("coincast_stack") is None:
-        Console(stderr=True).print(
-            f"coincast: {command} needs the whole system; install the package `coincast`.", markup=False
-        )
+        print_error(f"{command} needs the whole system; install the package `coincast`.")
         raise typer.Exit(BAD_REQUEST)
     entry = importlib.import_module("coincast_stack.__main__")
     raise typer.Exit(entry.main([command, *arguments]))

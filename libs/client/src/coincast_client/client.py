@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, Self, TypeVar
 
 import httpx2
+from pydantic import ValidationError
 
 from coincast_client import calls, schemas
 from coincast_client.base import Reply
 from coincast_client.calls import Call, Ids, Model, Moment
 from coincast_client.errors import Refused, UnexpectedReply, Unreachable
 from coincast_client.exports import (
+    MEDIA_TYPES,
     PATHS,
     ExportedFolder,
     FileFormat,
@@ -49,25 +51,62 @@ def parse(reply: httpx2.Response) -> Any:
         Refused: The gateway answered with a problem.
         UnexpectedReply: The reply is not JSON, so it probably does not come from the gateway.
     """
-    kind = reply.headers.get("content-type", "").partition(";")[0]
-    if kind not in ("application/json", "application/problem+json"):
+    check_media_type(reply, "application/json", "application/problem+json")
+    try:
+        document = reply.json()
+    except ValueError as error:
         raise UnexpectedReply(
-            f"{reply.url} answered {reply.status_code} with {kind or 'no content'}; is it the gateway?"
-        )
-    document = reply.json()
+            f"{reply.url} answered {reply.status_code} with malformed JSON; is it the gateway?"
+        ) from error
     if reply.is_error:
         raise Refused(reply.status_code, document if isinstance(document, dict) else {})
     return document
+
+
+def check_media_type(reply: httpx2.Response, *expected: str) -> None:
+    """Raise an error if a reply has none of the expected media types.
+
+    Raises:
+        UnexpectedReply: The reply probably does not come from the gateway.
+    """
+    kind = reply.headers.get("content-type", "").partition(";")[0]
+    if kind not in expected:
+        raise UnexpectedReply(
+            f"{reply.url} answered {reply.status_code} with {kind or 'no content'}; is it the gateway?"
+        )
+
+
+def validate(schema: type[R], document: Any, url: httpx2.URL) -> R:
+    """Return a document as its schema.
+
+    Raises:
+        UnexpectedReply: The document is not of this schema, so it comes from another server or version.
+    """
+    try:
+        return schema.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the document"
+        raise UnexpectedReply(
+            f"{url} answered with JSON of another form ({place}: {first['msg']}); is it the gateway, and of "
+            "the same version as this client?"
+        ) from error
 
 
 def connection_options(url: str, api_key: str, timeout_seconds: float) -> dict[str, Any]:
     """Return the connection options of both clients; proxies set in the environment are not used.
 
     Raises:
-        ValueError: The URL is not one of HTTP.
+        ValueError: The URL is not one of HTTP, or the key holds a character that no header may hold.
     """
-    if not url.startswith(("http://", "https://")):
+    try:
+        valid = url.startswith(("http://", "https://")) and bool(httpx2.URL(url).host)
+    except httpx2.InvalidURL:
+        valid = False
+    if not valid:
         raise ValueError(f"{url!r} is not the address of a gateway; give one such as {DEFAULT_URL}.")
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise ValueError("The API key holds a line break or a character outside ASCII; copy it again.")
     headers = {"accept": "application/json", "user-agent": "coincast-client"}
     if api_key:
         headers["x-api-key"] = api_key
@@ -110,12 +149,18 @@ class EventReader:
 
         Raises:
             Refused: The event is a problem, which ends the stream.
+            UnexpectedReply: The data are not a JSON object.
         """
         if line.startswith("event:"):
             self.name = line.removeprefix("event:").strip()
         if not line.startswith("data:"):
             return None
-        document = json.loads(line.removeprefix("data:").strip() or "null")
+        try:
+            document = json.loads(line.removeprefix("data:").strip() or "{}")
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise UnexpectedReply("The stream holds an event that is not a JSON object; is it the gateway?")
         if self.name == "problem":
             raise Refused(document.get("status", 503), document)
         return document
@@ -160,7 +205,7 @@ class Coincast:
             reply = self._http.request(call.method, call.path, **request_options(call))
         except httpx2.HTTPError as error:
             raise unreachable(self._http.base_url, error) from error
-        return call.schema.model_validate(parse(reply))
+        return validate(call.schema, parse(reply), reply.url)
 
     def prices(self, ids: Ids, *, vs_currencies: Ids = "usd") -> schemas.Prices:
         """Return spot prices of up to 250 coins."""
@@ -521,7 +566,7 @@ class Coincast:
             Refused: The gateway answered with an error.
         """
         for _, document in self._events(calls.prices_stream(ids, vs_currencies)):
-            yield schemas.Prices.model_validate({"prices": [], "errors": []} | document)
+            yield validate(schemas.Prices, {"prices": [], "errors": []} | document, self._http.base_url)
         raise self._ended()
 
     def job_events(self, job_id: str) -> Iterator[schemas.TrainingGetJobResponse]:
@@ -532,7 +577,7 @@ class Coincast:
             Refused: The gateway answered with an error.
         """
         for name, document in self._events(calls.job_events(job_id)):
-            yield schemas.TrainingGetJobResponse.model_validate(document)
+            yield validate(schemas.TrainingGetJobResponse, document, self._http.base_url)
             if name == "ended":
                 return
         raise self._ended()
@@ -545,6 +590,7 @@ class Coincast:
                 if reply.is_error:
                     reply.read()
                     parse(reply)
+                check_media_type(reply, "text/event-stream")
                 for line in reply.iter_lines():
                     if document := reader.read(line):
                         yield reader.name, document
@@ -608,6 +654,7 @@ class Coincast:
                 if reply.is_error:
                     reply.read()
                     parse(reply)
+                check_media_type(reply, MEDIA_TYPES[str(query["format"])])
                 for part in reply.iter_bytes():
                     file.write(part)
         except httpx2.HTTPError as error:
@@ -656,7 +703,7 @@ class AsyncCoincast:
             reply = await self._http.request(call.method, call.path, **request_options(call))
         except httpx2.HTTPError as error:
             raise unreachable(self._http.base_url, error) from error
-        return call.schema.model_validate(parse(reply))
+        return validate(call.schema, parse(reply), reply.url)
 
     async def prices(self, ids: Ids, *, vs_currencies: Ids = "usd") -> schemas.Prices:
         """Return spot prices of up to 250 coins."""
@@ -1017,7 +1064,7 @@ class AsyncCoincast:
             Refused: The gateway answered with an error.
         """
         async for _, document in self._events(calls.prices_stream(ids, vs_currencies)):
-            yield schemas.Prices.model_validate({"prices": [], "errors": []} | document)
+            yield validate(schemas.Prices, {"prices": [], "errors": []} | document, self._http.base_url)
         raise self._ended()
 
     async def job_events(self, job_id: str) -> AsyncIterator[schemas.TrainingGetJobResponse]:
@@ -1028,7 +1075,7 @@ class AsyncCoincast:
             Refused: The gateway answered with an error.
         """
         async for name, document in self._events(calls.job_events(job_id)):
-            yield schemas.TrainingGetJobResponse.model_validate(document)
+            yield validate(schemas.TrainingGetJobResponse, document, self._http.base_url)
             if name == "ended":
                 return
         raise self._ended()
@@ -1041,6 +1088,7 @@ class AsyncCoincast:
                 if reply.is_error:
                     await reply.aread()
                     parse(reply)
+                check_media_type(reply, "text/event-stream")
                 async for line in reply.aiter_lines():
                     if document := reader.read(line):
                         yield reader.name, document
@@ -1104,6 +1152,7 @@ class AsyncCoincast:
                 if reply.is_error:
                     await reply.aread()
                     parse(reply)
+                check_media_type(reply, MEDIA_TYPES[str(query["format"])])
                 async for part in reply.aiter_bytes():
                     file.write(part)
         except httpx2.HTTPError as error:

@@ -26,6 +26,11 @@ PATHS: Mapping[str, str] = {
     "scenarios": "/forecasts/scenarios",
 }
 FORMATS = ("parquet", "arrow", "csv")
+MEDIA_TYPES: Mapping[str, str] = {
+    "parquet": "application/vnd.apache.parquet",
+    "arrow": "application/vnd.apache.arrow.stream",
+    "csv": "text/csv",
+}
 SUFFIXES = {".parquet": "parquet", ".arrow": "arrow", ".arrows": "arrow", ".csv": "csv"}
 ERROR_MARK = "# error: "
 

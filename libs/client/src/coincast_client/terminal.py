@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -26,12 +26,22 @@ _COLOURS = {"ok": "green", "degraded": "yellow", "down": "red"}
 NARROW_COLUMNS = 76
 
 
+def open_console(*, stderr: bool = False) -> Console:
+    """Return a console that prints text as it is: brackets in the name of a coin are no markup."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
 def make_table(title: str, columns: Sequence[str], *, words: Sequence[int] = (0,)) -> Table:
     """Return an empty table; the columns with the indices `words` hold text, the others figures."""
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index in words else "right", overflow="fold")
     return made
+
+
+def printable(text: str) -> str:
+    """Return a text with spaces in place of control characters, which a terminal would obey."""
+    return "".join(mark if mark.isprintable() else " " for mark in text)
 
 
 def coloured(value: float | None, text: str) -> Text:
@@ -82,7 +92,7 @@ def show_coins(console: Console, reply: schemas.Coins) -> None:
     found = "1 coin matches" if reply.total == 1 else f"{formatting.count(reply.total)} coins match"
     table = make_table(found, ["Id", "Symbol", "Name"], words=(0, 1, 2))
     for coin in reply.coins:
-        table.add_row(coin.id, coin.symbol.upper(), coin.name)
+        table.add_row(coin.id, printable(coin.symbol.upper()), printable(coin.name))
     console.print(table)
 
 
@@ -123,7 +133,8 @@ def show_forecast(console: Console, forecast: schemas.Forecast, history: schemas
         table.add_row(when(point), formatting.price(point.price), *spans)
     console.print(table)
     if forecast.degraded or forecast.stale:
-        console.print(Text(f"Degraded: {forecast.reason or 'no reason was given.'}", style="yellow"))
+        word = "Degraded" if forecast.degraded else "Stale"
+        console.print(Text(f"{word}: {forecast.reason or 'no reason was given.'}", style="yellow"))
 
 
 def when(point: Any) -> str:
@@ -410,15 +421,6 @@ def show_errors(console: Console, errors: Sequence[Any]) -> None:
         suggested = not suggestions or "did you mean" in error.message.lower()
         hint = "" if suggested else f" Did you mean {', '.join(suggestions[:3])}?"
         console.print(Text(f"{error.id}: {error.message}{hint}", style="yellow"))
-
-
-def day_of(text: str) -> date:
-    """Parse a day.
-
-    Raises:
-        ValueError: The text is not of the form YYYY-MM-DD.
-    """
-    return date.fromisoformat(text)
 
 
 @dataclass(frozen=True, slots=True)
