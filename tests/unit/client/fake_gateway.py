@@ -1,4 +1,7 @@
-"""A gateway on a free port that answers each path with a prepared reply, and the replies it may give."""
+"""A gateway that answers each path with a prepared reply, and the replies it may give.
+
+It is a transport for the client, or a server on a free port for the command.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+
+import httpx2
 
 JSON, PROBLEM, EVENTS = "application/json", "application/problem+json", "text/event-stream"
 Document = dict[str, Any]
@@ -56,6 +60,27 @@ class FakeGateway:
         """Answer a path with any content."""
         self.answers[path] = Answer(body, status, kind)
 
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
+        """Record a request and return the answer of its path."""
+        body = request.read()
+        self.requests.append(
+            Request(
+                request.method,
+                request.url.path,
+                dict(request.url.params),
+                dict(request.headers),
+                json.loads(body) if body else None,
+            )
+        )
+        problem = json.dumps({"detail": f"No such path: {request.url.path}."}).encode()
+        found = self.answers.get(request.url.path, Answer(problem, 404, PROBLEM))
+        return httpx2.Response(found.status, content=found.body, headers={"content-type": found.kind})
+
+    @property
+    def transport(self) -> httpx2.MockTransport:
+        """A transport for a client that reaches this gateway without a socket."""
+        return httpx2.MockTransport(self.answer)
+
     @property
     def last(self) -> Request:
         """The newest request."""
@@ -69,19 +94,16 @@ def fake_gateway() -> Iterator[FakeGateway]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            address = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            parameters = {name: ",".join(values) for name, values in parse_qs(address.query).items()}
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            sent = json.loads(body) if body else None
-            gateway.requests.append(Request(self.command, address.path, parameters, headers, sent))
-            problem = json.dumps({"detail": f"No such path: {address.path}."}).encode()
-            answer = gateway.answers.get(address.path, Answer(problem, 404, PROBLEM))
-            self.send_response(answer.status)
-            self.send_header("content-type", answer.kind)
-            self.send_header("content-length", str(len(answer.body)))
+            received = httpx2.Request(
+                self.command, gateway.url + self.path, headers=list(self.headers.items()), content=body
+            )
+            answer = gateway.answer(received)
+            self.send_response(answer.status_code)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(answer.body)
+            self.wfile.write(answer.content)
 
         do_POST = do_GET
 
@@ -329,7 +351,7 @@ def health(status: str = "ok", **components: str) -> Document:
     }  # fmt: skip
 
 
-def quality(last_good: str = "2026-01-01") -> Document:
+def quality(last_good: str | None = "2026-01-01") -> Document:
     """Return the defects of a history."""
     return {
         "id": "bitcoin", "vs_currency": "usd", "missing_days": 3, "duplicate_points": 0,

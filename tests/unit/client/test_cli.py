@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import date, timedelta
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -190,6 +191,12 @@ def test_problem_is_one_line_on_stderr_with_suggestions_once(gateway: FakeGatewa
 
 # What each command sends to which path, and something of what it shows.
 SHOWN: dict[str, tuple[str, Any, dict[str, str], str]] = {
+    "prices bitcoin,ethereum": (
+        "/prices",
+        gw.prices(gw.price()),
+        {"ids": "bitcoin,ethereum", "vs_currencies": "usd"},
+        "bitcoin / usd 108,246 −1.5 % $2.16 T 2 hours ago",
+    ),
     "coins wrapped sol --limit 5": (
         "/coins",
         gw.coins(("wsol", "wsol", "Wrapped SOL [wormhole]"), total=1_234),
@@ -279,9 +286,8 @@ def missing_from(printed: Any, document: Any, place: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
-@pytest.mark.parametrize("line", [*SHOWN, "prices bitcoin", "risk bitcoin=9000", "forecast bitcoin"])
+@pytest.mark.parametrize("line", [*SHOWN, "risk bitcoin=9000", "forecast bitcoin"])
 def test_output_fits_the_terminal(line: str, columns: int, gateway: FakeGateway) -> None:
-    gateway.reply("/prices", PRICES)
     gateway.reply("/risk/portfolio", gw.portfolio(*map(gw.risk_level, (90, 95, 97.5, 99))))
     for path, document, _, _ in SHOWN.values():
         gateway.reply(path, document)
@@ -553,6 +559,19 @@ def test_shell_completes_coins_models_and_tables(
         "/coins", gw.coins(*((coin, coin, coin) for coin in ("wrapped-bitcoin", "bitcoin", "bitcoin-cash")))
     )
     assert completions(line, gateway.url) == expected
+
+
+def test_assistant_is_served_over_stdio(gateway: FakeGateway) -> None:
+    hello = {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}
+    }  # fmt: skip
+    sent = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello})
+    result = CliRunner().invoke(app, ["mcp", "--url", gateway.url], input=f"{sent}\n")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["result"]["serverInfo"] == {
+        "name": "coincast",
+        "version": metadata.version("coincast-client"),
+    }
 
 
 def test_shell_without_a_gateway_completes_nothing() -> None:

@@ -14,23 +14,34 @@ from coincast_client.schemas import (
     Candle,
     Coin,
     CoinPaths,
+    Explanation,
     Forecast,
     ForecastCoinTouch,
+    ForecastInterval,
     ForecastLevelTouch,
+    ForecastLog,
+    ForecastQuantile,
     Forecasts,
     ForecastTouchDay,
     History,
+    Models,
     Point,
+    Portfolio,
     Scenarios,
     Touch,
+    TrainingGetAccuracyResponse,
     TrainingGetJobLogsResponse,
     TrainingGetJobResponse,
     TrainingJob,
     TrainingListJobsResponse,
+    TrainingLoggedForecast,
     TrainingTrainingSpec,
+    Trends,
+    UsageReport,
     Volatility,
 )
 from coincast_client.tables import interval_levels, rows_of
+from tests.unit.client import fake_gateway as gw
 
 mpl.use("agg")
 
@@ -196,3 +207,81 @@ def test_each_line_of_a_log_is_a_row() -> None:
         {"line": "one"},
         {"line": "two"},
     ]
+
+
+def test_each_horizon_of_a_model_is_a_row_and_a_model_without_a_record_is_one() -> None:
+    rows = [gw.model("lightgbm", gw.horizon(1), gw.horizon(7, 78.0)), gw.model("lstm", ready=False)]
+    found = rows_of(Models.model_validate({"models": rows}))
+    assert [(row["model"], row["ready"], row.get("horizon_days")) for row in found] == [
+        ("lightgbm", True, 1),
+        ("lightgbm", True, 7),
+        ("lstm", False, None),
+    ]
+    assert found[1]["coverage_80_percent"] == 78.0
+
+
+def test_each_contribution_to_a_forecast_is_a_row() -> None:
+    part = {"feature": "return_1", "value": 0.1, "contribution": -0.2, "output": "mean", "horizon_days": 1}
+    document = {"forecast": gw.forecast(attributions=[part]), "kind": "shap"}
+    assert rows_of(Explanation.model_validate(document)) == [
+        {"id": "bitcoin", "served_by": "lightgbm", **part}
+    ]
+
+
+def test_each_horizon_of_served_forecasts_is_a_row() -> None:
+    bare = gw.live(1, horizon=None, model="lstm")
+    found = rows_of(TrainingGetAccuracyResponse.model_validate(gw.accuracy(gw.live(7), bare)))
+    assert [(row["model"], row.get("horizon_days")) for row in found] == [("lightgbm", 7), ("lstm", None)]
+
+
+def test_each_level_of_a_risk_is_a_row() -> None:
+    reply = Portfolio.model_validate(gw.portfolio(gw.risk_level(90), gw.risk_level(99)))
+    assert [(row["level_percent"], row["value_at_risk"]) for row in rows_of(reply)] == [
+        (90.0, 900.0),
+        (99.0, 990.0),
+    ]
+
+
+def test_each_day_of_each_key_is_a_row() -> None:
+    (row,) = rows_of(UsageReport.model_validate(gw.usage()))
+    assert (row["name"], row["calls"], row["bytes"]) == ("bot", 1_200, 4_567_000)
+
+
+def test_each_moment_of_the_trends_is_a_row_with_its_sample_if_there_is_one() -> None:
+    names = (
+        "requests_per_second", "server_error_share", "hot_hit_rate", "cpu_percent", "memory_mb", "p50_ms",
+        "p95_ms", "p99_ms",
+    )  # fmt: skip
+    at = ["2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"]
+    sample = dict.fromkeys(names, 1.5) | {"at": at[1], "samples": 3, "statuses": {"gateway": "ok"}}
+    points = [{"at": at[0], "sample": None}, {"at": at[1], "sample": sample}]
+    document = {"hours": 1.0, "step_seconds": 60, "points": points, "gaps": []}
+    found = rows_of(Trends.model_validate(document))
+    assert [row.get("p95_ms") for row in found] == [None, 1.5]
+    assert [row["at"].isoformat() for row in found] == [
+        "2026-01-01T00:00:00+00:00",
+        "2026-01-01T00:01:00+00:00",
+    ]
+    assert rows_of(Trends.model_validate(document | {"points": []})) == []
+
+
+def test_each_served_forecast_is_a_row_with_the_bounds_of_its_intervals() -> None:
+    logged = build(
+        TrainingLoggedForecast,
+        id="bitcoin",
+        intervals=[build(ForecastInterval, level_percent=97.5, lower=1.0, upper=3.0)],
+        quantiles=[build(ForecastQuantile, probability=0.25, price=1.5)],
+    )
+    (row,) = rows_of(build(ForecastLog, forecasts=[logged]))
+    assert (row["id"], row["lower_97.5"], row["upper_97.5"], row["quantile_0.25"]) == (
+        "bitcoin",
+        1.0,
+        3.0,
+        1.5,
+    )
+
+
+def test_drawing_a_reply_passes_its_options_on() -> None:
+    axes = forecast("bitcoin").plot(figsize=(3, 2))
+    assert list(axes.get_figure().get_size_inches()) == [3, 2]
+    assert axes.get_title().startswith("bitcoin: lightgbm")

@@ -1,8 +1,9 @@
-"""The forecast as a chart of characters."""
+"""Replies in a terminal: tables, sentences, and the forecast as a chart of characters."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -11,8 +12,14 @@ from rich.console import Console
 
 from coincast_client.schemas import (
     Bounds,
+    Coins,
+    Detailed,
     Forecast,
+    History,
+    Models,
     Point,
+    Portfolio,
+    Prices,
     Touch,
     TrainingGetAccuracyResponse,
     UsageReport,
@@ -21,11 +28,22 @@ from coincast_client.terminal import (
     HEIGHT_ROWS,
     Fan,
     draw_fan,
+    headline,
+    open_console,
+    record_sentence,
+    sentence,
     show_accuracy,
+    show_coins,
     show_forecast,
+    show_health,
+    show_history,
+    show_models,
+    show_prices,
+    show_risk,
     show_touch,
     show_usage,
 )
+from tests.unit.client import fake_gateway as gw
 
 FAN = Fan(
     closes=[100.0 + day for day in range(60)],
@@ -188,8 +206,8 @@ def test_a_touch_says_how_such_answers_did_before_and_since_they_were_served(
     reply = Touch.model_validate({"basis": basis, "errors": [], "coins": [coin]})
     out = io.StringIO()
     show_touch(Console(file=out, width=200), reply)
-    for sentence in filter(None, sentences):
-        assert sentence in out.getvalue()
+    for said in filter(None, sentences):
+        assert said in out.getvalue()
 
 
 def test_a_touch_of_a_past_moment_says_so() -> None:
@@ -241,3 +259,265 @@ def test_forecast_of_hours_names_the_time_of_each(columns: int) -> None:
     assert "2026-01-02 14:00 UTC" in out.getvalue()
     assert "2026-01-02 15:00 UTC" in out.getvalue()
     assert max(map(len, out.getvalue().splitlines())) <= columns
+
+
+def shown(show: Callable[..., None], *given: Any, columns: int = 100, colours: bool = False) -> str:
+    """Return what is printed in a terminal of that many columns."""
+    out = io.StringIO()
+    console = Console(
+        file=out, width=columns, force_terminal=colours, color_system="standard" if colours else None
+    )
+    show(console, *given)
+    assert colours or max(map(len, out.getvalue().splitlines()), default=0) <= columns
+    return out.getvalue()
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def prices(*rows: gw.Document, errors: Sequence[gw.Document] = ()) -> Prices:
+    return Prices.model_validate(gw.prices(*rows, errors=errors))
+
+
+def forecast(**changes: Any) -> Forecast:
+    return Forecast.model_validate(gw.forecast(**changes))
+
+
+@pytest.mark.parametrize(
+    ("change", "styled"),
+    [(1.5, "\x1b[32m+1.5 %"), (-1.5, "\x1b[31m−1.5 %"), (0.0, " 0.0 %"), (None, "–")],
+)
+def test_change_is_green_above_zero_and_red_below(change: float | None, styled: str) -> None:
+    text = shown(show_prices, prices(gw.price(change_24h_percent=change)), columns=120, colours=True)
+    assert styled in text
+    assert ("\x1b[3" in text.splitlines()[-1]) == bool(change)
+
+
+def test_wide_table_says_of_each_price_how_old_it_is_and_where_it_is_from() -> None:
+    rows = [gw.price("a", stale=True, age_seconds=90_000.0), gw.price("b", source="sandbox", age_seconds=1.0)]
+    lines = shown(show_prices, prices(*rows)).splitlines()
+    assert lines[2].endswith("1 day ago, stale")
+    assert lines[3].endswith("just now, sandbox")
+
+
+def test_narrow_table_says_it_below_once_for_each_reason() -> None:
+    rows = [
+        gw.price("a", stale=True, reason="CoinGecko is slow."),
+        gw.price("b", stale=True, reason="CoinGecko is slow."),
+        gw.price("c", stale=True, source="sandbox"),
+        gw.price("d"),
+    ]
+    lines = shown(show_prices, prices(*rows), columns=60).splitlines()
+    assert [line.rstrip() for line in lines[6:]] == [
+        "Sandbox data: these are not market prices.",
+        "Stale: CoinGecko is slow.",
+        "Stale: no reason was given.",
+    ]
+
+
+def test_suggestions_are_not_repeated() -> None:
+    errors = [
+        gw.item_error("bitcon", "Unknown.", "bitcoin", "bitcoin-cash", "bitcoin-2", "bitcoin-3"),
+        gw.item_error("etherum", "Unknown. Did you mean ethereum?", "ethereum"),
+        gw.item_error("eos", "Not ready."),
+    ]
+    assert shown(show_prices, prices(errors=errors)).splitlines()[-3:] == [
+        "bitcon: Unknown. Did you mean bitcoin, bitcoin-cash, bitcoin-2?",
+        "etherum: Unknown. Did you mean ethereum?",
+        "eos: Not ready.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["Wrapped SOL [wormhole]", "[/b]", "[link=http://x]y[/link]", ":smile:", "a\\[b]"]
+)
+def test_name_of_a_coin_is_no_markup(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    reply = Coins.model_validate(gw.coins(("x", "x[dim]", name)))
+    show_coins(open_console(), reply)
+    text = capsys.readouterr().out
+    assert "1 coin matches" in text
+    assert name in text
+    assert "X[DIM]" in text
+
+
+def test_name_of_a_coin_cannot_command_the_terminal() -> None:
+    reply = Coins.model_validate(gw.coins(("x", "x\r", "red \x1b[31m\x07\u202e\nnext")))
+    line = shown(show_coins, reply).splitlines()[-1]
+    assert line.rstrip() == "x   X       red  [31m   next"
+
+
+def test_history_says_that_it_is_cut_and_stale() -> None:
+    document = gw.history(
+        truncated=True, truncated_reason="The plan allows 365 days.", stale=True, source="sandbox"
+    )
+    lines = shown(show_history, History.model_validate(document)).splitlines()
+    assert lines[-3:] == [
+        "Sandbox data: these are not market prices.",
+        "Stale: no reason was given.",
+        "The plan allows 365 days.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rise", "said"),
+    [
+        (None, "Direction: no better than a coin toss."),
+        (0.51, "Direction: no better than a coin toss."),
+        (0.55, "Chance of a rise: 55 %."),
+        (0.4, "Chance of a rise: 40 %."),
+    ],
+)
+def test_direction_is_named_only_if_it_is_better_than_a_coin_toss(rise: float | None, said: str) -> None:
+    assert sentence(forecast(rise=rise)).endswith(said)
+
+
+def test_forecast_without_the_usual_level_names_its_own() -> None:
+    document = gw.forecast(days=1, vs_currency="chf")
+    document["points"][0]["intervals"] = {"95": {"lower": 90.0, "upper": 110.0}}
+    assert "90.00 to 110.00 CHF" in sentence(Forecast.model_validate(document))
+    assert "95 times in 100" in sentence(Forecast.model_validate(document))
+
+
+def test_record_is_that_of_the_nearest_horizon() -> None:
+    rows = [gw.horizon(1, 71.0), gw.horizon(0, 72.0, horizon_hours=12), gw.horizon(14, 73.0)]
+    for days, said in ((1, "71.0 % of 1,204 earlier 80 % intervals for 1 day "), (9, "73.0 % of 1,204")):
+        assert record_sentence(forecast(days=days, record=gw.record(*rows))).startswith(said)
+    document = gw.forecast(days=1, record=gw.record(*rows))
+    document["points"][0] |= {"horizon_days": 0, "horizon_hours": 10, "closes_at": "2026-01-01T10:00:00Z"}
+    hourly = Forecast.model_validate(document)
+    assert record_sentence(hourly).startswith("72.0 % of 1,204 earlier 80 % intervals for 12 hours")
+    assert sentence(hourly).startswith("bitcoin in 10 hours: ")
+
+
+@pytest.mark.parametrize("record", [None, gw.record(), gw.record(gw.horizon(2, None))])
+def test_forecast_without_a_record_says_nothing_of_one(record: gw.Document | None) -> None:
+    assert record_sentence(forecast(record=record)) == ""
+    assert "earlier" not in shown(show_forecast, forecast(record=record), None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"degraded": True, "reason": "The model has expired."}, "Degraded: The model has expired."),
+        ({"degraded": True, "stale": True}, "Degraded: no reason was given."),
+        ({"stale": True, "reason": "The history is a day old."}, "Stale: The history is a day old."),
+    ],
+)
+def test_forecast_that_is_degraded_or_stale_says_so(changes: dict[str, Any], said: str) -> None:
+    last = shown(show_forecast, forecast(**changes), None).splitlines()[-1]
+    assert last == said if said else last.startswith("2026-01-03")
+
+
+def test_headline_says_if_a_forecast_is_from_the_sandbox_or_made_later() -> None:
+    assert headline(forecast()) == "lightgbm v000001, from 37,000 at 2026-01-01 00:00 UTC"
+    assert headline(forecast(source="sandbox", reconstructed=True)).endswith(
+        "UTC, sandbox data, made later from the data known then"
+    )
+
+
+def test_chart_stands_between_the_sentence_and_the_table_unless_it_is_too_narrow() -> None:
+    past = History.model_validate(gw.history(closes=[36_000.0, 37_000.0]))
+    text = shown(show_forecast, forecast(), past, columns=80)
+    assert text.index("8 times in 10") < text.index("• close") < text.index("Median")
+    assert "2026-01-01" in text
+    assert "• close" not in shown(show_forecast, forecast(), past, columns=39)
+    empty = History.model_validate(gw.history(closes=[]))
+    assert "• close" not in shown(show_forecast, forecast(), empty)
+
+
+def test_chart_of_hours_starts_at_an_hour() -> None:
+    past = History.model_validate(gw.hourly())
+    assert "2026-01-01 00:00 UTC" in shown(show_forecast, forecast(), past)
+
+
+def test_level_that_a_coin_touches_is_above_or_below_the_last_price() -> None:
+    text = words(shown(show_touch, Touch.model_validate(gw.touch(5, -5)), columns=200))
+    assert "touches 105,000 (+5.0 %) within 2 days with a chance of 20 %, and closes above it on" in text
+    assert "touches 95,000 (−5.0 %) within 2 days with a chance of 20 %, and closes below it on" in text
+
+
+def risk(*levels: gw.Document, **changes: Any) -> Portfolio:
+    return Portfolio.model_validate(gw.portfolio(*levels, **changes))
+
+
+def test_risk_is_said_of_the_level_next_to_95_percent() -> None:
+    text = words(shown(show_risk, risk(*map(gw.risk_level, (90, 97, 99)))))
+    assert text.startswith(
+        "Worth 9,000 dollars. Over 7 days, 97 times in 100 the loss stays below 970.00; in the other 3 it is "
+        "1,455 on average."
+    )
+    assert "bitcoin 1,500 106.4 % ethereum −90.00 −6.4 %" in text
+    assert text.count("−22.2 %") == 5
+
+
+def test_risk_names_the_levels_without_a_figure_and_those_with_few_cases() -> None:
+    nothing: gw.Document = {"value_at_risk": None, "expected_shortfall": None, "components": []}
+    reply = risk(
+        gw.risk_level(90, indicative=True, relative_error_percent=12.5),
+        gw.risk_level(95, indicative=True),
+        gw.risk_level(99, refused="Too few cases.", **nothing),
+        errors=[gw.item_error("nocoin", "Unknown.")],
+    )
+    text = words(shown(show_risk, reply))
+    assert "99 % – –" in text
+    assert "90 %: indicative only, ± 12.5 %. 95 %: indicative only. 99 %: Too few cases." in text
+    assert text.endswith("nocoin: Unknown.")
+
+
+def test_risk_without_any_figure_has_no_sentence_and_no_contributions() -> None:
+    nothing: gw.Document = {"value_at_risk": None, "expected_shortfall": None, "components": []}
+    text = shown(show_risk, risk(gw.risk_level(99, refused="Too few cases.", **nothing)))
+    assert text.startswith("Losses")
+    assert "Contributions" not in text
+
+
+@pytest.mark.parametrize(
+    ("basis", "said"),
+    [
+        (None, ""),
+        (gw.basis(degraded=True, reason="One coin is borrowed."), "Degraded: One coin is borrowed."),
+        (gw.basis(degraded=True), "Degraded: no reason was given."),
+        (
+            gw.basis(provenance=gw.STANDING | {"source": "sandbox", "reason": ""}),
+            "Sandbox data: these are not market prices.",
+        ),
+    ],
+)
+def test_risk_says_what_its_scenarios_lack(basis: gw.Document | None, said: str) -> None:
+    last = shown(show_risk, risk(gw.risk_level(95), basis=basis)).splitlines()[-1]
+    assert last == said if said else last.startswith("2022-05-11")
+
+
+def test_model_is_shown_at_its_longest_horizon_up_to_a_week_or_at_its_last() -> None:
+    intraday = [gw.horizon(0, 75.0, horizon_hours=hours) for hours in (6, 24)]
+    rows = [
+        gw.model("lightgbm", gw.horizon(1), gw.horizon(7, 78.0), gw.horizon(30)),
+        gw.model("intraday", *intraday),
+        gw.model("lstm", version="", ready=False, reason="It is not trained."),
+    ]
+    lines = [words(line) for line in shown(show_models, Models.model_validate({"models": rows})).splitlines()]
+    assert lines[2:] == [
+        "lightgbm v000001 7 d 78.0 % +1.25 %",
+        "intraday v000001 24 h 75.0 % +1.25 %",
+        "lstm – – – –",
+        "lstm: It is not trained.",
+    ]
+
+
+def test_accuracy_before_anything_was_scored_says_so() -> None:
+    text = shown(show_accuracy, TrainingGetAccuracyResponse.model_validate(gw.accuracy()))
+    assert "No served forecast has been scored yet." in text
+
+
+def test_usage_before_any_call_says_so() -> None:
+    assert shown(show_usage, UsageReport(keys=[])) == "No key has made a call.\n"
+
+
+def test_state_of_each_component_has_its_colour() -> None:
+    reply = Detailed.model_validate(gw.health("down", gateway="ok", forecast="degraded", redis="down"))
+    text = shown(show_health, reply, colours=True)
+    for state in ("\x1b[32mok", "\x1b[33mdegraded", "\x1b[31mdown"):
+        assert state in text
+    assert "The system is down" in text

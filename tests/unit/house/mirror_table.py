@@ -257,8 +257,6 @@ ELSEWHERE = {
         "base.py": f"{UNIT}/client/test_client.py",
         "calls.py": f"{UNIT}/client/test_client.py",
         "errors.py": f"{UNIT}/client/test_client.py",
-        "exports.py": "tests/contract/gateway/test_gateway_client_exports.py",
-        "mcp_server.py": "tests/contract/gateway/test_gateway_mcp.py",
         "plots.py": f"{UNIT}/client/test_tables.py",
     },
 }

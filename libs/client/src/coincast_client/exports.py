@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from coincast_client import calls
+from coincast_client.errors import UnexpectedReply
 
 Table = Literal["histories", "ledger", "accuracy", "scenarios"]
 FileFormat = Literal["parquet", "arrow", "csv"]
@@ -102,10 +103,18 @@ def split_by_coin(exported: BinaryIO, folder: Path, wanted: str) -> ExportedFold
 
     Raises:
         ValueError: Parquet is requested and pyarrow is not installed.
+        UnexpectedReply: The id of a coin is none that can name a file.
     """
     exported.seek(0)
     folder.mkdir(parents=True, exist_ok=True)
     return _split_csv(exported, folder) if wanted == "csv" else _split_arrow(exported, folder)
+
+
+def _file_of(folder: Path, coin: str, suffix: str) -> Path:
+    """Return the file of a coin; its id must not lead out of the folder."""
+    if "/" in coin or "\\" in coin:
+        raise UnexpectedReply(f"The export has a coin {coin!r}, which cannot name a file; is it the gateway?")
+    return folder / f"{coin}.{suffix}"
 
 
 def _split_csv(exported: BinaryIO, folder: Path) -> ExportedFolder:
@@ -123,7 +132,7 @@ def _split_csv(exported: BinaryIO, folder: Path) -> ExportedFolder:
             if row[0] != current:
                 current = row[0]
                 open_file.close()
-                files.append(folder / f"{current}.csv")
+                files.append(_file_of(folder, current, "csv"))
                 target = open_file.enter_context(files[-1].open("w", newline="", encoding="utf-8"))
                 target.write(preamble)
                 writer = csv.writer(target, lineterminator="\n")
@@ -156,7 +165,7 @@ def _split_arrow(exported: BinaryIO, folder: Path) -> ExportedFolder:
             if coin != current:
                 current = coin
                 open_file.close()
-                files.append(folder / f"{current}.parquet")
+                files.append(_file_of(folder, current, "parquet"))
                 writer = open_file.enter_context(pq.ParquetWriter(files[-1], schema, compression="zstd"))
             writer.write_batch(batch.drop_columns(["id"]).cast(schema))
     found = json.loads(described.get(b"errors", b"[]"))

@@ -459,7 +459,7 @@ class _Tools:
             id=id,
             missing_days=document.missing_days,
             quarantined_points=document.quarantined_points,
-            last_good_date=str(document.last_good_date or ""),
+            last_good_date=str(document.last_good_date),
             notes=list(document.notes)[:5],
         )
 
