@@ -182,9 +182,9 @@ def test_coin_that_was_not_served_is_named_and_fails_the_command(gateway: FakeGa
 
 def test_problem_is_one_line_on_stderr_with_suggestions_once(gateway: FakeGateway) -> None:
     gateway.refuse("/prices", 404, "No such coin: bitcon.", suggestions=["bitcoin", "bitcoin-cash"])
-    result = run(gateway, "prices bitcon")
+    result = run(gateway, "prices bitcon", columns=20)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert words(result.stderr) == "coincast: No such coin: bitcon. Did you mean bitcoin, bitcoin-cash?"
+    assert result.stderr == "coincast: No such coin: bitcon. Did you mean bitcoin, bitcoin-cash?\n"
     gateway.refuse("/prices", 404, "No such coin. Did you mean bitcoin?", suggestions=["bitcoin"])
     assert run(gateway, "prices bitcon").stderr.count("bitcoin") == 1
 
@@ -395,6 +395,31 @@ def test_invalid_request_names_the_fault_before_anything_is_sent(
 
 
 @pytest.mark.parametrize(
+    ("line", "option", "most"),
+    [
+        ("coins bit", "--limit", 250),
+        ("history bitcoin", "--days", 10_000),
+        ("forecast bitcoin", "--days", 30),
+        ("forecast bitcoin", "--hours", 48),
+        ("touch bitcoin 5%", "--days", 14),
+        ("risk bitcoin=1", "--days", 14),
+        ("accuracy", "--days", 365),
+        ("keys", "--days", 35),
+        ("export histories bitcoin --out x", "--days", 10_000),
+    ],
+)
+def test_number_outside_its_range_names_the_option(
+    line: str, option: str, most: int, gateway: FakeGateway
+) -> None:
+    assert run(gateway, f"{line} {option} {most}").stderr.startswith("coincast: No such path")
+    for number in (0, most + 1):
+        result = run(gateway, f"{line} {option} {number}")
+        assert result.exit_code == 2
+        assert f"Invalid value for '{option}'" in words(result.stderr)
+    assert len(gateway.requests) == 1
+
+
+@pytest.mark.parametrize(
     ("body", "kind", "said"),
     [
         (b"<html>", "text/html", "answered 200 with text/html; is it the gateway?"),
@@ -475,7 +500,7 @@ def test_export_to_a_folder_names_its_files_and_the_coins_without_one(
     line = f"export histories bitcoin nocoin --out {tmp_path / 'candles'} --format csv --hourly"
     result = run(gateway, line, columns=300)
     assert result.exit_code == 1
-    assert result.stdout == f"1 files in {tmp_path / 'candles'}\n"
+    assert result.stdout == f"1 file in {tmp_path / 'candles'}\n"
     assert result.stderr == "coincast: nocoin: Unknown.\n"
     assert [path.name for path in (tmp_path / "candles").iterdir()] == ["bitcoin.csv"]
     assert gateway.last.parameters == {"format": "csv", "ids": "bitcoin,nocoin", "interval": "1h"}

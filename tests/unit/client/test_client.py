@@ -126,11 +126,13 @@ def test_days_and_hours_exclude_each_other() -> None:
         coincast.forecasts("bitcoin", days=1, hours=6)
 
 
-def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
-    def signatures(kind: type) -> dict[str, list[str]]:
+def test_both_clients_have_the_same_methods_with_the_same_parameters_and_defaults() -> None:
+    def signatures(kind: type) -> dict[str, list[inspect.Parameter]]:
         members = inspect.getmembers(kind, inspect.isfunction)
         return {
-            name: list(inspect.signature(f).parameters) for name, f in members if not name.startswith("_")
+            name: list(inspect.signature(f).parameters.values())
+            for name, f in members
+            if not name.startswith("_")
         }
 
     sync, asynchronous = signatures(Coincast), signatures(AsyncCoincast)
@@ -267,12 +269,12 @@ SENT: dict[str, tuple[Callable[[Any], Any], str, str, dict[str, str], Any]] = {
         lambda c: c.ohlc("bitcoin"), "GET", "/coins/bitcoin/ohlc", {"days": "7", "vs_currency": "usd"}, None
     ),
     "forecasts": (
-        lambda c: c.forecasts(["a", "b"], levels=[50, 99.5], quantiles=[0.25]),
+        lambda c: c.forecasts(["a", "b"], levels=[50, 99.5], quantiles=[0.25], as_of=date(2026, 1, 1)),
         "GET",
         "/forecasts",
         {
             "ids": "a,b", "days": "7", "model": "auto", "vs_currency": "usd", "levels": "50,99.5",
-            "quantiles": "0.25",
+            "quantiles": "0.25", "as_of": "2026-01-01",
         },
         None,
     ),

@@ -272,6 +272,7 @@ async def test_id_that_would_change_the_path_is_refused_before_it_is_sent() -> N
             "data_quality has no argument b, coin. It takes id.",
         ),
         ("get_prices", {"ids": []}, "ids: List should have at least 1 item"),
+        ("get_prices", {"ids": ["bitcoin"] * 21}, "ids: List should have at most 20 items"),
         (
             "get_forecasts",
             {"ids": ["bitcoin"], "days": 31},

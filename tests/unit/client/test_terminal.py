@@ -73,10 +73,20 @@ def test_forecast_takes_a_third_of_the_width(columns: int) -> None:
     assert len(ahead) / (len(past) + len(ahead)) > 1 / 3
 
 
+@pytest.mark.parametrize("columns", [40, 80, 100])
+def test_axis_of_time_ends_with_the_last_day_and_says_where_the_forecast_begins(columns: int) -> None:
+    lines = draw_fan(FAN, columns).plain.split("\n")
+    axis = lines[HEIGHT_ROWS]
+    assert len(axis) == columns
+    assert axis.endswith(" 2026-03-08")
+    assert axis.index("now") + 1 == lines[0].index("│")
+
+
 def test_axis_labels_differ() -> None:
     lines = draw_fan(FAN, 80).plain.split("\n")
     labels = [line.split()[0] for line in (lines[0], lines[HEIGHT_ROWS // 2], lines[HEIGHT_ROWS - 1])]
     assert len(set(labels)) == 3
+    assert (labels[0], labels[-1]) == ("176.00", "100.00")
 
 
 def test_constant_price_is_drawn() -> None:
@@ -169,10 +179,13 @@ def risk_record(
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        (risk_record("touch", (0.0, 1.0), None), ["touched", "all", "7", "d", "1,204", "80.2"]),
         (
-            risk_record("close_beyond", (0.0, 1.0), None, served_by="technical"),
-            ["closed", "beyond", "technical"],
+            risk_record("touch", (0.0, 1.0), None),
+            ["touched", "all", "7", "d", "1,204", "80.2", "±", "5.1", "%", "79.0", "%"],
+        ),
+        (
+            risk_record("close_beyond", (0.0, 1.0), None, served_by="technical", standard_error_percent=None),
+            ["closed", "beyond", "technical", "7", "d", "1,204", "80.2", "%", "79.0", "%"],
         ),
         (risk_record("exceedance", None, 97.5), ["lost", "more", "than", "the", "97.5", "%", "VaR", "all"]),
         # One tenth of the chances: the whole is shown, the tenths are in the reply.
@@ -443,10 +456,10 @@ def risk(*levels: gw.Document, **changes: Any) -> Portfolio:
 
 
 def test_risk_is_said_of_the_level_next_to_95_percent() -> None:
-    text = words(shown(show_risk, risk(*map(gw.risk_level, (90, 97, 99)))))
+    text = words(shown(show_risk, risk(*map(gw.risk_level, (90, 94, 97)))))
     assert text.startswith(
-        "Worth 9,000 dollars. Over 7 days, 97 times in 100 the loss stays below 970.00; in the other 3 it is "
-        "1,455 on average."
+        "Worth 9,000 dollars. Over 7 days, 94 times in 100 the loss stays below 940.00; in the other 6 it is "
+        "1,410 on average."
     )
     assert "bitcoin 1,500 106.4 % ethereum −90.00 −6.4 %" in text
     assert text.count("−22.2 %") == 5

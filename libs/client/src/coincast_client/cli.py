@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from coincast_client import exports, schemas, terminal
+from coincast_client import exports, formatting, schemas, terminal
 from coincast_client.base import Reply
 from coincast_client.client import DEFAULT_URL, AsyncCoincast, Coincast
 from coincast_client.errors import CoincastClientError, Refused
@@ -115,7 +115,8 @@ def main(
 
 def print_error(message: str) -> None:
     """Print one line on stderr."""
-    terminal.open_console(stderr=True).print(f"coincast: {message}")
+    # The terminal breaks the line where it must; in a log, a path or an address stays whole.
+    terminal.open_console(stderr=True).print(f"coincast: {message}", soft_wrap=True)
 
 
 @contextmanager
@@ -518,7 +519,7 @@ def export(
             kind: Any = file_format or "parquet"
             with writing():
                 found = client.export_candles(ids or [], out, file_format=kind, **given)
-            typer.echo(f"{len(found.files)} files in {found.folder}")
+            typer.echo(f"{formatting.plural(len(found.files), 'file')} in {found.folder}")
             for error in found.errors:
                 print_error(error)
             exit_for(found.errors)
