@@ -235,9 +235,6 @@ ELSEWHERE = {
     },
     "stack": {
         "__main__.py": "tests/e2e/test_e2e_commands.py",
-        "console.py": f"{UNIT}/stack/test_environment.py",
-        "demo.py": "tests/e2e/test_e2e_commands.py",
-        "errors.py": f"{UNIT}/stack/test_environment.py",
         "layout.py": f"{UNIT}/stack/test_environment.py",
         "options.py": f"{UNIT}/stack/test_environment.py",
         "processes/child.py": f"{UNIT}/stack/test_environment.py",
@@ -247,9 +244,7 @@ ELSEWHERE = {
         "processes/reaper_client.py": f"{UNIT}/stack/test_environment.py",
         "rehearsal/rehearse.py": "tests/e2e/test_e2e_rehearsal.py",
         "rehearsal/time_line.py": f"{UNIT}/stack/rehearsal/test_record.py",
-        "run.py": "tests/e2e/test_e2e_commands.py",
-        "stack.py": "tests/e2e/test_e2e_commands.py",
-        "status": "tests/e2e/test_e2e_commands.py",
+        "status/channel.py": f"{UNIT}/stack/status/test_training.py",
         "testing.py": "tests/e2e/test_e2e_line.py",
     },
     "client": {

@@ -1,7 +1,6 @@
 """The stack's parts: layout, ports, children, the guardian, the choice of the upstream."""
 
 import asyncio
-import io
 import os
 import signal
 import socket
@@ -12,10 +11,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from coincast_sandbox.testing import running_sandbox
-from coincast_stack.console import ProgressLines, report_death
 from coincast_stack.environment import Ports
 from coincast_stack.errors import ChildDeathError, SetupError
 from coincast_stack.layout import build_layout, inherited, redis_config
@@ -195,17 +192,6 @@ async def test_last_lines_come_from_the_end_of_the_log(tmp_path: Path) -> None:
     assert "x ended with exit code 3" in reported
     assert "line 49999" in reported
     reaper.close()
-
-
-def test_what_a_process_wrote_is_shown_as_it_wrote_it() -> None:
-    lines = ["[info     ] Started [bold]", "no closing [/tag] here", "x" * 300]
-    reported = io.StringIO()
-    report_death(ChildDeathError("market", -9, lines), Console(file=reported, width=80))
-    ProgressLines(Console(file=reported, width=80))("training failed ([/oops])", None)
-    shown = reported.getvalue().splitlines()
-    assert shown[0] == "market ended with exit code -9; its last log lines:"
-    assert [line.removeprefix("    ") for line in shown[1:4]] == lines
-    assert shown[4].endswith("training failed ([/oops])")
 
 
 @pytest.mark.slow

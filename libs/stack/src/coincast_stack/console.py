@@ -12,7 +12,6 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from coincast_stack.errors import ChildDeathError
 from coincast_stack.stack import Stack
 from coincast_stack.status.market import UpstreamView
 
@@ -118,17 +117,14 @@ class UpstreamProblems:
 
 def sandbox_warning(stack: Stack, data: str) -> Panel:
     """Return the panel that warns that this is not real market data."""
-    replayed = f"It replays the candles of {data}, shifted in time" if data else "It simulates 300 coins"
+    replayed = (
+        f"It replays the candles of {escape(data)}, shifted in time" if data else "It simulates 300 coins"
+    )
     text = (
         f"[bold]NOT REAL MARKET DATA: the sandbox replaces CoinGecko.[/]\n{replayed}; "
         f'every reply says "source": "sandbox".\nSet UPSTREAM=coingecko for real market data.'
     )
     return Panel(text, border_style="bold red", style="yellow")
-
-
-def report_death(death: ChildDeathError, out: Console) -> None:
-    """Print the process that ended and its last log lines, without parsing brackets in them as markup."""
-    out.print(str(death), style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 def forecast_table(forecast: dict[str, Any]) -> Table:

@@ -12,16 +12,25 @@ from coincast_stack.console import ProgressLines, forecast_table
 from coincast_stack.errors import StackError
 from coincast_stack.options import StackOptions
 from coincast_stack.processes.probes import as_json, get
-from coincast_stack.run import _say_upstream, say_unused_rows
-from coincast_stack.stack import Stack, running_stack
+from coincast_stack.run import say_unused_rows, say_upstream
+from coincast_stack.stack import Launch, Stack, running_stack
 from coincast_stack.status.readiness import wait_until_ready
 
 READY_SECONDS = 1800.0
 FORECAST_SECONDS = 60.0
+POLL_SECONDS = 0.5
 NO_ARTIFACT_NEEDED = ("technical", "auto")
 
 
-async def demo(options: StackOptions, coin: str, days: int, model: str, out: Console) -> bytes:
+async def demo(
+    options: StackOptions,
+    coin: str,
+    days: int,
+    model: str,
+    out: Console,
+    *,
+    launch: Launch = running_stack,
+) -> bytes:
     """Start a stack without any state, print one forecast, and stop the stack.
 
     Args:
@@ -30,6 +39,7 @@ async def demo(options: StackOptions, coin: str, days: int, model: str, out: Con
         days: Days ahead, 1 to 30.
         model: Name of the model.
         out: The console.
+        launch: Starts the stack.
 
     Returns:
         The gateway's JSON reply.
@@ -39,8 +49,8 @@ async def demo(options: StackOptions, coin: str, days: int, model: str, out: Con
     """
     progress = ProgressLines(out)
     progress("starting every service on free ports, with no model yet", None)
-    async with running_stack(options) as stack:
-        _say_upstream(stack, options, out)
+    async with launch(options) as stack:
+        say_upstream(stack, options, out)
         await say_unused_rows(stack, out)
         await wait_until_ready(stack, options.train, progress, READY_SECONDS)
         progress("requesting the forecast", None)
@@ -65,7 +75,7 @@ async def _forecast(stack: Stack, coin: str, days: int, model: str) -> bytes:
         if time.monotonic() > deadline:
             raise StackError(f"no forecast of {coin} by {model}: {wrong}")
         stack.raise_if_dead()
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _what_is_wrong(status: int, document: object, model: str) -> str:

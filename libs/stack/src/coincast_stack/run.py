@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_stack.console import (
@@ -22,7 +23,7 @@ from coincast_stack.console import (
 from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.processes.probes import as_json, get
 from coincast_stack.processes.supervisor import Supervisor
-from coincast_stack.stack import Stack, describe, running_stack
+from coincast_stack.stack import Launch, Stack, describe, running_stack
 from coincast_stack.state_file import published_for_user
 from coincast_stack.status.market import MarketWatch
 from coincast_stack.status.readiness import wait_until_ready
@@ -39,13 +40,20 @@ LSTM_HINT = (
 )
 
 
-async def run(options: StackOptions, out: Console, check: UpstreamCheck | None = None) -> None:
+async def run(
+    options: StackOptions,
+    out: Console,
+    check: UpstreamCheck | None = None,
+    *,
+    launch: Launch = running_stack,
+) -> None:
     """Start all services, report when they are ready, supervise them, and stop them on Ctrl-C.
 
     Args:
         options: What to start.
         out: The terminal.
         check: The check of CoinGecko that began before, which prints what it finds.
+        launch: Starts the stack.
 
     Raises:
         StackError: The stack cannot start or cannot continue.
@@ -60,8 +68,8 @@ async def run(options: StackOptions, out: Console, check: UpstreamCheck | None =
         noted = asyncio.create_task(_note_check(check, problems))
         await asyncio.wait({noted}, timeout=HAND_OVER_SECONDS)
         options = replace(options, extra_environment=check.hand_over(options.extra_environment))
-    async with running_stack(options) as stack:
-        _say_upstream(stack, options, out)
+    async with launch(options) as stack:
+        say_upstream(stack, options, out)
         await say_unused_rows(stack, out)
         if importlib.util.find_spec("tensorflow") is None:
             out.print(LSTM_HINT, highlight=False)
@@ -143,7 +151,8 @@ async def _show_upstream(
         await asyncio.sleep(poll_seconds)
 
 
-def _say_upstream(stack: Stack, options: StackOptions, out: Console) -> None:
+def say_upstream(stack: Stack, options: StackOptions, out: Console) -> None:
+    """Name the source of market data; warn if it is the sandbox."""
     if stack.layout.upstream == Upstream.COINGECKO:
         out.print("Market data: [bold]CoinGecko[/]")
     else:
@@ -175,7 +184,7 @@ def _say_ready(stack: Stack, options: StackOptions, out: Console, *, seconds: fl
     out.print(f"  curl '{url}/forecasts?ids={coin}&days=7&model=lightgbm'", highlight=False)
     if options.admin_token:
         out.print(f"Admin token (X-API-Key of administrative routes): {options.admin_token}", highlight=False)
-    out.print(f"Logs: {stack.log_dir}   Ctrl-C stops everything.", highlight=False)
+    out.print(f"Logs: {escape(str(stack.log_dir))}   Ctrl-C stops everything.", highlight=False)
     if stack.layout.upstream == Upstream.SANDBOX:
         out.print("[bold red]Reminder: this is the sandbox, not real market data.[/]")
 

@@ -9,13 +9,12 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TextIO
 
 from coincast_stack.environment import SERVICES, Ports
-from coincast_stack.errors import SETUP_EXIT_CODE, ChildDeathError, SetupError
+from coincast_stack.errors import SETUP_EXIT_CODE, ChildDeathError, SetupError, StackError
 from coincast_stack.layout import REDIS_CONFIG, StackLayout, build_layout, inherited, redis_config
 from coincast_stack.options import StackOptions
 from coincast_stack.processes.child import Child, Command
@@ -69,6 +68,7 @@ class Stack:
         Raises:
             ChildDeathError: A process ended during the start.
             SetupError: The given Redis does not answer.
+            StackError: The embedded Redis or the sandbox does not answer in time.
         """
         if self.layout.redis:
             await self._start_and_await(self.layout.redis, lambda: answers_redis(self.layout.redis_url))
@@ -133,15 +133,23 @@ class Stack:
         return child
 
     async def _start_and_await(self, command: Command, answers: Callable[[], Awaitable[bool]]) -> None:
-        await self._start(command)
-        async with asyncio.timeout(START_SECONDS):
-            while not await answers():
-                self.raise_if_dead()
-                await asyncio.sleep(0.05)
+        child = await self._start(command)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not await answers():
+                    self.raise_if_dead()
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise StackError(
+                f"{command.name} did not answer within {START_SECONDS:.0f} s; its log is {child.log_file}"
+            ) from None
 
     async def _stop_together(self, names: list[str], grace_seconds: float) -> None:
         found = [self.children[name] for name in names if name in self.children]
         await asyncio.gather(*(child.stop(grace_seconds) for child in found))
+
+
+Launch = Callable[[StackOptions], AbstractAsyncContextManager[Stack]]
 
 
 @asynccontextmanager
@@ -149,14 +157,23 @@ async def running_stack(options: StackOptions) -> AsyncIterator[Stack]:
     """Start a stack and yield it before it is ready; stop it when the block ends, also after an error."""
     upstream = await choose_upstream(options)
     layout = build_layout(options, upstream, _choose_ports(options), redis_password=secrets.token_urlsafe(24))
-    _make_folders(layout.state_dir)
-    with _sole_owner(layout.state_dir), contextlib.closing(ReaperClient()) as reaper:
-        if layout.redis:
-            _write_private(layout.state_dir / "redis" / REDIS_CONFIG, redis_config(layout))
+    async with running_layout(layout, options.var_dir) as stack:
+        yield stack
+
+
+@asynccontextmanager
+async def running_layout(layout: StackLayout, var_dir: Path) -> AsyncIterator[Stack]:
+    """Start the processes of a layout; stop them when the block ends, also after an error.
+
+    Args:
+        layout: The plan of the stack.
+        var_dir: Folder of the state file.
+    """
+    with _owned_state(layout), contextlib.closing(ReaperClient()) as reaper:
         stack = Stack(layout, reaper)
         try:
             await stack.start()
-            with published(options.var_dir, describe(stack)):
+            with published(var_dir, describe(stack)):
                 yield stack
         finally:
             await asyncio.shield(stack.stop())
@@ -188,25 +205,35 @@ def _choose_ports(options: StackOptions) -> Ports:
     return Ports(options.port or found[0], *found[1:])
 
 
-def _make_folders(state_dir: Path) -> None:
-    try:
-        for name in ("redis", "logs", "archive", "artifacts", "ledger", "spool", "training"):
-            (state_dir / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SetupError(
-            f"cannot make folders in {state_dir}: {error.strerror}; set VAR_DIR= to another"
-        ) from error
-    for log_file in (state_dir / "logs").glob("*.log"):
-        shutil.move(log_file, log_file.with_suffix(".log.old"))
-
-
 @contextlib.contextmanager
-def _sole_owner(state_dir: Path) -> Iterator[TextIO]:
-    with (state_dir / ".lock").open("a+") as lock:
+def _owned_state(layout: StackLayout) -> Iterator[None]:
+    """Prepare the state folder, which no other stack can use until the block ends.
+
+    Raises:
+        SetupError: Another stack uses the folder, or it cannot be written.
+    """
+    state_dir = layout.state_dir
+    with contextlib.ExitStack() as held:
         try:
+            _make_folders(state_dir)
+            lock = held.enter_context((state_dir / ".lock").open("a+"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Only now: the logs of a stack that runs here are in use.
+            for log_file in (state_dir / "logs").glob("*.log"):
+                shutil.move(log_file, log_file.with_suffix(".log.old"))
+            if layout.redis:
+                _write_private(state_dir / "redis" / REDIS_CONFIG, redis_config(layout))
         except BlockingIOError:
             raise SetupError(
                 f"another stack runs on {state_dir}; stop it, or set VAR_DIR= to another folder"
             ) from None
-        yield lock
+        except OSError as error:
+            raise SetupError(
+                f"cannot write in {state_dir}: {error.strerror or error}; set VAR_DIR= to another folder"
+            ) from error
+        yield
+
+
+def _make_folders(state_dir: Path) -> None:
+    for name in ("redis", "logs", "archive", "artifacts", "ledger", "spool", "training"):
+        (state_dir / name).mkdir(parents=True, exist_ok=True)

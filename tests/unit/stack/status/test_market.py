@@ -8,7 +8,8 @@ from rich.console import Console
 
 from coincast.market.v1 import market_pb2 as pb
 from coincast_stack.console import ProgressBar, ProgressLines, UpstreamProblems
-from coincast_stack.status.market import upstream_view
+from coincast_stack.status.market import MarketWatch, UpstreamView, upstream_view
+from tests.unit.stack.fake_system import FakeMarket, grpc_server
 
 WORK = "history of bitcoin, 7 calls left this minute, about 24 s left"
 REMEDY = "CoinGecko refused the key: correct COINGECKO_API_KEY."
@@ -50,3 +51,16 @@ def test_a_log_gets_a_line_for_each_coin_and_a_terminal_one_bar() -> None:
             progress.show_upstream(None)
         if make is ProgressLines:
             assert text.getvalue().count("history of bitcoin, 7 calls left this minute") == 1
+
+
+async def test_the_view_is_requested_from_the_service() -> None:
+    market = FakeMarket()
+    market.status = status(tried=True, available=False, sentence=REMEDY, cause="invalid_key")
+    async with grpc_server(market=market) as target, MarketWatch(target) as watch:
+        view = await watch.view()
+    assert view == UpstreamView(REMEDY, "invalid_key", "history of bitcoin", WORK, tried=True)
+
+
+async def test_a_service_that_does_not_answer_has_no_view() -> None:
+    async with MarketWatch("127.0.0.1:1") as watch:
+        assert await watch.view() is None

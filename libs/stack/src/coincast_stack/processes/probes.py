@@ -12,6 +12,8 @@ import httpx2
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from coincast_stack.errors import SetupError
+
 PROBE_SECONDS = 2.0
 
 
@@ -24,7 +26,7 @@ async def answers_http(url: str) -> bool:
 async def get(url: str, timeout_seconds: float = PROBE_SECONDS) -> tuple[int, bytes]:
     """Return status and body of a GET; status 0 without an answer."""
     try:
-        async with httpx2.AsyncClient(timeout=timeout_seconds, trust_env=False, verify=_trusted()) as client:
+        async with httpx2.AsyncClient(timeout=timeout_seconds, trust_env=False, verify=trusted()) as client:
             reply = await client.get(url)
     except (httpx2.HTTPError, OSError):
         return 0, b""
@@ -32,9 +34,19 @@ async def get(url: str, timeout_seconds: float = PROBE_SECONDS) -> tuple[int, by
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
-    """Return the TLS context with the system's certificates; to load it takes longer than a probe."""
-    return httpx2.create_ssl_context(trust_env=False)
+def trusted(ca_file: str = "") -> ssl.SSLContext:
+    """Return the TLS context with the usual certificates; to load it takes longer than a probe.
+
+    Args:
+        ca_file: File of further certificates to trust (MARKET_UPSTREAM_CA_FILE); empty for none.
+
+    Raises:
+        OSError: The file cannot be read, or has no certificates.
+    """
+    context = httpx2.create_ssl_context(trust_env=False)
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context
 
 
 def as_json(body: bytes) -> Any:
@@ -57,13 +69,17 @@ async def accepts_connections(host: str, port: int) -> bool:
 
 
 async def answers_redis(url: str) -> bool:
-    """Return whether a Redis answers PING."""
-    client = redis.asyncio.Redis.from_url(
-        url, socket_timeout=PROBE_SECONDS, socket_connect_timeout=PROBE_SECONDS
-    )
+    """Return whether a Redis answers PING.
+
+    Raises:
+        SetupError: The address is malformed. The message does not quote it, since it may have a password.
+    """
     try:
-        return bool(await client.ping())
+        async with redis.asyncio.Redis.from_url(
+            url, socket_timeout=PROBE_SECONDS, socket_connect_timeout=PROBE_SECONDS
+        ) as client:
+            return bool(await client.ping())
     except (RedisError, OSError):
         return False
-    finally:
-        await client.aclose()
+    except (ValueError, TypeError):
+        raise SetupError("REDIS_URL is malformed; write it like redis://127.0.0.1:6379/0") from None

@@ -22,7 +22,6 @@ class UpstreamView:
     Attributes:
         problem: Sentence with cause and remedy; empty while the upstream answers or was not called yet.
         cause: Name of the cause in the contract; empty without a problem.
-        plan: Name of the plan.
         fetching: Description of the current fetch, such as `history of bitcoin`; empty if there is none.
         work: The fetch, the calls left this minute and the time left in words; empty if nothing is fetched.
         tried: Whether the upstream was called yet.
@@ -30,7 +29,6 @@ class UpstreamView:
 
     problem: str
     cause: str
-    plan: str
     fetching: str
     work: str
     tried: bool
@@ -43,7 +41,6 @@ def upstream_view(status: pb.GetStatusResponse) -> UpstreamView:
     return UpstreamView(
         problem=upstream.sentence if failing else "",
         cause=upstream.cause if failing else "",
-        plan=status.plan,
         fetching=queue.current,
         work=queue.in_words,
         tried=upstream.tried,

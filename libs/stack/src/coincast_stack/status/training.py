@@ -18,10 +18,8 @@ ENDED_BADLY = {pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED, pb.JOB_STATE_INTERRU
 class JobView:
     """A training job for the progress line; `progress` is 0 to 1."""
 
-    model: str
     progress: float
     stage: str
-    running: bool
     failed: bool
     error: str
 
@@ -50,13 +48,6 @@ class TrainingWatch:
         if not reply.jobs:
             return None
         job = reply.jobs[0]
-        failed = job.state in ENDED_BADLY
-        running = job.state in {pb.JOB_STATE_RUNNING, pb.JOB_STATE_QUEUED}
         return JobView(
-            model=model,
-            progress=job.progress,
-            stage=job.stage,
-            running=running,
-            failed=failed,
-            error=job.error,
+            progress=job.progress, stage=job.stage, failed=job.state in ENDED_BADLY, error=job.error
         )
