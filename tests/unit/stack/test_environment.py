@@ -18,7 +18,6 @@ from coincast_stack.errors import ChildDeathError, SetupError
 from coincast_stack.layout import build_layout, inherited, redis_config
 from coincast_stack.options import StackOptions, Upstream
 from coincast_stack.processes.child import Child, Command
-from coincast_stack.processes.ports import ensure_free, free_ports
 from coincast_stack.processes.reaper_client import ReaperClient
 from coincast_stack.upstream.choice import check_folder, coingecko_answers, folder_coins
 
@@ -108,17 +107,6 @@ def test_settings_of_a_service_reach_that_service_alone() -> None:
         {"PATH": "/bin", "MARKET_API_KEY": "secret", "COINGECKO_API_KEY": "k", "GATEWAY_PORT": "1"}
     )
     assert found == {"PATH": "/bin"}
-
-
-def test_ports() -> None:
-    assert len(set(free_ports(20))) == 20
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        with pytest.raises(SetupError, match=r"port \d+ cannot be used .* set PORT="):
-            ensure_free(taken.getsockname()[1])
-    with pytest.raises(SetupError, match="is not a port"):
-        ensure_free(70000)
 
 
 def test_folders_are_checked_before_anything_starts(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import io
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from coincast_stack.run import run, say_unused_rows
 from coincast_stack.state_file import user_state_dir
 from coincast_stack.status import readiness
 from coincast_stack.upstream.check import UpstreamCheck, UpstreamProblem
-from tests.unit.stack.fake_system import FakeSystem, fake_system
+from tests.unit.stack.fake_system import FakeSystem, fake_system, kept_signal_handlers
 
 REFUSED = UpstreamProblem("invalid_key", "CoinGecko refuses the key. Check it.")
 
@@ -44,6 +44,12 @@ class FinishedCheck(UpstreamCheck):
         self.outcome: Future[UpstreamProblem | None] = Future()
         if ended:
             self.outcome.set_result(problem)
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    with kept_signal_handlers():
+        yield
 
 
 @pytest.fixture

@@ -120,6 +120,17 @@ async def test_a_given_redis_has_to_answer(tmp_path: Path, url: str, says: str) 
     assert not list((tmp_path / "sandbox" / "simulated" / "logs").iterdir()), "nothing was started"
 
 
+async def test_a_given_redis_that_answers_replaces_the_embedded_one(
+    system: FakeSystem, tmp_path: Path
+) -> None:
+    system.use_coingecko()
+    system.layout = replace(system.layout, redis=None)
+    async with system.launch(StackOptions(tmp_path)) as stack:
+        assert set(stack.children) == set(SERVICES)
+        assert stack.sandbox_url is None
+    assert not (system.layout.state_dir / "redis" / "valkey.conf").exists()
+
+
 async def test_a_port_in_use_is_named(system: FakeSystem, tmp_path: Path) -> None:
     options = StackOptions(tmp_path / "other", Upstream.COINGECKO, port=system.layout.ports.gateway)
     with pytest.raises(SetupError, match=f"port {options.port} cannot be used"):

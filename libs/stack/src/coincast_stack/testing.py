@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from coincast_stack.options import StackOptions
-from coincast_stack.stack import Stack, running_stack
+from coincast_stack.stack import Launch, Stack, running_stack
 from coincast_stack.status.readiness import wait_until_ready
 
 READY_SECONDS = 600.0
@@ -45,7 +45,9 @@ class StackHandle:
 
 
 @contextmanager
-def stack_for_tests(options: StackOptions, *, ready: bool = True) -> Iterator[StackHandle]:
+def stack_for_tests(
+    options: StackOptions, *, ready: bool = True, launch: Launch = running_stack
+) -> Iterator[StackHandle]:
     """Run a stack for the block; wait until it is ready, unless `ready` is False."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -54,7 +56,7 @@ def stack_for_tests(options: StackOptions, *, ready: bool = True) -> Iterator[St
     def wait(work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, loop).result()
 
-    manager = running_stack(options)
+    manager = launch(options)
     try:
         stack = wait(manager.__aenter__())
         try:

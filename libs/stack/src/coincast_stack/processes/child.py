@@ -95,7 +95,9 @@ class Child:
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process, not to its group, unless it has ended."""
         if self.exit_code is None:
-            os.kill(self.pid, number)
+            # The exit code is set some time after the end of the process.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     async def stop(self, grace_seconds: float) -> None:
         """Send SIGTERM to the process, wait up to `grace_seconds`, then kill the group."""

@@ -10,18 +10,22 @@ from coincast_stack.errors import SetupError
 
 # This range is below the ephemeral ports of Linux (from 32768) and macOS (from 49152): an outgoing connection
 # could take one of those before the server binds it.
-_FIRST, _LAST = 20_000, 32_000
+CANDIDATES = range(20_000, 32_000)
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, candidates: range = CANDIDATES) -> list[int]:
     """Return `count` different ports that are free now.
+
+    Args:
+        count: The number of ports.
+        candidates: The ports to choose from.
 
     Raises:
         SetupError: There are not enough free ports.
     """
     with ExitStack() as held:
         found: list[int] = []
-        for port in random.sample(range(_FIRST, _LAST), _LAST - _FIRST):
+        for port in random.sample(candidates, len(candidates)):
             if len(found) == count:
                 break
             sock = held.enter_context(socket.socket())
@@ -29,7 +33,8 @@ def free_ports(count: int) -> list[int]:
                 sock.bind(("127.0.0.1", port))
                 found.append(port)
         if len(found) < count:
-            raise SetupError(f"no {count} free ports between {_FIRST} and {_LAST} on 127.0.0.1")
+            between = f"between {candidates.start} and {candidates.stop - 1}"
+            raise SetupError(f"no {count} free ports {between} on 127.0.0.1")
         return found
 
 

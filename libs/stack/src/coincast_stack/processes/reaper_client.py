@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 
 
 class ReaperClient:
-    """Starts a reaper and lists the process groups that it ends if this process is killed."""
+    """Starts a reaper and lists the process groups that it ends if this process is killed.
+
+    A stack continues without its reaper if that has ended.
+    """
 
     def __init__(self) -> None:
         arguments = [sys.executable, "-m", "coincast_stack.processes.reaper"]
-        self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, start_new_session=True)
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb") as stdin:
+            self._process = subprocess.Popen(arguments, stdin=stdin, start_new_session=True)
+        self._pipe = os.fdopen(writing, "wb", buffering=0)
 
     def announce(self) -> None:
         """Register the current process group; this runs in a child between fork and exec.
@@ -20,8 +28,10 @@ class ReaperClient:
         The child registers itself, since the stack may be killed right after the fork. The line cannot be
         lost: the reaper sees the end of the pipe only after the exec has closed the child's copy.
         """
-        if self._process.stdin is not None:
-            os.write(self._process.stdin.fileno(), f"+{os.getpid()}\n".encode())
+        # The default action of this signal, which a child has before the exec, would end it without a reaper.
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        self._send(f"+{os.getpid()}\n")
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
     def remove(self, group: int) -> None:
         """Remove a group that has ended."""
@@ -29,11 +39,9 @@ class ReaperClient:
 
     def close(self) -> None:
         """End the reaper; it ends the groups that are still listed."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._pipe.close()
         self._process.wait(timeout=10)
 
     def _send(self, line: str) -> None:
-        if self._process.stdin is not None and self._process.poll() is None:
-            self._process.stdin.write(line.encode())
-            self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.write(line.encode())

@@ -7,6 +7,7 @@ import contextlib
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import httpx2
@@ -28,7 +29,7 @@ from coincast_stack.rehearsal.record import (
     priced_coins,
     trained_forecast,
 )
-from coincast_stack.stack import Stack, running_stack
+from coincast_stack.stack import Launch, Stack, running_stack
 
 COINS = (
     "bitcoin", "ethereum", "ripple", "binancecoin", "solana",
@@ -43,10 +44,34 @@ POLL_SECONDS = 1.0
 CALM_POLL_SECONDS = 5.0
 REPLY_SECONDS = 30.0
 Say = Callable[[float, str], None]
+RunSandbox = Callable[[RehearsedPlan, Path], AbstractAsyncContextManager[int]]
+
+
+@contextlib.asynccontextmanager
+async def limited_sandbox(plan: RehearsedPlan, folder: Path) -> AsyncIterator[int]:
+    """Run a sandbox with the plan's limits; yield its port."""
+    (port,) = free_ports(1)
+    arguments = ["--port", str(port), "--plan", plan.value, "--plan-limits"]
+    command = Command(
+        "sandbox", [sys.executable, "-m", "coincast_sandbox", *arguments], own_settings("SANDBOX_")
+    )
+    with contextlib.closing(ReaperClient()) as reaper:
+        child = await Child.start(command, folder, reaper, inherited())
+        try:
+            await _until(lambda: answers_http(f"http://127.0.0.1:{port}/sandbox/health"), "the sandbox")
+            yield port
+        finally:
+            await asyncio.shield(child.stop(2.0))
 
 
 async def rehearse(
-    plan: RehearsedPlan, folder: Path, say: Say, *, most_seconds: float = MOST_SECONDS
+    plan: RehearsedPlan,
+    folder: Path,
+    say: Say,
+    *,
+    most_seconds: float = MOST_SECONDS,
+    launch: Launch = running_stack,
+    sandbox: RunSandbox = limited_sandbox,
 ) -> RehearsalRecord:
     """Start everything in an empty folder, poll until every coin is served, and stop everything.
 
@@ -55,15 +80,17 @@ async def rehearse(
         folder: An empty folder for the state.
         say: Called for each event with the seconds since the services answered and a sentence.
         most_seconds: Time limit for the polling.
+        launch: Starts the stack.
+        sandbox: Runs the sandbox, and yields its port.
 
     Raises:
         StackError: A process cannot start, or ended.
     """
-    async with _sandbox(plan, folder) as port:
+    async with sandbox(plan, folder) as port:
         with filtering_proxy(port) as proxy:
             record = RehearsalRecord(plan, await _limit(port), COINS, calls=proxy.calls)
             launched = time.monotonic()
-            async with running_stack(_options(plan, folder, proxy.base_url)) as stack:
+            async with launch(_options(plan, folder, proxy.base_url)) as stack:
                 await _until_live(stack)
                 record.launch_seconds = time.monotonic() - launched
                 await _Poller(stack, proxy, record, say).run(most_seconds)
@@ -79,23 +106,6 @@ def _options(plan: RehearsedPlan, folder: Path, upstream_url: str) -> StackOptio
         coingecko_api_key="" if plan == RehearsedPlan.KEYLESS else "rehearsal",
         extra_environment={"MARKET_UPSTREAM_URL": upstream_url},
     )
-
-
-@contextlib.asynccontextmanager
-async def _sandbox(plan: RehearsedPlan, folder: Path) -> AsyncIterator[int]:
-    """Run a sandbox with the plan's limits; yield its port."""
-    (port,) = free_ports(1)
-    arguments = ["--port", str(port), "--plan", plan.value, "--plan-limits"]
-    command = Command(
-        "sandbox", [sys.executable, "-m", "coincast_sandbox", *arguments], own_settings("SANDBOX_")
-    )
-    with contextlib.closing(ReaperClient()) as reaper:
-        child = await Child.start(command, folder, reaper, inherited())
-        try:
-            await _until(lambda: answers_http(f"http://127.0.0.1:{port}/sandbox/health"), "the sandbox")
-            yield port
-        finally:
-            await asyncio.shield(child.stop(2.0))
 
 
 async def _limit(port: int) -> int:
