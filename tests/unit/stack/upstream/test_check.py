@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import ssl
@@ -185,6 +186,14 @@ def test_a_proxy_is_used() -> None:
         target = UpstreamTarget(public_url="http://coingecko.example/api/v3", plan="keyless", proxy_url=proxy)
         assert find_problem(target) is None
     assert len(calls) == 1
+
+
+def test_a_proxy_gets_its_login() -> None:
+    with server({"http://coingecko.example/api/v3/ping": (200, PONG)}) as (root, calls):
+        proxy = root.replace("http://", "http://user:w%3Ard@")
+        assert find_problem(UpstreamTarget("http://coingecko.example/api/v3", proxy_url=proxy)) is None
+    ((_, headers),) = calls
+    assert headers["proxy-authorization"] == f"Basic {base64.b64encode(b'user:w:rd').decode()}"
 
 
 @pytest.mark.parametrize("upstream", ["auto", "sandbox"])

@@ -155,17 +155,21 @@ def _call(target: UpstreamTarget, url: str, headers: Mapping[str, str]) -> Upstr
 
 
 def _get(target: UpstreamTarget, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
-    connection, path = _connection(target, url)
+    connection, path, login = _connection(target, url)
     try:
-        connection.request("GET", path, headers={"user-agent": "coincast", **headers})
+        connection.request("GET", path, headers={"user-agent": "coincast", **login, **headers})
         reply = connection.getresponse()
         return reply.status, reply.read(MOST_BYTES)
     finally:
         connection.close()
 
 
-def _connection(target: UpstreamTarget, url: str) -> tuple[HTTPConnection, str]:
-    """Return a connection, through the proxy where one is set, and the path to request over it."""
+def _connection(target: UpstreamTarget, url: str) -> tuple[HTTPConnection, str, dict[str, str]]:
+    """Return a connection, through the proxy where one is set, and what to request over it.
+
+    Returns:
+        The connection, the path, and the headers that log in to a proxy without a tunnel.
+    """
     to = urlsplit(url)
     secure, port = to.scheme == "https", to.port or (443 if to.scheme == "https" else 80)
     context = ssl.create_default_context() if secure else None
@@ -174,16 +178,16 @@ def _connection(target: UpstreamTarget, url: str) -> tuple[HTTPConnection, str]:
     host = to.hostname or ""
     if not target.proxy_url or host in ("127.0.0.1", "localhost", "::1"):
         if context is not None:
-            return HTTPSConnection(host, port, timeout=CALL_SECONDS, context=context), to.path
-        return HTTPConnection(host, port, timeout=CALL_SECONDS), to.path
+            return HTTPSConnection(host, port, timeout=CALL_SECONDS, context=context), to.path, {}
+        return HTTPConnection(host, port, timeout=CALL_SECONDS), to.path, {}
     proxy = urlsplit(target.proxy_url)
     login = _login(proxy.username, proxy.password)
     at, at_port = proxy.hostname or "", proxy.port or 80
     if context is None:
-        return HTTPConnection(at, at_port, timeout=CALL_SECONDS), url
+        return HTTPConnection(at, at_port, timeout=CALL_SECONDS), url, login
     tunnel = HTTPSConnection(at, at_port, timeout=CALL_SECONDS, context=context)
     tunnel.set_tunnel(host, port, headers=login)
-    return tunnel, to.path
+    return tunnel, to.path, {}
 
 
 def _login(user: str | None, password: str | None) -> dict[str, str]:

@@ -11,9 +11,9 @@ from coincast_modelkit.candle_files.daily import candle_files
 from coincast_modelkit.candle_files.tables import CandleFileError, coin_of_file
 from coincast_stack.errors import SetupError
 from coincast_stack.options import StackOptions, Upstream
-from coincast_stack.processes.probes import as_json
+from coincast_stack.processes.probes import as_json, trusted
+from coincast_stack.upstream.check import target_of
 
-COINGECKO_PING = "https://api.coingecko.com/api/v3/ping"
 ANSWER_WITHIN_SECONDS = 3.0
 
 
@@ -25,22 +25,32 @@ async def choose_upstream(options: StackOptions) -> Upstream:
     """
     if options.upstream == Upstream.COINGECKO:
         return Upstream.COINGECKO
-    proxy = os.environ.get("MARKET_PROXY_URL", "")
-    if options.upstream == Upstream.AUTO and await coingecko_answers(proxy_url=proxy):
-        return Upstream.COINGECKO
+    if options.upstream == Upstream.AUTO:
+        to = target_of(os.environ, options.coingecko_api_key)
+        ping = f"{to.public_url}/ping"
+        if await coingecko_answers(ping, proxy_url=to.proxy_url, ca_file=to.ca_file):
+            return Upstream.COINGECKO
     check_folder(options)
     return Upstream.SANDBOX
 
 
-async def coingecko_answers(url: str = COINGECKO_PING, *, proxy_url: str = "") -> bool:
+async def coingecko_answers(url: str, *, proxy_url: str = "", ca_file: str = "") -> bool:
     """Return whether the real CoinGecko answers a ping completely within three seconds.
 
     Other answers (a block page, a portal that asks for a login, the sandbox) return False.
+
+    Args:
+        url: Address of the ping.
+        proxy_url: Forward proxy to CoinGecko (MARKET_PROXY_URL); empty for none.
+        ca_file: File of further certificates to trust (MARKET_UPSTREAM_CA_FILE); empty for none.
     """
     try:
         async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
             async with httpx2.AsyncClient(
-                timeout=ANSWER_WITHIN_SECONDS, trust_env=False, proxy=proxy_url or None
+                timeout=ANSWER_WITHIN_SECONDS,
+                trust_env=False,
+                proxy=proxy_url or None,
+                verify=trusted(ca_file),
             ) as client:
                 reply = await client.get(url)
     except (httpx2.HTTPError, ValueError, OSError):
