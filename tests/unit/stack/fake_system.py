@@ -35,15 +35,19 @@ class Replies:
 
     Attributes:
         by_path: Status and body.
+        first: Replies that are given before those, each once.
         requested: Target of each request.
     """
 
     by_path: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    first: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
     requested: list[str] = field(default_factory=list)
 
     def reply(self, target: str) -> tuple[int, bytes]:
         """Record a request and return its reply."""
         self.requested.append(target)
+        if self.first.get(target):
+            return self.first[target].pop(0)
         path = target.partition("?")[0]
         return self.by_path.get(target) or self.by_path.get(path, NOTHING)
 
@@ -193,6 +197,8 @@ class FakeSystem:
         command = Command(name, arguments)
         if name == "redis":
             self.layout = replace(self.layout, redis=command)
+        elif name == "sandbox":
+            self.layout = replace(self.layout, sandbox=command)
         else:
             self.layout = replace(self.layout, services={**self.layout.services, name: command})
 

@@ -14,10 +14,11 @@ from rich.console import Console
 
 from coincast_stack import demo as module
 from coincast_stack.demo import demo
-from coincast_stack.errors import StackError
+from coincast_stack.errors import ChildDeathError, StackError
 from coincast_stack.options import StackOptions
 from tests.unit.stack.fake_system import FakeSystem, fake_system
 
+TARGET = "/forecasts?ids=bitcoin&days=3&model=lightgbm"
 DETAIL = b'{"detail": "no history yet"}'
 
 
@@ -46,8 +47,7 @@ async def run_demo(system: FakeSystem, folder: Path, model: str = "lightgbm") ->
 
 
 async def test_the_forecast_is_printed_and_everything_is_stopped(system: FakeSystem, tmp_path: Path) -> None:
-    target = "/forecasts?ids=bitcoin&days=3&model=lightgbm"
-    system.gateway.by_path[target] = (200, forecast())
+    system.gateway.by_path[TARGET] = (200, forecast())
     manifest = system.layout.state_dir / "artifacts" / "lightgbm" / "v000001" / "manifest.json"
     manifest.parent.mkdir()
     manifest.touch()
@@ -99,12 +99,16 @@ async def test_a_forecast_is_requested_until_the_model_answers(
     system: FakeSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "POLL_SECONDS", 0.0)
-    replies = [(503, DETAIL), (200, forecast("technical")), (200, forecast())]
-
-    def reply(target: str) -> tuple[int, bytes]:
-        return replies.pop(0) if target.startswith("/forecasts?") else serve(target)
-
-    serve = system.gateway.reply
-    monkeypatch.setattr(system.gateway, "reply", reply)
+    system.gateway.first[TARGET] = [(503, DETAIL), (200, forecast("technical")), (200, forecast())]
     assert (await run_demo(system, tmp_path))[0] == forecast()
-    assert replies == []
+    assert system.gateway.requested.count(TARGET) == 3
+
+
+async def test_a_process_that_ends_ends_the_demo(
+    system: FakeSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.0)
+    system.run_instead("forecast", ["sh", "-c", "echo no memory; exit 4"])
+    system.gateway.by_path["/forecasts"] = (503, DETAIL)
+    with pytest.raises(ChildDeathError, match="no memory"):
+        await run_demo(system, tmp_path)

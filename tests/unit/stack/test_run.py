@@ -174,13 +174,14 @@ async def test_a_check_that_found_nothing_in_time_changes_nothing(
 
 
 async def test_a_process_that_ends_is_started_again_and_reported(system: FakeSystem, tmp_path: Path) -> None:
-    system.serve_models("lightgbm")
-    system.run_instead(
-        "forecast", ["sh", "-c", f"[ -e {tmp_path}/once ] || {{ touch {tmp_path}/once; exit 5; }}; sleep 60"]
-    )
+    system.training.jobs["lightgbm"] = tr.Job(state=tr.JOB_STATE_RUNNING)
+    once = f"[ -e {tmp_path}/once ] || {{ touch {tmp_path}/once; exit 5; }}; sleep 60"
+    system.run_instead("forecast", ["sh", "-c", once])
     running, out = start(system, StackOptions(tmp_path))
     await out.shows("forecast is started again now")
     assert "forecast ended with exit code 5" in out.getvalue()
+    system.serve_models("lightgbm")
+    await out.shows("Coincast is ready")
     await interrupted(running)
 
 

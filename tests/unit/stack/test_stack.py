@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -40,6 +41,20 @@ async def test_every_process_runs_in_the_block_and_none_after_it(system: FakeSys
     assert not any(psutil.pid_exists(pid) for pid in pids)
     stack.raise_if_dead()
     assert read_state_file(tmp_path) is None
+
+
+async def test_a_service_is_stopped_before_those_that_it_calls(system: FakeSystem, tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    for name in ("redis", "sandbox", *SERVICES):
+        noting = f"trap 'echo {name} >> {order}; kill $!; exit' TERM; sleep 60 & echo started; wait"
+        system.run_instead(name, ["sh", "-c", noting])
+    async with system.launch(StackOptions(tmp_path)) as stack:
+        while not all(child.last_lines() for child in stack.children.values()):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.005)
+    gateway, *services, last, before_last = order.read_text().split()
+    assert gateway == "gateway"
+    assert set(services) == {"forecast", "training", "market"}
+    assert {last, before_last} == {"redis", "sandbox"}
 
 
 async def test_the_password_of_redis_is_in_a_file_of_the_user(system: FakeSystem, tmp_path: Path) -> None:

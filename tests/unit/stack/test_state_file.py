@@ -80,6 +80,12 @@ def test_a_file_that_cannot_be_read_counts_as_absent(tmp_path: Path, text: str) 
     assert read_state_file(tmp_path) is None
 
 
+def test_a_file_without_a_process_id_counts_as_absent(tmp_path: Path) -> None:
+    with published(tmp_path, RUNNING) as path:
+        path.write_text(path.read_text().replace(str(os.getpid()), '"one"'))
+        assert read_state_file(tmp_path) is None
+
+
 def test_the_file_of_a_killed_stack_counts_as_absent(tmp_path: Path) -> None:
     with published(tmp_path, replace(RUNNING, pid=2**22 + 1)):
         assert read_state_file(tmp_path) is None

@@ -105,8 +105,7 @@ def read_state_file(
     try:
         document: dict[str, Any] = json.loads((var_dir / name).read_text())
         running = RunningStack(**document)
+        runs = not check_process or psutil.pid_exists(running.pid)
     except (OSError, ValueError, TypeError):
         return None
-    if check_process and not psutil.pid_exists(running.pid):
-        return None
-    return running
+    return running if runs else None

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from coincast.training.v1 import training_pb2 as tr
+from coincast_chassis.clock import ManualClock
 from coincast_stack.errors import ChildDeathError, StackError
 from coincast_stack.options import StackOptions
 from coincast_stack.status import readiness
-from coincast_stack.status.readiness import served_models, wait_until_ready
+from coincast_stack.status.readiness import FAILED_FOR_SECONDS, served_models, wait_until_ready
 from tests.unit.stack.fake_system import FakeSystem, fake_system
 
 LIMIT_SECONDS = 60.0
@@ -111,18 +112,38 @@ async def test_a_training_may_fail_until_its_next_attempt(system: FakeSystem) ->
     ],
 )
 async def test_a_training_that_keeps_failing_ends_the_wait(
-    system: FakeSystem, monkeypatch: pytest.MonkeyPatch, state: tr.JobState.ValueType, error: str, says: str
+    system: FakeSystem, state: tr.JobState.ValueType, error: str, says: str
 ) -> None:
-    monkeypatch.setattr(readiness, "FAILED_FOR_SECONDS", 0.0)
+    clock = ManualClock()
     system.training.jobs["lightgbm"] = tr.Job(state=state, error=error)
+    steps = Steps(lambda: clock.advance(FAILED_FOR_SECONDS), lambda: clock.advance(0.1))
     with pytest.raises(StackError, match=says):
-        await wait_until_ready(system.idle_stack(), ("lightgbm",), Steps(), LIMIT_SECONDS)
+        await wait_until_ready(
+            system.idle_stack(), ("lightgbm",), steps, LIMIT_SECONDS, monotonic=clock.monotonic
+        )
+    assert len(steps.lines) == 2, "until then another attempt may follow"
+
+
+async def test_the_time_of_a_failure_counts_from_the_newest_one(system: FakeSystem) -> None:
+    clock = ManualClock()
+
+    def end(state: tr.JobState.ValueType) -> None:
+        clock.advance(FAILED_FOR_SECONDS)
+        system.training.jobs["lightgbm"] = tr.Job(state=state)
+
+    end(FAILED)
+    steps = Steps(lambda: end(RUNNING), lambda: end(FAILED), lambda: system.serve_models("lightgbm"))
+    await wait_until_ready(system.idle_stack(), ("lightgbm",), steps, 1000.0, monotonic=clock.monotonic)
+    assert len(steps.lines) == 3
 
 
 async def test_the_limit_names_what_is_missing_and_the_logs(system: FakeSystem) -> None:
-    stack = system.idle_stack()
-    with pytest.raises(StackError, match=r"not ready after 0 s: gateway: not ready yet; logs are in .*logs"):
-        await wait_until_ready(stack, (), Steps(), 0.0)
+    clock = ManualClock()
+    steps = Steps(lambda: clock.advance(60), lambda: clock.advance(0.1))
+    says = r"not ready after 60 s: gateway: not ready yet; logs are in .*logs"
+    with pytest.raises(StackError, match=says):
+        await wait_until_ready(system.idle_stack(), (), steps, 60.0, monotonic=clock.monotonic)
+    assert len(steps.lines) == 2
 
 
 async def test_a_process_that_ends_ends_the_wait_unless_it_is_supervised(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import socket
@@ -186,6 +187,15 @@ def test_a_proxy_is_used() -> None:
         target = UpstreamTarget(public_url="http://coingecko.example/api/v3", plan="keyless", proxy_url=proxy)
         assert find_problem(target) is None
     assert len(calls) == 1
+
+
+async def test_a_caller_that_is_cancelled_cancels_no_outcome() -> None:
+    with server({"/ping": (200, PONG)}) as (root, _):
+        check = UpstreamCheck(UpstreamTarget(public_url=root, plan="keyless"), print)
+        waiting = asyncio.ensure_future(asyncio.wrap_future(check.outcome))
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert check.outcome.result(timeout=60) is None
 
 
 def test_a_proxy_gets_its_login() -> None:

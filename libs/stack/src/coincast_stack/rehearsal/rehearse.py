@@ -14,7 +14,7 @@ import httpx2
 
 from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_stack.environment import own_settings
-from coincast_stack.errors import StackError
+from coincast_stack.errors import ChildDeathError, StackError
 from coincast_stack.layout import inherited
 from coincast_stack.options import RehearsedPlan, StackOptions, Upstream
 from coincast_stack.processes.child import Child, Command
@@ -49,7 +49,11 @@ RunSandbox = Callable[[RehearsedPlan, Path], AbstractAsyncContextManager[int]]
 
 @contextlib.asynccontextmanager
 async def limited_sandbox(plan: RehearsedPlan, folder: Path) -> AsyncIterator[int]:
-    """Run a sandbox with the plan's limits; yield its port."""
+    """Run a sandbox with the plan's limits; yield its port.
+
+    Raises:
+        ChildDeathError: The sandbox cannot start.
+    """
     (port,) = free_ports(1)
     arguments = ["--port", str(port), "--plan", plan.value, "--plan-limits"]
     command = Command(
@@ -57,8 +61,14 @@ async def limited_sandbox(plan: RehearsedPlan, folder: Path) -> AsyncIterator[in
     )
     with contextlib.closing(ReaperClient()) as reaper:
         child = await Child.start(command, folder, reaper, inherited())
+
+        async def live() -> bool:
+            if child.exit_code is not None:
+                raise ChildDeathError(child.name, child.exit_code, child.last_lines())
+            return await answers_http(f"http://127.0.0.1:{port}/sandbox/health")
+
         try:
-            await _until(lambda: answers_http(f"http://127.0.0.1:{port}/sandbox/health"), "the sandbox")
+            await _until(live, "the sandbox")
             yield port
         finally:
             await asyncio.shield(child.stop(2.0))

@@ -24,6 +24,7 @@ async def wait_until_ready(
     limit_seconds: float,
     *,
     supervised: bool = False,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
     """Wait until the gateway is ready and the forecast service serves a version of every model.
 
@@ -33,20 +34,21 @@ async def wait_until_ready(
         progress: Called with a sentence and the progress (0 to 1), None if that is unknown.
         limit_seconds: Time limit of the wait.
         supervised: True if a supervisor restarts processes that end; their end is then no error.
+        monotonic: Clock; replaced by tests.
 
     Raises:
         ChildDeathError: A process ended and there is no supervisor.
         StackError: A training keeps failing, or the time limit is reached.
     """
     async with TrainingWatch(stack.target("training")) as watch:
-        waiting = _MissingParts(stack, watch, models)
-        deadline = time.monotonic() + limit_seconds
+        waiting = _MissingParts(stack, watch, models, monotonic)
+        deadline = monotonic() + limit_seconds
         while missing := await waiting.missing():
             text, share = missing
             progress(text, share)
             if not supervised:
                 stack.raise_if_dead()
-            if time.monotonic() > deadline:
+            if monotonic() > deadline:
                 raise StackError(
                     f"not ready after {limit_seconds:.0f} s: {text}; logs are in {stack.log_dir}"
                 )
@@ -64,10 +66,17 @@ async def served_models(stack: Stack) -> set[str]:
 class _MissingParts:
     """Finds the first part of a stack that is not ready yet, and describes it."""
 
-    def __init__(self, stack: Stack, watch: TrainingWatch, models: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        watch: TrainingWatch,
+        models: tuple[str, ...],
+        monotonic: Callable[[], float],
+    ) -> None:
         self._stack = stack
         self._watch = watch
         self._models = models
+        self._monotonic = monotonic
         self._failing_since: float | None = None
 
     async def missing(self) -> tuple[str, float | None] | None:
@@ -87,8 +96,10 @@ class _MissingParts:
         if not job.failed:
             self._failing_since = None
             return f"{model}: {job.stage or 'training'}", job.progress
-        self._failing_since = self._failing_since or time.monotonic()
-        if time.monotonic() - self._failing_since > FAILED_FOR_SECONDS:
+        now = self._monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if now - self._failing_since > FAILED_FOR_SECONDS:
             raise StackError(f"training {model} failed: {job.error or 'no reason given'}")
         return f"{model}: training failed ({job.error}); waiting for the next attempt", None
 

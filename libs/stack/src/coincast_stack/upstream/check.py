@@ -97,6 +97,8 @@ class UpstreamCheck:
 
     def __init__(self, target: UpstreamTarget, say: Callable[[str], None]) -> None:
         self.outcome: Future[UpstreamProblem | None] = Future()
+        # A caller that is cancelled while it waits must not cancel the outcome, which the thread will set.
+        self.outcome.set_running_or_notify_cancel()
         self._target, self._say = target, say
         threading.Thread(target=self._run, name="upstream-check", daemon=True).start()
 
