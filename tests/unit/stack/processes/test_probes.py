@@ -24,9 +24,8 @@ from tests.unit.stack.fake_system import Replies, http_server, redis_server
 
 
 @pytest.fixture
-def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def silent() -> Iterator[int]:
     """Yield a port that accepts connections and never answers."""
-    monkeypatch.setattr(probes, "PROBE_SECONDS", 0.02)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -56,12 +55,16 @@ async def test_a_port_accepts_connections_if_something_listens(silent: int) -> N
     assert not await accepts_connections("127.0.0.1", 1)
 
 
-async def test_a_redis_answers_ping(silent: int) -> None:
+async def test_a_redis_answers_ping() -> None:
     async with redis_server() as port:
         assert await answers_redis(f"redis://127.0.0.1:{port}/0")
     async with redis_server(pong=b"-NOAUTH Authentication required.\r\n") as port:
         assert not await answers_redis(f"redis://127.0.0.1:{port}/0")
     assert not await answers_redis("redis://127.0.0.1:1/0")
+
+
+async def test_a_silent_redis_does_not_answer(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "PROBE_SECONDS", 0.02)
     assert not await answers_redis(f"redis://127.0.0.1:{silent}/0")
 
 

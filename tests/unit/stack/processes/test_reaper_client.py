@@ -15,15 +15,6 @@ from coincast_stack.processes.reaper_client import ReaperClient
 SLEEP = Command("x", ("sleep", "60"))
 
 
-def reapers() -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process().children():
-        with contextlib.suppress(psutil.Error):
-            if "coincast_stack.processes.reaper" in process.cmdline():
-                found.append(process)
-    return found
-
-
 async def test_a_group_that_is_listed_is_ended_and_one_that_was_removed_is_not(tmp_path: Path) -> None:
     reaper = ReaperClient()
     listed = await Child.start(SLEEP, tmp_path, reaper, os.environ)
@@ -37,8 +28,9 @@ async def test_a_group_that_is_listed_is_ended_and_one_that_was_removed_is_not(t
 
 
 async def test_a_process_starts_and_ends_without_a_reaper(tmp_path: Path) -> None:
+    others = set(psutil.Process().children())
     with contextlib.closing(ReaperClient()) as reaper:
-        (process,) = reapers()
+        (process,) = set(psutil.Process().children()) - others
         process.kill()
         process.wait()
         child = await Child.start(SLEEP, tmp_path, reaper, os.environ)

@@ -59,7 +59,7 @@ def server(replies: dict[str, tuple[int, bytes]]) -> Iterator[tuple[str, list[tu
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
         try:
             yield f"http://127.0.0.1:{listening.server_address[1]}", calls
         finally:

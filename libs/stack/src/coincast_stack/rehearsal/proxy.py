@@ -15,6 +15,7 @@ SANDBOX_PREFIX = "x-coincast-"
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "content-length"})
 ANSWER_SECONDS = 30.0
 WINDOW_SECONDS = 60.0
+STOP_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
 def filtering_proxy(sandbox_port: int) -> Iterator[FilteringProxy]:
     """Run a proxy to the sandbox on a free port until the block ends."""
     with FilteringProxy(sandbox_port) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+        thread = threading.Thread(target=proxy.serve_forever, args=(STOP_POLL_SECONDS,), daemon=True)
         thread.start()
         try:
             yield proxy
