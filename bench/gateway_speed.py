@@ -28,6 +28,8 @@ SECONDS = 0.6
 CONNECTIONS = 16
 # Ends the names of cases that are measured with one connection.
 ALONE = ", one caller"
+# Cases in which the server calls no other process.
+WITHOUT_SERVICE = ("bare ASGI", "hot /prices", "bare ASGI, forecast", "hot /forecasts")
 HOT = get("/prices?ids=coin-0,coin-1&vs_currencies=usd")
 FORECAST = get("/forecasts?ids=bitcoin&days=7&model=lightgbm")
 _count = itertools.count()
@@ -50,7 +52,9 @@ async def measure(cases: dict[str, tuple[Running, Callable[[], bytes]]]) -> dict
     for number in range(ROUNDS + 1):
         for name, (server, make) in cases.items():
             callers = 1 if name.endswith(ALONE) else CONNECTIONS
-            rate = await per_cpu_second(server, make, seconds=SECONDS, connections=callers)
+            rate = await per_cpu_second(
+                server, make, seconds=SECONDS, connections=callers, awake=name in WITHOUT_SERVICE
+            )
             if number:
                 found[name].append(rate)
     return found
