@@ -107,7 +107,12 @@ def test_a_signal_ends_a_command_that_then_cleans_up(monkeypatch: pytest.MonkeyP
             cleaned.append(True)
 
     monkeypatch.setattr(run, "run", wait)
-    assert main(["run", "--upstream", "sandbox"]) == 130
+    # asyncio handles SIGINT only where it has Python's own handler, as at the start of a command.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(["run", "--upstream", "sandbox"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert cleaned == [True]
 
 
