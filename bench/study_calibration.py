@@ -108,6 +108,14 @@ def walk(panel: Panel, left_out: set[str], file: Path) -> None:
     )
 
 
+def history_of(c: dict[str, Any], rows: NDArray[np.bool_]) -> PoolHistory:
+    """Return the chosen rows of a walk at one horizon, as the history that a pool is fitted on."""
+    columns = ("members", "returns", "log_volatility", "regime", "weekend", "day")
+    chosen = {name: c[name][rows] for name in columns}
+    outlook, none = outlook_of(chosen["members"]), np.empty((int(rows.sum()), 0))
+    return PoolHistory(**chosen, outlook=outlook, random_sign_returns=none)
+
+
 def pool(saved: Any, horizon: int, left_out: set[str]) -> Rows:
     """Pool the members at a horizon, fold by fold, as the ensemble does before it corrects the sizes."""
     c = {name: saved[f"{name}_{horizon}"] for name in COLUMNS}
@@ -117,18 +125,7 @@ def pool(saved: Any, horizon: int, left_out: set[str]) -> Rows:
     prior = np.asarray(params.prior) / np.sum(params.prior)
     for fold in np.unique(c["fold"]):
         before, now = learnt & (c["fold"] < fold), c["fold"] == fold
-        table = c["members"][before]
-        seen = PoolHistory(
-            members=table,
-            returns=c["returns"][before],
-            log_volatility=c["log_volatility"][before],
-            regime=c["regime"][before],
-            weekend=c["weekend"][before],
-            day=c["day"][before],
-            outlook=outlook_of(table),
-            random_sign_returns=np.empty((len(table), 0)),
-        )
-        fitted = fit_pool(seen, horizon, int(fold), params, prior)
+        fitted = fit_pool(history_of(c, before), horizon, int(fold), params, prior)
         scale[now] = fitted.log_scale(c["members"][now], c["regime"][now])
         sizes[now] = fitted.sizes[c["regime"][now]] * fitted.weekend[c["weekend"][now]]
     sizes = np.maximum.accumulate(sizes, axis=1)

@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from study_calibration import history_of
 
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.intervals import cautious_factors, symmetric_quantiles, weighted_sizes
-from coincast_modelkit.models.ensemble.horizon_pool import Pool, outlook_of
+from coincast_modelkit.models.ensemble.horizon_pool import Pool
 from coincast_modelkit.models.ensemble.model import LEVELS
-from coincast_training.trainers.ensemble.pooling import PoolHistory, PoolParams, correction, fit_pool
+from coincast_training.trainers.ensemble.pooling import PoolParams, correction, fit_pool
 
 TAILS = (0.05, 0.025, 0.01)
 PATHS = 1000
@@ -58,19 +59,9 @@ def sizes_of(c: dict[str, Any], horizon: int, half_life: float | None, join: flo
         before, now = c["fold"] < fold, c["fold"] == fold
         key = int(fold)
         if key not in POOLS:
-            table = c["members"][before]
-            seen = PoolHistory(
-                members=table,
-                returns=c["returns"][before],
-                log_volatility=c["log_volatility"][before],
-                regime=c["regime"][before],
-                weekend=c["weekend"][before],
-                day=c["day"][before],
-                outlook=outlook_of(table),
-                random_sign_returns=np.empty((len(table), 0)),
-            )
+            seen = history_of(c, before)
             fitted = fit_pool(seen, horizon, key, params, prior)
-            POOLS[key] = fitted, fitted.log_scale(table, c["regime"][before])
+            POOLS[key] = fitted, fitted.log_scale(seen.members, seen.regime)
         fitted, earlier = POOLS[key]
         table_sizes = fitted.sizes.copy()
         known = (c["day"][before] + horizon <= fold) & np.isfinite(c["returns"][before])

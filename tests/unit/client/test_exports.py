@@ -56,30 +56,29 @@ def arrow_of(rows: Mapping[str, Any]) -> bytes:
     return out.getvalue()
 
 
-def fetch_folder(gateway: FakeGateway, kind: str, *arguments: Any, **options: Any) -> ExportedFolder:
-    """Export candles by the blocking client, or by that for asyncio."""
+def fetch(gateway: FakeGateway, kind: str, method: str, *arguments: Any, **options: Any) -> Any:
+    """Call a method by the blocking client, or by that for asyncio."""
     if kind == "sync":
         with Coincast("http://gateway", transport=gateway.transport) as client:
-            return client.export_candles(*arguments, **options)
+            return getattr(client, method)(*arguments, **options)
 
-    async def fetch() -> ExportedFolder:
+    async def call() -> Any:
         async with AsyncCoincast("http://gateway", transport=gateway.transport) as client:
-            return await client.export_candles(*arguments, **options)
+            return await getattr(client, method)(*arguments, **options)
 
-    return asyncio.run(fetch())
+    return asyncio.run(call())
+
+
+def fetch_folder(gateway: FakeGateway, kind: str, *arguments: Any, **options: Any) -> ExportedFolder:
+    """Export candles."""
+    found: ExportedFolder = fetch(gateway, kind, "export_candles", *arguments, **options)
+    return found
 
 
 def fetch_file(gateway: FakeGateway, kind: str, *arguments: Any, **options: Any) -> Path:
-    """Export a table by the blocking client, or by that for asyncio."""
-    if kind == "sync":
-        with Coincast("http://gateway", transport=gateway.transport) as client:
-            return client.export(*arguments, **options)
-
-    async def fetch() -> Path:
-        async with AsyncCoincast("http://gateway", transport=gateway.transport) as client:
-            return await client.export(*arguments, **options)
-
-    return asyncio.run(fetch())
+    """Export a table."""
+    found: Path = fetch(gateway, kind, "export", *arguments, **options)
+    return found
 
 
 KINDS = pytest.mark.parametrize("kind", ["sync", "async"])
