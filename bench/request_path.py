@@ -1,11 +1,12 @@
 """Count the modules that a cold request enters, over all services: `python bench/request_path.py`.
 
 Gateway, market-data and forecast run in this process, with the sandbox, Valkey and the starter versions. Each
-call of a function during a request is recorded with `sys.setprofile`, in every thread; a module is recorded
-once, by its file. Three requests are made, each for a coin that no service has cached. A module counts only
-if all three enter it, since background work falls into some of them by chance. The modules are printed in the
-order in which the last request enters them. The exit code is 1 if a request enters more modules than its
-bound allows.
+call of a function on behalf of a request is recorded with `sys.setprofile`: in the main thread those whose
+context has the id of the request, which all services bind; in other threads all calls until the reply. A
+module is recorded once, by its file. Three requests are made, each for a coin that no service has cached. A
+module counts only if all three enter it, since background work falls into other threads by chance. The
+modules are printed in the order in which the last request enters them. The exit code is 1 if a request
+enters more modules than its bound allows.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from market_harness import running_market, settings_for
 from valkey_harness import running_valkey
 
 from coincast.market.v1 import market_pb2 as pb
+from coincast_chassis import context
 from coincast_chassis.clock import SystemClock
 from coincast_chassis.observability.logs import configure_logs
 from coincast_chassis.run import serve
@@ -48,6 +50,8 @@ BOUNDS = {"/prices": (27, 46), "/forecasts": (28, 98)}
 # The first request of a path opens connections and imports modules, and is not counted.
 REQUESTS = 3
 
+REQUEST_ID = "request-path"
+
 # The modules that the request entered so far, in order; None between requests.
 entered: dict[str, None] | None = None
 modules_of_files: dict[str, str | None] = {}
@@ -69,6 +73,8 @@ def record(frame: FrameType, event: str, arg: object) -> None:
     """Record the module of a called function; a profile function."""
     if entered is None or event != "call":
         return
+    if threading.current_thread() is threading.main_thread() and context.request_id() != REQUEST_ID:
+        return
     module = module_of(frame.f_code.co_filename)
     # The body of a module runs at its import, which no later request repeats.
     if module is not None and frame.f_code.co_name != "<module>":
@@ -87,7 +93,7 @@ async def request(app: Any, path: str, query: str) -> tuple[int, bytes]:
         "path": path,
         "raw_path": path.encode(),
         "query_string": query.encode(),
-        "headers": [(b"host", b"127.0.0.1:8000")],
+        "headers": [(b"host", b"127.0.0.1:8000"), (b"x-request-id", REQUEST_ID.encode())],
         "client": ("127.0.0.1", 50000),
         "server": ("127.0.0.1", 8000),
         "extensions": {},
