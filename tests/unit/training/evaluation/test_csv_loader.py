@@ -90,6 +90,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, content: dict[str, str] | 
         ({"coins": ("nocoin",)}, "COINS: nocoin not found"),
         ({"models": ("oracle",)}, "MODELS: oracle not found"),
         ({"horizons": (1, 31)}, "HORIZONS: 31 is not from 1 to 30"),
+        ({"coins": ("pepe",), "unseen": True}, "UNSEEN needs at least two coins"),
         ({"first": "soon"}, "FROM=soon is not a date"),
         ({"first": "2021-01-20"}, "too little history to train on"),
         ({"first": "2021-10-01", "last": "2021-09-01"}, "must be before TO"),
@@ -136,3 +137,9 @@ def test_days_between_the_anchors_are_interpolated_as_in_serving(tmp_path: Path)
 def test_the_command_says_one_line_and_exits_with_two(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["evaluate", "--data", str(tmp_path / "nowhere")])
     assert result.exit_code == 2 and "no such folder" in result.output
+
+
+@pytest.mark.parametrize("other", [["--risk"], ["--thin"], ["--interval", "1h"]])
+def test_unseen_coins_are_evaluated_on_daily_candles_alone(tmp_path: Path, other: list[str]) -> None:
+    result = CliRunner().invoke(app, ["evaluate", "--data", str(tmp_path), "--unseen", *other])
+    assert result.exit_code == 2 and "leave out thin, risk and interval" in " ".join(result.output.split())

@@ -68,6 +68,12 @@ def test_coverage_counts_what_lies_inside() -> None:
     assert distribution_scores(s)["coverage_percent"]["80"] == pytest.approx(100 * inside)
     terciles = distribution_scores(s)["coverage_80_by_tercile"]
     assert sum(t["forecasts"] for t in terciles.values()) == len(s)
+    years = s.rows.origin.astype("datetime64[Y]").astype(str)
+    for year, part in distribution_scores(s)["coverage_80_by_year"].items():
+        share = np.mean(np.abs(y[years == year]) <= 0.03 * norm.ppf(0.9))
+        assert part["coverage_percent"] == pytest.approx(100 * share)
+        assert part["forecasts"] == np.sum(years == year) and part["standard_error"] > 0
+    assert set(distribution_scores(s)["coverage_80_by_year"]) == set(years) == {"2021", "2022"}
 
 
 def test_point_scores_written_out() -> None:

@@ -53,6 +53,11 @@ def test_from_a_folder_to_the_reports(tmp_path: Path) -> None:
     assert "| reversal |" in tables and "figures hold" in tables
     judged = [g["holds"] for g in written["goals"] if g["holds"] is not None]
     assert f"{sum(judged)} of {len(judged)} hold" in said.getvalue()
+    names = [g["name"] for g in written["goals"]]
+    assert "technical, 80 % coverage in usual days off by, 1 d" in names
+    assert any(
+        n.startswith("technical") and "covered in 2021, standard errors off 80, 7 d" in n for n in names
+    )
     # ml_ensemble and others were not requested: a missing figure must not be counted as one that holds.
     missing = [g for g in written["goals"] if g["must"] is not None and g["holds"] is None]
     assert len(missing) > 20 and f"; {len(missing)} were not measured" in said.getvalue()

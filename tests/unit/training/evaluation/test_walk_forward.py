@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from coincast_modelkit.candles import Candles
+from coincast_modelkit.features import Market
 from coincast_training.evaluation.baselines.direction import walk_mean
 from coincast_training.evaluation.baselines.garch import Parameters, walk_garch
 from coincast_training.evaluation.baselines.har import walk_har
 from coincast_training.evaluation.baselines.reference_models import walk_mlforecast, walk_statsforecast
 from coincast_training.evaluation.baselines.simple import walk_simple
 from coincast_training.evaluation.options import EvaluationPlan
-from coincast_training.evaluation.own_models import walk_model
+from coincast_training.evaluation.own_models import prepared_on, walk_model
 from coincast_training.evaluation.rows import Rows
+from coincast_training.trainers.registry import find_fit
 from tests.unit.training.evaluation_candles import SMALL_NETWORK, SMALL_TREES, panel, scrambled_after
 
 FIRST, LAST = np.datetime64("2021-09-15", "D"), np.datetime64("2021-10-20", "D")
@@ -110,6 +112,26 @@ def test_one_coin_is_forecast_with_the_market_that_serving_gives_it() -> None:
     alone, together = reported
     assert set(together.coin) == {"pepe"} and len(alone) == len(together)
     assert not np.array_equal(alone.quantiles, together.quantiles)
+
+
+@pytest.mark.slow
+def test_an_unseen_coin_is_forecast_by_a_model_of_the_other_coins() -> None:
+    candles = panel()
+    few = {"rounds": 8, "min_data_in_leaf": 40}
+    params = {"folds": 2, "volatility": few, "mean": few}
+    plan = replace(LATE_PLAN, recipes={"lightgbm": params}, unseen=True)
+    rows = walk_model("lightgbm", candles, plan, silent, every_days=25)
+    assert set(rows.coin) == set(candles)
+    others = {c: candles[c].until(plan.first) for c in ("bitcoin", "ethereum")}
+    fitted = find_fit("lightgbm")(others, params, plan.seed, progress=silent).model
+    day, market = plan.first + np.timedelta64(2, "D"), Market.of(candles)
+    expected = fitted.predict(
+        prepared_on({"pepe": candles["pepe"]}, market, day, fitted), plan.horizons
+    ).log_return_quantiles
+    found = rows.take((rows.coin == "pepe") & (rows.origin == day)).quantiles
+    np.testing.assert_array_equal(found, expected.reshape(found.shape).astype(np.float32))
+    seen = walk_model("lightgbm", candles, replace(plan, unseen=False), silent, every_days=25)
+    assert len(seen) == len(rows) and not np.array_equal(seen.quantiles, rows.quantiles)
 
 
 def test_the_check_would_notice_a_look_ahead() -> None:

@@ -79,6 +79,9 @@ def evaluate(
         False, "--thin", help="Compare the starter with a model trained on the short history of a free plan."
     ),
     hourly: Hourly = None,
+    unseen: bool = typer.Option(
+        False, "--unseen", help="Forecast each coin by models that were fitted on the other coins only."
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Evaluate every model and baseline out of sample.
@@ -92,6 +95,11 @@ def evaluate(
         raise InvalidInput(f"interval must be 1d or 1h; it is {interval!r}.", field="interval")
     if risk and interval == "1h":
         raise InvalidInput("risk answers are evaluated on daily candles; leave out interval.", field="risk")
+    if unseen and (thin or risk or interval == "1h"):
+        raise InvalidInput(
+            "unseen coins are evaluated on daily candles alone; leave out thin, risk and interval.",
+            field="unseen",
+        )
     try:
         options = EvaluationOptions(
             data=data,
@@ -104,6 +112,7 @@ def evaluate(
             jobs=jobs,
             config_dir=config_dir,
             horizons=days_ahead(split_ids(horizons)),
+            unseen=unseen,
         )
         if thin:
             _evaluate_thin(options, hourly)

@@ -11,6 +11,10 @@ from coincast_training.evaluation.options import PRODUCT_MODELS
 Summary = Mapping[str, Any]
 DIRECTION_STUDIES = ("mean_lightgbm_seed", "reversal")
 TERCILE_POINTS = {"1": 3.0, "7": 4.0}
+# Bounds of the coverage of every model after calm, usual and wild days, in points, and of each year.
+REGIME_POINTS = {"1": 4.0, "7": 4.0}
+REGIME_POINTS_LATER = 8.0
+YEAR_STANDARD_ERRORS = 2.0
 
 
 def goals(summary: Summary) -> list[dict[str, Any]]:
@@ -18,7 +22,7 @@ def goals(summary: Summary) -> list[dict[str, Any]]:
 
     The value is None if it was not measured; must is None if the figure is only shown.
     """
-    parts = (_point, _distribution, _coverage, _volatility, _direction)
+    parts = (_point, _distribution, _coverage, _coverage_in_parts, _volatility, _direction)
     return [entry for part in parts for entry in part(summary)]
 
 
@@ -155,6 +159,27 @@ def _coverage(s: Summary) -> Iterator[dict[str, Any]]:
             yield acceptance_entry(
                 f"ml_ensemble, 80 % coverage in {name} days off by, {h} d", off, bound, None, below=True
             )
+
+
+def _coverage_in_parts(s: Summary) -> Iterator[dict[str, Any]]:
+    """Yield the coverage of each model by year, and by regime for the models that `_coverage` omits."""
+    for model in PRODUCT_MODELS:
+        for h in _get(s, "models") or {}:
+            found = _get(s, f"models/{h}/{model}/distribution")
+            bound = REGIME_POINTS.get(h, REGIME_POINTS_LATER)
+            for name, part in (_get(found, "coverage_80_by_tercile") or {}).items():
+                if model == "ml_ensemble":
+                    continue
+                off = abs(part["coverage_percent"] - 80)
+                yield acceptance_entry(
+                    f"{model}, 80 % coverage in {name} days off by, {h} d", off, bound, None, below=True
+                )
+            for year, part in (_get(found, "coverage_80_by_year") or {}).items():
+                error = part["standard_error"]
+                off = abs(part["coverage_percent"] - 80) / error if error > 0 else None
+                covered = f"{part['coverage_percent']:.1f} % covered in {year}"
+                name = f"{model}, {covered}, standard errors off 80, {h} d"
+                yield acceptance_entry(name, off, YEAR_STANDARD_ERRORS, None, below=True)
 
 
 def _volatility(s: Summary) -> Iterator[dict[str, Any]]:

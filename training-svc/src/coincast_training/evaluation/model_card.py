@@ -96,6 +96,7 @@ def _model(found: Found, model: str) -> str:
         "coverage of the 95 % interval": lambda h: f"{own(h)['distribution']['coverage_percent']['95']:.1f}",
         "coverage 80 %, calm / usual / wild days": lambda h: _terciles(own(h), "coverage_percent"),
         "its standard errors": lambda h: _terciles(own(h), "standard_error"),
+        "coverage 80 % by year (standard error)": lambda h: _coverage_by_year(own(h)),
         "QLIKE against GARCH(1,1), % better": lambda h: qlike(h, "qlike"),
         "the same, both corrected to the right mean level": lambda h: qlike(h, "qlike_at_right_level"),
         "volatility up or down, % right (HAR rule)": lambda h: (
@@ -172,6 +173,13 @@ def _ranged(entry: Mapping[str, Any]) -> str:
 def _terciles(own: Mapping[str, Any], key: str) -> str:
     parts = own["distribution"]["coverage_80_by_tercile"]
     return " / ".join(f"{parts[name][key]:.1f}" for name in ("calm", "usual", "wild"))
+
+
+def _coverage_by_year(own: Mapping[str, Any]) -> str:
+    parts = own["distribution"]["coverage_80_by_year"].items()
+    return ", ".join(
+        f"{year} {part['coverage_percent']:.1f} ({part['standard_error']:.1f})" for year, part in parts
+    )
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ class EvaluationOptions:
     jobs: int = 2
     config_dir: Path | None = None
     horizons: tuple[int, ...] = ()
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class EvaluationPlan:
         recipes: Training parameters of each product model.
         reference: Candles of reference coins that are not forecast. Serving always has these coins.
         hours: Hourly candles of the forecast coins, for models that read them.
+        unseen: Whether each coin is forecast by models that were fitted on the other coins only.
     """
 
     first: Day
@@ -68,6 +70,7 @@ class EvaluationPlan:
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reference: Panel = field(default_factory=dict)
     hours: HourlyPanel = field(default_factory=dict)
+    unseen: bool = False
 
     def cuts(self, every_days: int = 0) -> list[Day]:
         """Return the refit days, `every_days` apart (default: refit_days)."""
@@ -91,6 +94,8 @@ def plan_of(options: EvaluationOptions, panel: Panel) -> tuple[Panel, Evaluation
     coins = _chosen("COINS", options.coins, tuple(panel))
     models = _chosen("MODELS", options.models, (*PRODUCT_MODELS, *STUDIES))
     kept = {coin: panel[coin] for coin in coins}
+    if options.unseen and len(kept) < 2:
+        raise BadOptionError("UNSEEN needs at least two coins: each is forecast by models of the others.")
     begin, end = (pick(c.dates[i] for c in kept.values()) for pick, i in ((min, 0), (max, -1)))
     last = min(_day("TO", options.last) or end, end)
     first = _day("FROM", options.first) or _default_first(begin, end)
@@ -112,6 +117,7 @@ def plan_of(options: EvaluationOptions, panel: Panel) -> tuple[Panel, Evaluation
         horizons=_horizons(options.horizons),
         recipes=recipes,
         reference=reference,
+        unseen=options.unseen,
     )
     return kept, plan
 

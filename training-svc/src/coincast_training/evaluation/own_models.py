@@ -43,6 +43,7 @@ def walk_model(
 ) -> Rows:
     """Return the forecasts of one model on every day of the plan.
 
+    If the plan is of unseen coins, each coin has a walk of its own, by models fitted on the other coins.
     If the plan has hourly candles and the model reads them, the result also has the forecasts with hours,
     named after the model plus WITH_HOURS.
 
@@ -59,10 +60,49 @@ def walk_model(
     """
     settings = {**settings_of(model, plan), **(params or {})}
     every = every_days or REFIT_DAYS.get(model, plan.refit_days)
-    cuts = plan.cuts(every)
-    market = Market.of({**plan.reference, **panel})
     # Coins that a training leaves out, since their history is odd, are forecast but not used to fit.
     sound, _ = without_odd_coins(panel)
+    walks = [(panel, sound)]
+    if plan.unseen:
+        walks = [({c: panel[c]}, {s: sound[s] for s in sound if s != c}) for c in panel]
+    parts: list[Rows] = []
+    for i, (forecast, learnt) in enumerate(walks):
+
+        def inner(fraction: float, stage: str, at: int = i) -> None:
+            progress((at + fraction) / len(walks), stage)
+
+        parts += _walk(
+            model,
+            panel,
+            plan,
+            inner,
+            forecast=forecast,
+            learnt=learnt,
+            settings=settings,
+            every_days=every,
+        )
+    if not parts:
+        raise ValueError(f"{model} could not be fitted on any day of the walk")
+    return join_rows(parts)
+
+
+def _walk(
+    model: str,
+    panel: Panel,
+    plan: EvaluationPlan,
+    progress: Progress,
+    *,
+    forecast: Panel,
+    learnt: Panel,
+    settings: Mapping[str, Any],
+    every_days: int,
+) -> list[Rows]:
+    """Return the forecasts of the coins `forecast` by a model that is fitted on the coins `learnt`.
+
+    The features of the market use the whole panel, as serving does for a coin that no training had.
+    """
+    cuts = plan.cuts(every_days)
+    market = Market.of({**plan.reference, **panel})
     store: dict[tuple[Any, ...], Any] = {}
     parts: list[Rows] = []
     table = HoursByDay.of(plan.hours)
@@ -73,8 +113,8 @@ def walk_model(
 
         fitted = _fit(
             model,
-            panel=known_by(sound, cut),
-            reference=known_by(reference_of(panel, sound, plan), cut),
+            panel=known_by(learnt, cut),
+            reference=known_by(reference_of(panel, learnt, plan), cut),
             seed=plan.seed,
             progress=inner,
             store=store,
@@ -83,23 +123,21 @@ def walk_model(
         )
         if fitted is None:
             continue
-        for day in plan.days_of(cut, every):
-            coins = prepared_on(panel, market, day, fitted)
+        for day in plan.days_of(cut, every_days):
+            coins = prepared_on(forecast, market, day, fitted)
             if coins:
                 parts.append(rows_of_forecasts(model, fitted.predict(coins, plan.horizons)))
             if coins and isinstance(fitted, EnsembleModel) and fitted.reads_hours:
                 seen = [replace(coin, hours=table.row(coin.coin_id, day)) for coin in coins]
                 parts.append(rows_of_forecasts(model + WITH_HOURS, fitted.predict(seen, plan.horizons)))
         progress((i + 1) / len(cuts), f"{model}: forecast to {cut}")
-    if not parts:
-        raise ValueError(f"{model} could not be fitted on any day of the walk")
-    return join_rows(parts)
+    return parts
 
 
-def reference_of(panel: Panel, sound: Panel, plan: EvaluationPlan) -> Panel:
+def reference_of(panel: Panel, learnt: Panel, plan: EvaluationPlan) -> Panel:
     """Return the reference coins that count in the market features but are not trained on."""
-    odd = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel and coin not in sound}
-    return {**plan.reference, **odd}
+    others = {coin: panel[coin] for coin in REFERENCE_COINS if coin in panel and coin not in learnt}
+    return {**plan.reference, **others}
 
 
 def settings_of(model: str, plan: EvaluationPlan) -> dict[str, Any]:

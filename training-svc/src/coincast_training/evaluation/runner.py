@@ -43,6 +43,8 @@ def evaluate(options: EvaluationOptions, console: Console | None = None) -> dict
     began = time.monotonic()
     folder = read_folder(options.data)
     panel, plan = plan_of(options, folder.panel)
+    if plan.unseen:
+        console.print("Each coin is forecast by models that were fitted on the other coins only.")
     console.print(
         f"{len(panel)} coins, forecasts from {plan.first} to {plan.last}, horizons {plan.horizons}, "
         f"{', '.join(plan.models)}; refitted every {plan.refit_days} days on the data up to then"
@@ -87,6 +89,7 @@ def _about(
             "the day of the forecast. Days between refits: "
             + ", ".join(f"{m} {d}" for m, d in REFIT_DAYS.items())
             + "."
+            + (" Each coin is forecast by models that were fitted on the others only." if plan.unseen else "")
         ),
         "feature_spec": DEFAULT_SPEC.hash,
         "recipes": {name: dict(recipe) for name, recipe in plan.recipes.items() if recipe},

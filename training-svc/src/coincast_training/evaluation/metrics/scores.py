@@ -44,7 +44,7 @@ def point_scores(s: Slice) -> dict[str, float]:
 def distribution_scores(s: Slice) -> dict[str, Any]:
     """Return CRPS, Winkler and pinball scores, coverage and width, calibration.
 
-    The coverage of the 80 % interval is also given by coin and by causal volatility tercile.
+    The coverage of the 80 % interval is also given by coin, by causal volatility tercile and by year.
     """
     scoringrules = import_scoringrules()
     pinball = {
@@ -60,6 +60,7 @@ def distribution_scores(s: Slice) -> dict[str, Any]:
         "coverage_percent": {str(level): 100 * float(s.inside(level).mean()) for level in LEVELS},
         "width_percent": {str(level): _width(s, level) for level in LEVELS},
         "coverage_80_by_tercile": _by_tercile(s),
+        "coverage_80_by_year": _by_year(s),
         "coverage_80_by_coin": {
             str(c): 100 * float(s.inside(80)[s.rows.coin == c].mean()) for c in np.unique(s.rows.coin)
         },
@@ -89,6 +90,20 @@ def _by_tercile(s: Slice) -> dict[str, dict[str, float]]:
                 "width_percent": float(_widths(s, 80)[at].mean()),
                 "forecasts": int(at.sum()),
             }
+    return out
+
+
+def _by_year(s: Slice) -> dict[str, dict[str, float]]:
+    year = s.rows.origin.astype("datetime64[Y]").astype(int) + 1970
+    out = {}
+    for y in np.unique(year):
+        at = year == y
+        _, error = hac_mean(s.inside(80)[at].astype(np.float64), s.rows.origin[at], s.horizon)
+        out[str(y)] = {
+            "coverage_percent": 100 * float(s.inside(80)[at].mean()),
+            "standard_error": 100 * error,
+            "forecasts": int(at.sum()),
+        }
     return out
 
 
