@@ -388,6 +388,28 @@ async def test_column_of_sentences_begins_at_the_left_with_its_heading(
     assert sides == ["right", "left"] * 3
 
 
+@pytest.mark.parametrize("script", ["coin", "format", "main"])
+async def test_page_says_that_a_part_of_it_could_not_be_loaded(
+    there: World, browser: Browser, script: str
+) -> None:
+    page = await (await browser.new_context()).new_page()
+    await page.route(re.compile(rf"/{script}\b.*\.js"), lambda route: route.abort())
+    await page.goto(there.url, wait_until="domcontentloaded", timeout=90_000)
+    await expect(page.locator("#said")).to_contain_text("could not be loaded. Reload", timeout=WAIT_MS)
+
+
+async def test_page_says_that_a_script_is_late(there: World, browser: Browser) -> None:
+    page = await (await browser.new_context()).new_page()
+    await page.clock.install()
+    # A request that is never answered.
+    await page.route(re.compile(r"/main\b.*\.js"), lambda route: None)
+    await page.goto(there.url, wait_until="commit", timeout=90_000)
+    said = page.locator("#said")
+    await expect(said).to_contain_text("Loading the forecast", timeout=WAIT_MS)
+    await page.clock.fast_forward(21_000)
+    await expect(said).to_contain_text("still loading. Reload", timeout=WAIT_MS)
+
+
 async def test_first_sentence_comes_soon_over_a_slow_line(there: World, browser: Browser) -> None:
     context = await browser.new_context()
     page = await context.new_page()

@@ -440,6 +440,14 @@ def test_chart_stands_between_the_sentence_and_the_table_unless_it_is_too_narrow
     assert "• close" not in shown(show_forecast, forecast(), empty)
 
 
+def test_chart_names_the_moment_of_an_earlier_forecast() -> None:
+    past = History.model_validate(gw.history(closes=[36_000.0, 37_000.0]))
+    out = io.StringIO()
+    show_forecast(Console(file=out, width=80), forecast(), past, earlier=True)
+    axes = [line.split() for line in out.getvalue().splitlines() if line.startswith(" ") and "2026" in line]
+    assert axes == [["2026-01-01", "2026-01-01", "00:00", "2026-01-03"]]
+
+
 def test_chart_of_hours_starts_at_an_hour() -> None:
     past = History.model_validate(gw.hourly())
     assert "2026-01-01 00:00 UTC" in shown(show_forecast, forecast(), past)

@@ -10,6 +10,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,6 +113,31 @@ async def test_key(tmp_path: Path, replies: dict[str, tuple[str, bytes]], state:
     async with server(replies) as root:
         found = await check_key(setup(tmp_path, root, api_key="k"))
     assert (found.state, found.detail) == (state, detail)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "plan", "says"),
+    [
+        ("/pro/key", "demo", "failed: a paid key, but MARKET_PLAN=demo"),
+        ("/pro/key", "keyless", "failed: a paid key, but MARKET_PLAN=keyless"),
+        ("/pro/key", "analyst", "ok: plan Analyst, 499000 calls left this month"),
+        ("/ping", "analyst", "failed: a demo key, but MARKET_PLAN=analyst"),
+        ("/ping", "keyless", "failed: a demo key, but MARKET_PLAN=keyless"),
+        ("/ping", "demo", "ok: a demo key"),
+        ("/ping", "auto", "ok: a demo key"),
+        ("", "demo", "failed: no key, but MARKET_PLAN=demo"),
+        ("", "keyless", "ok: no key: the keyless plan"),
+    ],
+)
+async def test_plan_of_the_settings_agrees_with_the_key(
+    tmp_path: Path, accepted: str, plan: str, says: str
+) -> None:
+    documents = {"/pro/key": KEY, "/ping": PONG}
+    replies = {accepted: ("200 OK", documents[accepted])} if accepted else {}
+    async with server(replies) as root:
+        found = await check_key(replace(setup(tmp_path, root, api_key="k" if accepted else ""), plan=plan))
+    assert f"{found.state}: {found.detail}" == says
+    assert found.state == "ok" or "MARKET_PLAN" in found.remedy
 
 
 async def test_a_key_cannot_be_checked_where_nothing_answers(tmp_path: Path) -> None:

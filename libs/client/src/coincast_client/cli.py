@@ -232,7 +232,7 @@ def forecast(
             for found in reply.forecasts:
                 until = found.as_of if as_of else None
                 past = history_of_chart(client, found, until) if chart else None
-                terminal.show_forecast(console, found, past)
+                terminal.show_forecast(console, found, past, earlier=as_of is not None)
             terminal.show_errors(console, reply.errors)
     exit_for(reply.errors)
 

@@ -115,13 +115,22 @@ def start_of(candle: Any) -> str:
     return formatting.day(candle.date) if hasattr(candle, "date") else formatting.moment(candle.time)
 
 
-def show_forecast(console: Console, forecast: schemas.Forecast, history: schemas.History | None) -> None:
-    """Print a forecast as a sentence, a chart and a table."""
+def show_forecast(
+    console: Console, forecast: schemas.Forecast, history: schemas.History | None, *, earlier: bool = False
+) -> None:
+    """Print a forecast as a sentence, a chart and a table.
+
+    Args:
+        console: The terminal.
+        forecast: The forecast.
+        history: The prices before it; None for no chart.
+        earlier: Whether it is the forecast of an earlier moment, which the chart then names.
+    """
     console.print(Text(sentence(forecast), style="bold"))
     if record := record_sentence(forecast):
         console.print(Text(record))
     if history is not None and history.candles and console.width >= MIN_COLUMNS:
-        console.print(draw_fan(_fan(forecast, history), console.width))
+        console.print(draw_fan(_fan(forecast, history, earlier=earlier), console.width))
     levels = interval_levels(forecast.points[0].intervals)
     shown = levels if console.width >= NARROW_COLUMNS else levels[:1]
     table = make_table(headline(forecast), ["Until", "Median", *(f"{level} % interval" for level in shown)])
@@ -190,12 +199,13 @@ def record_sentence(forecast: schemas.Forecast) -> str:
     )
 
 
-def _fan(forecast: schemas.Forecast, history: schemas.History) -> Fan:
+def _fan(forecast: schemas.Forecast, history: schemas.History, *, earlier: bool) -> Fan:
     levels = interval_levels(forecast.points[0].intervals)[::-1][:2]
     bands = [
         [(p.intervals[level].lower, p.intervals[level].upper) for p in forecast.points] for level in levels
     ]
-    names = (start_of(history.candles[0]), "now", when(forecast.points[-1])[:16])
+    begin = formatting.moment(forecast.as_of)[:16] if earlier else "now"
+    names = (start_of(history.candles[0]), begin, when(forecast.points[-1])[:16])
     closes = [candle.close for candle in history.candles]
     return Fan(closes, [p.price for p in forecast.points], bands, names, levels)
 
@@ -492,7 +502,7 @@ def _assemble(grid: list[list[str]], labels: dict[int, str], margin: int, fan: F
     line = [" "] * width
     for name, start in (
         (first, 0),
-        (now, max(len(first) + 1, past - len(now) // 2)),
+        (now, max(len(first) + 1, min(past - len(now) // 2, width - len(last) - len(now) - 1))),
         (last, width - len(last)),
     ):
         if all(mark == " " for mark in line[max(0, start - 1) : start + len(name)]):

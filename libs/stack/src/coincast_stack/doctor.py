@@ -9,7 +9,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -33,6 +33,11 @@ COMFORTABLE_GB = 2.0
 OLDEST_PYTHON = (3, 11)
 State = Literal["ok", "warning", "failed"]
 MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[bold red]failed[/]"}
+
+
+NO_KEY, DEMO, PAID = "no key", "a demo key", "a paid key"
+# The key that a plan needs; all other plans need a paid one.
+KEYS_OF_PLANS = {"keyless": NO_KEY, "demo": DEMO}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Setup:
         pro_url: Root of the paid API, or of its replacement.
         proxy_url: Forward proxy to CoinGecko (MARKET_PROXY_URL); empty for none.
         ca_file: File of further certificates to trust (MARKET_UPSTREAM_CA_FILE); empty for none.
+        plan: The plan that the settings name (MARKET_PLAN); empty or auto if the key decides.
     """
 
     var_dir: Path
@@ -75,6 +81,7 @@ class Setup:
     pro_url: str = PRO_URL
     proxy_url: str = ""
     ca_file: str = ""
+    plan: str = ""
 
 
 def setup_of(
@@ -99,6 +106,7 @@ def setup_of(
         pro_url=url or PRO_URL,
         proxy_url=environment.get("MARKET_PROXY_URL", ""),
         ca_file=environment.get("MARKET_UPSTREAM_CA_FILE", ""),
+        plan=environment.get("MARKET_PLAN", "").strip().lower(),
     )
 
 
@@ -170,41 +178,43 @@ async def check_upstream(setup: Setup) -> Finding:
 
 
 async def check_key(setup: Setup) -> Finding:
-    """Check whether the API key is accepted as a paid or as a demo key."""
+    """Check whether the API key is accepted as a paid or as a demo key, and MARKET_PLAN agrees with it."""
+    found, kind = await _kind_of_key(setup)
+    if not kind or setup.plan in {"", "auto"} or kind == KEYS_OF_PLANS.get(setup.plan, PAID):
+        return found
+    remedy = "Leave MARKET_PLAN out, or set it to auto: the key then decides."
+    return replace(found, state="failed", detail=f"{kind}, but MARKET_PLAN={setup.plan}", remedy=remedy)
+
+
+async def _kind_of_key(setup: Setup) -> tuple[Finding, str]:
+    """Return the finding of a key without MARKET_PLAN, and what it is accepted as; empty if unknown."""
     name = "Key and plan"
     if not setup.api_key:
-        return Finding(
-            name,
-            "ok",
-            "no key: the keyless plan",
-            "COINGECKO_API_KEY=... raises the limit (a demo key is free).",
-        )
+        remedy = "COINGECKO_API_KEY=... raises the limit (a demo key is free)."
+        return Finding(name, "ok", f"{NO_KEY}: the keyless plan", remedy), NO_KEY
     try:
         async with asyncio.timeout(ANSWER_SECONDS), _client(setup) as client:
             pro = await client.get(f"{setup.pro_url}/key", headers={"x-cg-pro-api-key": setup.api_key})
             if pro.status_code == httpx2.codes.OK:
-                return _plan_finding(name, as_json(pro.content))
+                return _plan_finding(name, as_json(pro.content)), PAID
             demo = await client.get(f"{setup.public_url}/ping", headers={"x-cg-demo-api-key": setup.api_key})
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError):
-        return Finding(name, "warning", "could not be checked", "CoinGecko has to answer first.")
+        return Finding(name, "warning", "could not be checked", "CoinGecko has to answer first."), ""
     if demo.status_code == httpx2.codes.OK:
-        return Finding(name, "ok", "a demo key")
+        return Finding(name, "ok", DEMO), DEMO
     for status in (pro.status_code, demo.status_code):
         # Neither says anything about the key.
         if status == httpx2.codes.TOO_MANY_REQUESTS or status >= 500:
-            return Finding(name, "warning", f"could not be checked: status {status}", "Wait a minute.")
-    return Finding(
-        name,
-        "failed",
-        f"refused: status {pro.status_code} as a paid key, {demo.status_code} as a demo key",
-        "Copy the key from CoinGecko's developer dashboard into COINGECKO_API_KEY, or leave it empty.",
-    )
+            return Finding(name, "warning", f"could not be checked: status {status}", "Wait a minute."), ""
+    tried = f"status {pro.status_code} as {PAID}, {demo.status_code} as {DEMO}"
+    remedy = "Copy the key from CoinGecko's developer dashboard into COINGECKO_API_KEY, or leave it empty."
+    return Finding(name, "failed", f"refused: {tried}", remedy), ""
 
 
 def _plan_finding(name: str, document: object) -> Finding:
     """Return the finding for a reply to /key."""
     if not isinstance(document, dict):
-        return Finding(name, "ok", "a paid key")
+        return Finding(name, "ok", PAID)
     plan = f"plan {document.get('plan', 'paid')}"
     left = document.get("current_remaining_monthly_calls")
     if not isinstance(left, int | float):

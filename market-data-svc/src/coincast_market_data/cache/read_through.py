@@ -102,7 +102,7 @@ def late_error(seconds_to_turn: float | None) -> Unavailable:
     """
     if seconds_to_turn is None:
         return Unavailable(
-            "CoinGecko did not answer in time; a later answer is cached for the next caller",
+            "CoinGecko did not answer in time. Repeat the request in a few seconds: its answer is cached.",
             retry_after_seconds=LATE_RETRY_SECONDS,
         )
     return Unavailable(
