@@ -25,9 +25,9 @@ from typing import IO
 import redis.asyncio
 from redis.exceptions import RedisError, ResponseError
 
+from coincast_chassis.files import read_plain_file
 from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
-from coincast_chassis.resilience.stray_entries import read_plain_file
 from coincast_forecast import metrics
 from coincast_forecast.domain import LedgerCounts
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread

@@ -20,9 +20,8 @@ import pyarrow.parquet as pq
 import structlog
 from cachetools import LRUCache
 
-from coincast_chassis.durable_files import replacing
+from coincast_chassis.files import replacing, set_aside
 from coincast_chassis.observability.error_text import without_path
-from coincast_chassis.resilience.stray_entries import set_aside
 from coincast_market_data import metrics
 from coincast_market_data.archive.revisions import PastCandles, Revisions, UnreadableArchive
 from coincast_market_data.archive.store import (

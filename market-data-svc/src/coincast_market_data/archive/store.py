@@ -26,9 +26,8 @@ import pyarrow.parquet as pq
 import structlog
 from cachetools import LRUCache
 
-from coincast_chassis.durable_files import replacing
+from coincast_chassis.files import StrayLog, check_plain_file, replacing, set_aside
 from coincast_chassis.observability.error_text import without_path
-from coincast_chassis.resilience.stray_entries import StrayLog, check_plain_file, set_aside
 from coincast_market_data import metrics
 from coincast_market_data.archive.revisions import PastCandles, Revisions, UnreadableArchive
 from coincast_market_data.archive.stored_rows import valid_rows

@@ -14,9 +14,8 @@ import orjson
 import structlog
 from cachetools import LRUCache
 
-from coincast_chassis.durable_files import replace_file
+from coincast_chassis.files import StrayLog, read_plain_file, replace_file
 from coincast_chassis.observability.error_text import without_path
-from coincast_chassis.resilience.stray_entries import StrayLog, read_plain_file
 from coincast_market_data.domain import Quality
 
 MAX_NOTES = 20

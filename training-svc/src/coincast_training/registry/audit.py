@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from coincast_chassis.files import StrayLog, check_plain_file
 from coincast_chassis.observability.error_text import without_path
-from coincast_chassis.resilience.stray_entries import StrayLog, check_plain_file
 from coincast_training.domain import AuditEntry
 
 MAX_BYTES = 1024 * 1024 * 1024

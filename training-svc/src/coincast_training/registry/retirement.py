@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from coincast_chassis.files import StrayLog, read_plain_file
 from coincast_chassis.observability.error_text import without_path
-from coincast_chassis.resilience.stray_entries import StrayLog, read_plain_file
 from coincast_modelkit.artifact import replace_file
 
 FILE_NAME = "retired.json"

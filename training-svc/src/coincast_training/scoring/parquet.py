@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from coincast_chassis.resilience.stray_entries import StrayLog
+from coincast_chassis.files import StrayLog
 from coincast_modelkit.artifact import sync_folder
 from coincast_modelkit.ledger import MAX_HORIZON, LedgerEntry, check_day
 
