@@ -38,20 +38,16 @@ class UpstreamRequest:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamReply:
-    """A parsed document; `received_at` in UNIX seconds on the upstream's clock."""
+    """A parsed document, with times in UNIX seconds on the upstream's clock."""
 
     document: Any
     raw: bytes
     received_at: float
+    # When the upstream created the reply: earlier if it comes from an HTTP cache between here and there.
+    as_of: float
+    # How long the call took.
     seconds: float
     headers: Mapping[str, str] = field(default_factory=dict)
-    # How long an HTTP cache between here and the upstream has had the reply.
-    cached_seconds: float = 0.0
-
-    @property
-    def as_of(self) -> float:
-        """When the upstream created the reply, UNIX seconds on its clock."""
-        return self.received_at - self.cached_seconds
 
 
 class Upstream(Protocol):

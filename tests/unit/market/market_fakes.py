@@ -38,7 +38,7 @@ class FakeCharts:
         times = range(int(-(-first // step) * step), int(end) + 1, step)
         rows = [(t * 1000, self.price(t)) for t in times]
         document = {name: [list(row) for row in rows] for name in ("prices", "market_caps", "total_volumes")}
-        return UpstreamReply(document, b"", now, 0.01)
+        return UpstreamReply(document, b"", received_at=now, as_of=now, seconds=0.01)
 
     def price(self, moment: float) -> float:
         return 100.0 + (moment - 1 - midnight_of(self.born)) // DAY_SECONDS

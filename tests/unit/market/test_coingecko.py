@@ -340,7 +340,7 @@ class Scripted:
         answer = self.answers[min(self.calls, len(self.answers)) - 1]
         if isinstance(answer, Exception):
             raise answer
-        return UpstreamReply(answer, b"", 0.0, 0.0)
+        return UpstreamReply(answer, b"", received_at=0.0, as_of=0.0, seconds=0.0)
 
 
 def guarded(inner: Scripted, *, limit: int = 1000, share: float = 1.0, **changes: Any) -> ResilientUpstream:

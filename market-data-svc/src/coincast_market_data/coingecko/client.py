@@ -292,13 +292,14 @@ class HttpUpstream:
             raise self._error(request, status, body, headers) from reply
         paging = {name: headers[name] for name in PAGING_HEADERS if name in headers}
         took = time.monotonic() - started
+        now = self._clock.now()
         return UpstreamReply(
             document=document,
             raw=body,
-            received_at=self._clock.now(),
+            received_at=now,
+            as_of=now - cached_seconds(headers),
             seconds=took,
             headers=paging,
-            cached_seconds=cached_seconds(headers),
         )
 
     async def _get(self, request: UpstreamRequest) -> tuple[int, Mapping[str, str], bytes]:

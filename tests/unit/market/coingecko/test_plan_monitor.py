@@ -52,7 +52,8 @@ class Account:
             raise self.error
         if (host == PAID_URL) != self.paid:
             raise UpstreamFailure(Cause.WRONG_HOST, "The key belongs to the other host.")
-        return UpstreamReply(self.key if request.path == "key" else {}, b"", 0.0, 0.1)
+        document = self.key if request.path == "key" else {}
+        return UpstreamReply(document, b"", received_at=0.0, as_of=0.0, seconds=0.1)
 
 
 def monitor_of(account: Account, *, detect: bool) -> tuple[PlanMonitor, UpstreamAvailability]:

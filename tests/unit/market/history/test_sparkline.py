@@ -53,7 +53,8 @@ class Table:
         if self.error is not None:
             raise self.error
         coins = dict(request.query)["ids"].split(",")
-        return UpstreamReply([row(coin) for coin in coins], b"", NOW, 0.01)
+        rows = [row(coin) for coin in coins]
+        return UpstreamReply(rows, b"", received_at=NOW, as_of=NOW, seconds=0.01)
 
 
 class NoSpot:

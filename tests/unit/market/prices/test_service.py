@@ -50,7 +50,8 @@ class FakePrices:
         query = dict(request.query)
         known = [coin for coin in query["ids"].split(",") if coin in self.prices]
         document = {coin: self._row(coin, query["vs_currencies"].split(",")) for coin in known}
-        return UpstreamReply(document, b"", self.clock.now(), 0.01)
+        now = self.clock.now()
+        return UpstreamReply(document, b"", received_at=now, as_of=now, seconds=0.01)
 
     def _row(self, coin: str, codes: Sequence[str]) -> dict[str, float | None]:
         row: dict[str, float | None] = dict.fromkeys(codes, self.prices[coin])
