@@ -182,8 +182,7 @@ class PriceBatcher:
             outcomes = await self._fetch_splitting(chunk, priority, wanted)
             failed = [pair for pair in pending if not isinstance(outcomes.get(pair), CacheEntry)]
             self._replicas.release(failed)
-            left_out = Unavailable("CoinGecko's reply left this out")
-            self._settle(pending, {pair: outcomes.get(pair, left_out) for pair in pending})
+            self._settle(pending, {pair: outcomes.get(pair) or _left_out() for pair in pending})
 
     @asynccontextmanager
     async def _settling(self, pairs: Iterable[Pair]) -> AsyncIterator[None]:
@@ -258,6 +257,10 @@ class PriceBatcher:
         """Cancel the fetches in flight, whose callers get an error."""
         await cancel_and_wait(list(self._tasks))
         self._fail(list(self._futures), "the service is stopping")
+
+
+def _left_out() -> Unavailable:
+    return Unavailable("CoinGecko's reply left this out")
 
 
 def _unisolated(error: CoincastError) -> UnconfirmedData:

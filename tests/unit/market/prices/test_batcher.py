@@ -102,6 +102,19 @@ async def test_calls_within_the_window_share_one_upstream_call() -> None:
     assert (batcher.client_calls, batcher.upstream_calls) == (1000, 1)
 
 
+async def test_a_pair_that_the_reply_left_out_gets_an_error_of_its_own() -> None:
+    async def fetch(chunk: Chunk, priority: Priority) -> Mapping[Pair, Outcome]:
+        return {pair: entry(pair) for pair in chunk.pairs() if pair[0] == "there"}
+
+    batcher = PriceBatcher(fetch, window_seconds=0.0, max_ids=250, max_query_bytes=2000)
+    answer = await batcher.fetch([("there", "usd"), ("gone", "usd"), ("lost", "usd")])
+    assert answer["there", "usd"] == entry(("there", "usd"))
+    errors = [answer["gone", "usd"], answer["lost", "usd"]]
+    assert [str(error) for error in errors] == ["CoinGecko's reply left this out"] * 2
+    assert all(isinstance(error, Unavailable) for error in errors)
+    assert errors[0] is not errors[1]
+
+
 async def test_one_bad_id_fails_one_caller() -> None:
     source = FakeSource()
     batcher = batcher_for(source, window=0.01)
