@@ -27,19 +27,15 @@ def item_failure(item: str, error: CoincastError) -> ItemFailure:
     )
 
 
-def raise_if_all_failed(failures: Sequence[ItemFailure], served: int) -> None:
-    """Raise if no item could be served and a retry may help.
+def raise_if_all_transient(failures: Sequence[ItemFailure]) -> None:
+    """Raise the first failure of a request without any item to serve, if a retry may fix all failures.
 
     An empty reply would otherwise look like a valid answer.
 
-    Args:
-        failures: The failures of the items.
-        served: The number of items that could be served.
-
     Raises:
-        CoincastError: No item could be served, and a retry may help.
+        CoincastError: A retry may fix each failure, and there is one.
     """
-    if not served and all(failure.kind in TRANSIENT_KINDS for failure in failures):
+    if all(failure.kind in TRANSIENT_KINDS for failure in failures):
         raise_first_transient(failures)
 
 

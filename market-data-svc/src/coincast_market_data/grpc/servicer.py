@@ -25,7 +25,7 @@ from coincast_market_data.grpc.status import Status
 from coincast_market_data.history.service import HistoryService, chunks
 from coincast_market_data.history.spans import Span
 from coincast_market_data.identifiers import split_ids
-from coincast_market_data.item_errors import item_failure, raise_if_all_failed
+from coincast_market_data.item_errors import item_failure, raise_if_all_transient
 from coincast_market_data.jobs.backfill import BackfillJob
 from coincast_market_data.jobs.repair import RepairJob
 from coincast_market_data.markets.service import MarketService
@@ -91,7 +91,8 @@ class MarketDataServicer(market_pb2_grpc.MarketDataServiceServicer):
         if ready is not None:
             return ready
         prices = await self._all.prices.get(request.ids, request.vs_currencies, _max_age(request))
-        raise_if_all_failed(prices.failures, len(prices.prices))
+        if not prices.prices:
+            raise_if_all_transient(prices.failures)
         where = proto_mapping.prices_provenance(prices)
         if request.encode_json:
             reply = pb.GetPricesResponse(json=proto_mapping.prices_json(prices), provenance=where)

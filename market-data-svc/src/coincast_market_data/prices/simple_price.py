@@ -18,7 +18,7 @@ from coincast_market_data.coingecko.error_mapping import error_reply_of
 from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import ItemFailure, Provenance, Quote
 from coincast_market_data.identifiers import MAX_CURRENCIES, split_ids
-from coincast_market_data.item_errors import TRANSIENT_KINDS, raise_if_all_failed
+from coincast_market_data.item_errors import TRANSIENT_KINDS, raise_if_all_transient
 from coincast_market_data.ports import CoinDirectory
 from coincast_market_data.prices.fetcher import IncompleteRow
 from coincast_market_data.prices.service import PriceService, worst
@@ -114,7 +114,7 @@ class SimplePriceService:
         failures = [failure for failure in failures if failure.id not in coins]
         if not found and not passed_on:
             _raise_refusal(failures)
-        raise_if_all_failed(failures, len(found) + len(passed_on))
+            raise_if_all_transient(failures)
         known = [*(item.provenance for item in found), *passed_on.values()]
         provenance = worst(known) or self._prices.nothing_found()
         flags = {flag for flag in FLAGS if query.get(flag, "").lower() == "true"}

@@ -15,7 +15,7 @@ from coincast_market_data.catalogue.service import UnknownCoinBudget
 from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Source
 from coincast_market_data.grpc.proto_mapping import iso, prices_json
-from coincast_market_data.item_errors import raise_if_all_failed
+from coincast_market_data.item_errors import raise_if_all_transient
 from coincast_market_data.jobs.refresh import refresh_interval
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 from coincast_market_data.prices.batcher import PriceBatcher
@@ -105,7 +105,7 @@ async def test_live_then_fresh_then_stale_each_says_so() -> None:
     assert not gone.prices
     assert gone.failures[0].kind == "unavailable"
     with pytest.raises(Unavailable):
-        raise_if_all_failed(gone.failures, 0)
+        raise_if_all_transient(gone.failures)
 
 
 async def test_sandbox_figures_say_sandbox_whatever_their_age() -> None:
@@ -141,7 +141,7 @@ async def test_unknown_bad_and_good_ids_side_by_side() -> None:
     kinds = {failure.id: failure.kind for failure in found.failures}
     assert kinds == {"nope": "not_found", "broken": "unavailable", "a/b": "invalid_input"}
     assert next(f for f in found.failures if f.id == "nope").suggestions == ("bitcoin",)
-    raise_if_all_failed(found.failures, len(found.prices))
+    raise_if_all_transient(found.failures)
 
 
 async def test_a_request_that_is_all_wrong_costs_few_searches_and_one_call() -> None:
