@@ -13,7 +13,8 @@ from coincast_chassis.clock import SystemClock
 from coincast_market_data.cache.two_level import CacheEntry, CacheStats, NullStore, TwoLevelCache
 from coincast_market_data.domain import Candle, Quote
 from coincast_market_data.history.candle_builder import day_of, days_between
-from coincast_market_data.prices.fetcher import quote_key, quote_kind
+from coincast_market_data.identifiers import quote_key
+from coincast_market_data.prices.fetcher import quote_kind
 
 COINS = 1_000
 

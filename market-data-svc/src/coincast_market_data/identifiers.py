@@ -20,6 +20,8 @@ MAX_RAW_CURRENCIES = 4 * MAX_CURRENCIES
 ID = re.compile(r"[a-z0-9_\-\[(][a-z0-9._\- \[\]()]{0,127}")
 CURRENCY = re.compile(r"[a-z0-9]{2,10}")
 LONGEST_ECHO = 60
+# A coin and a currency.
+Pair = tuple[str, str]
 
 
 def canonical_id(text: str, field: str = "id") -> str:
@@ -111,6 +113,20 @@ def echo(text: str) -> str:
     """Return a caller's text for an error message: shortened and with escapes for unprintable characters."""
     shown = text[:LONGEST_ECHO] + ("..." if len(text) > LONGEST_ECHO else "")
     return repr(shown)
+
+
+def quote_key(pair: Pair) -> str:
+    """Return the cache key of the quote of a pair.
+
+    The currency comes first, since it has no colon; so an id with a colon cannot be mistaken for a currency.
+    """
+    return f"{pair[1]}:{pair[0]}"
+
+
+def pair_of(key: str) -> Pair:
+    """Return the coin and currency of a key that `quote_key` made."""
+    currency, _, coin = key.partition(":")
+    return coin, currency
 
 
 def document_key(path: str, query: Iterable[tuple[str, str]]) -> str:

@@ -7,8 +7,8 @@ from datetime import date
 from typing import Any
 
 from coincast_chassis.errors import CoincastError
-from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.history.candle_builder import DAY_SECONDS, midnight
+from coincast_market_data.identifiers import Pair
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 
 HOURLY_DAYS = 90

@@ -12,8 +12,8 @@ from coincast_chassis.errors import Exhausted
 from coincast_market_data.cache.freshness import FreshnessPolicy
 from coincast_market_data.cache.read_through import FetchResult, ReadThrough, ServedValue
 from coincast_market_data.cache.two_level import CacheEntry, CacheKind, CacheStats, NullStore, TwoLevelCache
-from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Quote
+from coincast_market_data.identifiers import Pair
 from coincast_market_data.ports import Priority
 from coincast_market_data.prices.batcher import PriceBatcher
 from coincast_market_data.prices.fetcher import Chunk, Outcome

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from coincast_market_data.coingecko.error_mapping import BadData
 from coincast_market_data.domain import Coin, Market, OhlcCandle, Quote
+from coincast_market_data.identifiers import Pair
 
 # Bounds of plausible times: the first bitcoin block, and ten minutes after now.
 EARLIEST = 1_230_940_800.0
 FUTURE_SECONDS = 600.0
 
-Pair = tuple[str, str]
 # Figures of a row of the market table beside the current price.
 ROW_PRICES = ("high_24h", "low_24h", "ath", "atl")
 ROW_AMOUNTS = (

@@ -7,10 +7,9 @@ from typing import Protocol
 
 from coincast_chassis.errors import CoincastError, NotFound
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import RepairReport
 from coincast_market_data.history.gap_filler import GapFiller
-from coincast_market_data.identifiers import canonical_currency, split_ids
+from coincast_market_data.identifiers import Pair, canonical_currency, split_ids
 from coincast_market_data.item_errors import item_failure
 
 

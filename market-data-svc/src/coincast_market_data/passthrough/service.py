@@ -15,10 +15,16 @@ from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_market_data import metrics
 from coincast_market_data.cache.read_through import Fetch, FetchResult, ReadThrough, ServedValue
 from coincast_market_data.coingecko.error_mapping import BadData, error_reply_of
-from coincast_market_data.coingecko.parser import Pair, parse_ohlc
+from coincast_market_data.coingecko.parser import parse_ohlc
 from coincast_market_data.domain import OhlcCandle, Provenance
 from coincast_market_data.history.series_validation import SeriesValidator
-from coincast_market_data.identifiers import canonical_currency, canonical_id, document_key, read_document_key
+from coincast_market_data.identifiers import (
+    Pair,
+    canonical_currency,
+    canonical_id,
+    document_key,
+    read_document_key,
+)
 from coincast_market_data.passthrough.routes import Route, canonical_query, find_route
 from coincast_market_data.ports import Priority, Upstream, UpstreamRequest
 from coincast_market_data.prices.simple_price import SimplePriceService, answerable

@@ -20,10 +20,10 @@ from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_market_data import metrics
 from coincast_market_data.cache.two_level import CacheEntry, KeyLeases
 from coincast_market_data.coingecko.error_mapping import BeyondPlanReach, UnconfirmedData
-from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Quote
+from coincast_market_data.identifiers import Pair, quote_key
 from coincast_market_data.ports import Priority
-from coincast_market_data.prices.fetcher import Chunk, Outcome, most_calls, plan_chunks, quote_key
+from coincast_market_data.prices.fetcher import Chunk, Outcome, most_calls, plan_chunks
 
 # When the pairs of a refused batch may be requested again, if the faulty pair was not isolated.
 RETRY_REFUSED_SECONDS = 30.0

@@ -18,13 +18,13 @@ from coincast_market_data.cache.freshness import FreshnessPolicy
 from coincast_market_data.cache.two_level import CacheEntry, CacheKind, TwoLevelCache
 from coincast_market_data.coingecko.error_mapping import UnconfirmedData
 from coincast_market_data.coingecko.parser import (
-    Pair,
     incomplete_row_of,
     parse_quotes,
     price_fault,
     quote_figure_faults,
 )
 from coincast_market_data.domain import Quote
+from coincast_market_data.identifiers import Pair, pair_of, quote_key
 from coincast_market_data.ports import DefectLog, Priority, Upstream, UpstreamReply, UpstreamRequest
 
 FIXED_QUERY = (
@@ -162,12 +162,6 @@ def compared_kind(kind: CacheKind[Quote | None], judge: StoredPriceValidator) ->
     return replace(kind, is_valid=is_valid, prepare=prepare)
 
 
-def pair_of(key: str) -> Pair:
-    """Return the coin and currency of a cache key."""
-    currency, _, coin = key.partition(":")
-    return coin, currency
-
-
 def is_quote_of(key: str, quote: Quote | None) -> bool:
     """Return whether a quote that was read from Redis belongs to a key and has valid figures."""
     if quote is None:
@@ -178,14 +172,6 @@ def is_quote_of(key: str, quote: Quote | None) -> bool:
         and not price_fault(quote.price)
         and all(value is None or math.isfinite(value) for value in figures)
     )
-
-
-def quote_key(pair: Pair) -> str:
-    """Return the cache key of a pair.
-
-    The currency comes first, since it has no colon; so an id with a colon cannot be mistaken for a currency.
-    """
-    return f"{pair[1]}:{pair[0]}"
 
 
 class PriceValidator(Protocol):

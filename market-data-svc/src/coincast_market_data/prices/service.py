@@ -19,12 +19,11 @@ from coincast_market_data.cache.freshness import Freshness, classify
 from coincast_market_data.cache.read_through import NegativeCache, late_error, wait_budget_seconds
 from coincast_market_data.cache.two_level import CacheEntry
 from coincast_market_data.catalogue.service import UnknownCoinBudget
-from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import ItemFailure, Prices, Provenance, Quote, Quoted, Source
-from coincast_market_data.identifiers import canonical_currencies, echo, not_an_id, split_ids
+from coincast_market_data.identifiers import Pair, canonical_currencies, echo, not_an_id, quote_key, split_ids
 from coincast_market_data.item_errors import item_failure
 from coincast_market_data.ports import CallQueue, CoinDirectory, DataClock, NoCallQueue, Priority
-from coincast_market_data.prices.fetcher import Outcome, QuoteCache, quote_key
+from coincast_market_data.prices.fetcher import Outcome, QuoteCache
 
 MAX_PAIRS = 5000
 LEAST_TOUCHES = 2

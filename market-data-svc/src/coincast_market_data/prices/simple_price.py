@@ -15,9 +15,8 @@ from coincast_chassis.errors import InvalidInput
 from coincast_market_data.cache.read_through import ServedValue
 from coincast_market_data.cache.two_level import CacheEntry
 from coincast_market_data.coingecko.error_mapping import error_reply_of
-from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import ItemFailure, Provenance, Quote
-from coincast_market_data.identifiers import MAX_CURRENCIES, split_ids
+from coincast_market_data.identifiers import MAX_CURRENCIES, Pair, split_ids
 from coincast_market_data.item_errors import TRANSIENT_KINDS, raise_if_all_transient
 from coincast_market_data.ports import CoinDirectory
 from coincast_market_data.prices.fetcher import IncompleteRow

@@ -19,8 +19,8 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Exhausted
 from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_market_data import metrics
-from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import ItemFailure, Quoted
+from coincast_market_data.identifiers import Pair
 from coincast_market_data.prices.service import PriceService
 
 MAX_SUBSCRIBERS = 5000

@@ -17,10 +17,10 @@ from cachetools import LRUCache, TTLCache
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError
-from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.history.candle_builder import DAY_SECONDS, midnight
+from coincast_market_data.identifiers import Pair, quote_key
 from coincast_market_data.ports import DataClock
-from coincast_market_data.prices.fetcher import QuoteCache, quote_key
+from coincast_market_data.prices.fetcher import QuoteCache
 
 # A figure that differs from the last good one by this factor is an outlier.
 JUMP_FACTOR = 10.0

@@ -8,7 +8,6 @@ from typing import Any
 
 from coincast_market_data import metrics
 from coincast_market_data.coingecko.parser import (
-    Pair,
     clean_series,
     figure_fault,
     is_jump,
@@ -19,6 +18,7 @@ from coincast_market_data.coingecko.parser import (
     price_fault,
     time_fault,
 )
+from coincast_market_data.identifiers import Pair
 
 SERIES_PARTS = ("prices", "market_caps", "total_volumes")
 # Fields of the document of a coin that have a price for each currency.

@@ -11,11 +11,11 @@ import pytest
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import CoincastError, Exhausted, NotFound
 from coincast_market_data.archive.store import Archive
-from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Completeness
 from coincast_market_data.history.gap_filler import ChartClient, GapFiller
 from coincast_market_data.history.service import HistoryService
 from coincast_market_data.history.sparkline import Sparkline, WeeklySparklines, build_week, read_sparkline
+from coincast_market_data.identifiers import Pair
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
 from coincast_market_data.validation.quality_log import QualityLog
 from tests.unit.market.market_fakes import FakeCharts, FakeDirectory

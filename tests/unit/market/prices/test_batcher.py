@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, Unavailable
 from coincast_market_data.cache.two_level import CacheEntry
 from coincast_market_data.coingecko.error_mapping import BeyondPlanReach
-from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Quote
+from coincast_market_data.identifiers import Pair
 from coincast_market_data.ports import Priority
 from coincast_market_data.prices.batcher import PriceBatcher
 from coincast_market_data.prices.fetcher import FIXED_BYTES, Chunk, Outcome, plan_chunks

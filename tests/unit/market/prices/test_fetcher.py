@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from coincast_market_data.domain import Quote
-from coincast_market_data.prices.fetcher import is_quote_of, quote_key
+from coincast_market_data.identifiers import quote_key
+from coincast_market_data.prices.fetcher import is_quote_of
 
 GOOD = Quote("bitcoin", "usd", 100.0, market_cap=5.0, last_updated_at=1e9)
 KEY = quote_key(("bitcoin", "usd"))

@@ -12,9 +12,9 @@ from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import Exhausted, InvalidInput, Unavailable
 from coincast_market_data.cache.two_level import CacheStats, NullStore, TwoLevelCache
 from coincast_market_data.catalogue.service import UnknownCoinBudget
-from coincast_market_data.coingecko.parser import Pair
 from coincast_market_data.domain import Source
 from coincast_market_data.grpc.proto_mapping import iso, prices_json
+from coincast_market_data.identifiers import Pair
 from coincast_market_data.item_errors import raise_if_all_transient
 from coincast_market_data.jobs.refresh import refresh_interval
 from coincast_market_data.ports import UpstreamReply, UpstreamRequest
