@@ -1152,7 +1152,8 @@ class GapFiller:
         self._confirmed.setdefault((coin, currency), set()).update(days)
 
     def _report(self, coin: str, currency: str, findings: CleaningReport) -> None:
-        self._quality.duplicates(coin, currency, findings.duplicates)
+        if findings.duplicates:
+            self._quality.duplicates(coin, currency, findings.duplicates)
         if findings.unsorted:
             self._quality.remark(coin, currency, "a series was not in order of time and was sorted")
         if findings.unequal:

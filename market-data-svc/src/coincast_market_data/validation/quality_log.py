@@ -81,8 +81,7 @@ class QualityLog:
 
     def duplicates(self, coin: str, currency: str, points: int) -> None:
         """Count points that the source sent more than once."""
-        if points:
-            self._report(coin, currency).duplicate_points += points
+        self._report(coin, currency).duplicate_points += points
 
     def remark(self, coin: str, currency: str, text: str) -> None:
         """Add a note about a defect that was corrected, without quarantined points."""
