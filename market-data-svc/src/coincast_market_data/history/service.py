@@ -573,8 +573,9 @@ class HistoryService:
         if late is not None and candles[-1].day < last_closed_day(self._clock.now()):
             newest = candles[-1].day.isoformat()
             return Completeness.PARTIAL, f"CoinGecko has no candle after {newest} yet", late
-        bare = sum(not candle.is_whole for candle in candles)
-        if bare and self._filler.is_deepening(coin, currency):
+        deepening = self._filler.is_deepening(coin, currency)
+        bare = sum(not candle.is_whole for candle in candles) if deepening else 0
+        if bare:
             return Completeness.PARTIAL, RANGES_PENDING.format(days=bare), RETRY_PARTIAL_SECONDS
         if truncated and (isinstance(error, BeyondPlanReach) or self._starts_at_reach(candles[0].day)):
             return Completeness.CUT_BY_PLAN, "", None
