@@ -22,8 +22,7 @@ from coincast_market_data.domain import History
 from coincast_market_data.grpc import arrow_encoder, batch, proto_mapping
 from coincast_market_data.grpc.proto_mapping import EncodedPriceCache
 from coincast_market_data.grpc.status import Status
-from coincast_market_data.history.service import HistoryService, chunks
-from coincast_market_data.history.spans import Span
+from coincast_market_data.history.service import HistoryService, Span, chunks
 from coincast_market_data.identifiers import split_ids
 from coincast_market_data.item_errors import item_failure, raise_if_all_transient
 from coincast_market_data.jobs.backfill import BackfillJob

@@ -10,7 +10,7 @@ from coincast_chassis.errors import CoincastError, InvalidInput
 from coincast_market_data.domain import ItemFailure, Progress
 from coincast_market_data.history.candle_builder import last_closed_day, midnight
 from coincast_market_data.history.gap_filler import GapFiller
-from coincast_market_data.history.spans import MAX_DAYS
+from coincast_market_data.history.service import MAX_DAYS
 from coincast_market_data.identifiers import canonical_currency, split_ids
 from coincast_market_data.item_errors import item_failure
 from coincast_market_data.ports import CallAllowance, DataClock, Priority
