@@ -18,6 +18,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import orjson
+from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -366,10 +367,15 @@ class CachedResponse(Response):
         return variant, age_seconds, bool(since) and self.older_than(since or b"")
 
 
+def unix_seconds(stamp: Timestamp) -> float:
+    """Return a timestamp of a contract as UNIX seconds, as the `as_of` of a response."""
+    return stamp.seconds + stamp.nanos / 1e9
+
+
 @lru_cache(maxsize=64)
-def format_http_date(unix_seconds: int) -> bytes:
+def format_http_date(seconds: int) -> bytes:
     """Return UNIX seconds as an HTTP date. It is memoised, since many requests fall into one second."""
-    return formatdate(unix_seconds, usegmt=True).encode()
+    return formatdate(seconds, usegmt=True).encode()
 
 
 @lru_cache(maxsize=64)

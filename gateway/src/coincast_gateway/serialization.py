@@ -34,11 +34,6 @@ def iso_seconds(unix: float) -> str:
     return moment.isoformat(timespec=spec).replace("+00:00", "Z")
 
 
-def unix_seconds(stamp: Timestamp) -> float:
-    """Return a timestamp as UNIX seconds."""
-    return stamp.seconds + stamp.nanos / 1e9
-
-
 @lru_cache(maxsize=64)
 def enum_names(enum: EnumDescriptor) -> dict[int, str]:
     """Return each value of an enum as a lower-case word: SOURCE_LIVE of Source becomes `live`."""
@@ -172,8 +167,3 @@ def point(item: pb.ForecastPoint) -> dict[str, Any]:
         "probability_of_rise": item.probability_of_rise if item.HasField("probability_of_rise") else None,
         "volatility": volatility,
     }
-
-
-def oldest_as_of(response: pb.GetForecastsResponse) -> float | None:
-    """Return the UNIX seconds of the oldest close that any of the forecasts is based on."""
-    return min((unix_seconds(item.as_of) for item in response.forecasts), default=None)

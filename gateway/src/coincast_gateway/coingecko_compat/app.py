@@ -20,8 +20,8 @@ from coincast_gateway.coingecko_compat.routes import (
     parse_query,
     validate_query,
 )
-from coincast_gateway.rendering import CachedResponse, RenderedResponse
-from coincast_gateway.serialization import enum_name, iso, unix_seconds
+from coincast_gateway.rendering import CachedResponse, RenderedResponse, unix_seconds
+from coincast_gateway.serialization import enum_name, iso
 
 log = get_logger("coincast.gateway")
 PING = RenderedResponse(

@@ -10,7 +10,7 @@ from coincast.market.v1 import market_pb2
 from coincast.training.v1 import training_pb2
 from coincast_chassis.clock import steady_clock
 from coincast_gateway.health.component import Component, assess
-from coincast_gateway.serialization import to_dict, unix_seconds
+from coincast_gateway.serialization import to_dict
 
 # Beyond these a service is degraded: the lag of the forecast log, and the age of a model version.
 LEDGER_LAG_SECONDS = 300
@@ -57,7 +57,7 @@ def forecast_component(status: forecast_pb2.GetStatusResponse, process: dict[str
     """Summarise forecast-svc: loaded versions with their ages, and refused versions with the reasons."""
     now = steady_clock().now()
     ages = {
-        f"{each.model}/{each.version}": round((now - unix_seconds(each.created_at)) / 86400, 2)
+        f"{each.model}/{each.version}": round((now - each.created_at.ToSeconds()) / 86400, 2)
         for each in status.loaded
         if each.HasField("created_at")
     }

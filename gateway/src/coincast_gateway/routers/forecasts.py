@@ -23,7 +23,7 @@ from coincast_gateway.errors.partial_results import (
 from coincast_gateway.errors.problems import NOT_FOUND, NOT_READY, STARTING, service_responses
 from coincast_gateway.formats.csv import accuracy_rows, forecast_rows, ledger_rows, rows_of
 from coincast_gateway.formats.negotiation import csv_rows
-from coincast_gateway.rendering import RenderedResponse, encode_json, render_json
+from coincast_gateway.rendering import RenderedResponse, encode_json, render_json, unix_seconds
 from coincast_gateway.schemas.fields import split_ids
 from coincast_gateway.schemas.from_proto import response_model_for
 from coincast_gateway.schemas.requests.forecasts import (
@@ -34,7 +34,7 @@ from coincast_gateway.schemas.requests.forecasts import (
 )
 from coincast_gateway.schemas.requests.training import AccuracyQuery
 from coincast_gateway.schemas.responses import forecasts as schemas
-from coincast_gateway.serialization import forecasts_document, oldest_as_of, to_dict
+from coincast_gateway.serialization import forecasts_document, to_dict
 
 router = APIRouter(tags=["forecasts"], dependencies=[READ])
 
@@ -97,6 +97,11 @@ async def get_forecasts(
     if good and not (degraded and last_known.find(key)):
         last_known.store(key, body)
     return rendered
+
+
+def oldest_as_of(response: pb.GetForecastsResponse) -> float | None:
+    """Return the UNIX seconds of the oldest close that any of the forecasts is based on."""
+    return min((unix_seconds(item.as_of) for item in response.forecasts), default=None)
 
 
 def render_last_known(

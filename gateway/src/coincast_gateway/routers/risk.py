@@ -29,11 +29,11 @@ from coincast_gateway.errors.problems import (
 from coincast_gateway.errors.validation import reject
 from coincast_gateway.formats.csv import described
 from coincast_gateway.formats.negotiation import csv_rows
-from coincast_gateway.rendering import RenderedResponse, encode_json
+from coincast_gateway.rendering import RenderedResponse, encode_json, unix_seconds
 from coincast_gateway.schemas.fields import split_ids
 from coincast_gateway.schemas.requests.risk import MAX_VALUES, PortfolioBody, ScenariosQuery, TouchQuery
 from coincast_gateway.schemas.responses import risk as schemas
-from coincast_gateway.serialization import item_error, to_dict, unix_seconds
+from coincast_gateway.serialization import item_error, to_dict
 
 router = APIRouter(tags=["risk"], dependencies=[READ])
 RESPONSES = service_responses(NOT_FOUND, NOT_READY, STARTING)
@@ -135,7 +135,7 @@ async def get_scenarios(
         else:
             coins.append(message.coin)
     assert basis is not None  # noqa: S101 - the first message of the contract
-    day = dt.datetime.fromtimestamp(unix_seconds(basis.as_of), dt.UTC).date()
+    day = basis.as_of.ToDatetime(dt.UTC).date()
     document = {
         "basis": to_dict(basis),
         "days": query.days,
