@@ -38,7 +38,6 @@ from coincast_gateway.edge.cors import with_cors
 from coincast_gateway.edge.middleware import Bounds, EdgeMiddleware
 from coincast_gateway.edge.request_metrics import LatencyWindow, RequestMetrics
 from coincast_gateway.errors.handlers import add_exception_handlers
-from coincast_gateway.errors.validation import strict_query
 from coincast_gateway.experiments import ExperimentAssigner
 from coincast_gateway.formats.negotiation import acceptable
 from coincast_gateway.formats.sse import EventStreams
@@ -50,6 +49,7 @@ from coincast_gateway.mcp_app import PATH as MCP_PATH
 from coincast_gateway.mcp_app import McpApp
 from coincast_gateway.openapi import openapi_document
 from coincast_gateway.routers import ROUTERS
+from coincast_gateway.schemas.parameters import strict_query
 from coincast_gateway.settings import Settings
 from coincast_gateway.web.assets import shipped_assets
 

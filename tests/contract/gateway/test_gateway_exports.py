@@ -15,7 +15,7 @@ import pytest
 from coincast.forecast.v1 import forecast_pb2 as fc
 from coincast.market.v1 import market_pb2 as mk
 from coincast.training.v1 import training_pb2 as tr
-from coincast_gateway.errors.validation import ProblemException
+from coincast_gateway.errors.problems import ProblemException
 from coincast_gateway.formats.exports import ExportSlots
 from tests.contract.gateway.fakes import World, client_of, world
 from tests.contract.gateway.test_gateway_numbers import RFC_3339

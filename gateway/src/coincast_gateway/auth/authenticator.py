@@ -22,8 +22,14 @@ from coincast_gateway.auth.api_keys import SCOPE_GRANTS, ApiKeyCache, KeyRecord,
 from coincast_gateway.auth.credentials import Network, client_address, extract_api_key
 from coincast_gateway.auth.rate_limit import Limiter, limit_headers
 from coincast_gateway.auth.usage import UNMETERED_PATH, UsageRecorder
-from coincast_gateway.errors.problems import FORBIDDEN, UNAUTHORIZED, UNAVAILABLE, UNSUPPORTED, Problem
-from coincast_gateway.errors.validation import ProblemException
+from coincast_gateway.errors.problems import (
+    FORBIDDEN,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    UNSUPPORTED,
+    Problem,
+    ProblemException,
+)
 
 log = get_logger("coincast.gateway")
 REFRESH_SECONDS = 2.0

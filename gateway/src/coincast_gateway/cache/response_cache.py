@@ -31,7 +31,6 @@ from coincast_gateway.asgi_types import Receive, Scope, Send, first_headers
 from coincast_gateway.auth.authenticator import auth_result, required_scope
 from coincast_gateway.cache.redis_tier import RedisTier
 from coincast_gateway.errors.handlers import ProblemResponse, problem_of
-from coincast_gateway.errors.validation import parse_query, validate
 from coincast_gateway.formats.negotiation import (
     ROWS,
     Format,
@@ -44,6 +43,7 @@ from coincast_gateway.formats.negotiation import (
     with_request,
 )
 from coincast_gateway.rendering import CachedResponse, RenderedResponse, render
+from coincast_gateway.schemas.parameters import parse_query, validate
 
 Handler = Callable[..., Awaitable[Any]]
 Key = Hashable

@@ -58,9 +58,9 @@ from coincast_gateway.errors.problems import (
     SLOW_BODY,
     URI_TOO_LONG,
     Problem,
+    ProblemException,
     internal,
 )
-from coincast_gateway.errors.validation import ProblemException
 from coincast_gateway.formats.sse import EventStreams
 from coincast_gateway.rendering import CachedResponse, encode_header_lines
 

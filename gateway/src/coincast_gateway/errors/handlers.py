@@ -24,10 +24,11 @@ from coincast_gateway.errors.problems import (
     TOO_LARGE,
     UNSUPPORTED,
     Problem,
+    ProblemException,
     internal,
     problem_from_error,
 )
-from coincast_gateway.errors.validation import ProblemException, explain_request
+from coincast_gateway.schemas.parameters import explain_request
 
 log = get_logger("coincast.gateway")
 JSON = "application/json"

@@ -10,8 +10,7 @@ import orjson
 
 from coincast.common.v1.common_pb2 import Provenance
 from coincast_chassis.errors import KINDS, CoincastError, InvalidInput
-from coincast_gateway.errors.problems import NOT_FOUND, Problem, problem_from_error
-from coincast_gateway.errors.validation import ProblemException
+from coincast_gateway.errors.problems import NOT_FOUND, Problem, ProblemException, problem_from_error
 from coincast_gateway.rendering import RenderedResponse, unix_seconds
 
 # Kinds of item errors that a retry does not fix.

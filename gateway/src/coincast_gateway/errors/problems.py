@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457), and the table that maps errors to them."""
+"""Problem documents (RFC 9457), the exception that carries one, and the table that maps errors to them."""
 
 from __future__ import annotations
 
@@ -141,6 +141,19 @@ class Problem:
         """Return the Retry-After header, if the problem has one."""
         after = self.retry_after
         return [] if after is None else [(b"retry-after", str(after).encode())]
+
+
+class ProblemException(Exception):  # noqa: N818 - it is an answer to the client, not a failure
+    """Raised to answer a request with a problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+def reject(kind: Kind, detail: str, **more: Any) -> ProblemException:
+    """Return an exception with a problem of a kind; `more` are further fields of the problem."""
+    return ProblemException(Problem(kind, detail, **more))
 
 
 def problem_from_error(error: CoincastError) -> Problem:

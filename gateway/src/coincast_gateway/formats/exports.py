@@ -13,8 +13,7 @@ from typing import Any, Protocol
 from fastapi.responses import StreamingResponse
 
 from coincast_gateway.asgi_types import SENT_ROWS, Scope
-from coincast_gateway.errors.problems import OVERLOADED, Problem
-from coincast_gateway.errors.validation import ProblemException
+from coincast_gateway.errors.problems import OVERLOADED, Problem, ProblemException
 from coincast_gateway.formats.negotiation import MEDIA_TYPES, Format
 
 # Concurrent exports; each uses some megabytes of memory, and a thread while it compresses.

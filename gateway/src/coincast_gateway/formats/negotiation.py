@@ -15,8 +15,7 @@ from fastapi.datastructures import DefaultPlaceholder
 from fastapi.routing import APIRoute
 
 from coincast_gateway.asgi_types import header
-from coincast_gateway.errors.problems import NOT_ACCEPTABLE
-from coincast_gateway.errors.validation import reject
+from coincast_gateway.errors.problems import NOT_ACCEPTABLE, reject
 from coincast_gateway.formats.csv import Rows, empty_columns, is_described, to_csv
 from coincast_gateway.formats.metadata import comment_line, document_metadata, error_lines, with_version
 from coincast_gateway.rendering import RenderedResponse

@@ -16,8 +16,13 @@ from fastapi.sse import ServerSentEvent
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.cancellation import cancel_and_wait
-from coincast_gateway.errors.problems import OVERLOADED, Problem, internal, problem_from_error
-from coincast_gateway.errors.validation import ProblemException
+from coincast_gateway.errors.problems import (
+    OVERLOADED,
+    Problem,
+    ProblemException,
+    internal,
+    problem_from_error,
+)
 from coincast_gateway.rendering import encode_json
 
 log = get_logger("coincast.gateway")

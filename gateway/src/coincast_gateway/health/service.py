@@ -12,8 +12,7 @@ from coincast_chassis.clock import Clock, SystemClock
 from coincast_chassis.errors import CoincastError
 from coincast_gateway.clients.forecast import ForecastClient
 from coincast_gateway.clients.market import MarketClient
-from coincast_gateway.errors.problems import STARTING, Problem
-from coincast_gateway.errors.validation import ProblemException
+from coincast_gateway.errors.problems import STARTING, Problem, ProblemException
 from coincast_gateway.health.collector import Collector
 from coincast_gateway.health.summaries import upstream_problem
 from coincast_gateway.health.trends import TrendStore

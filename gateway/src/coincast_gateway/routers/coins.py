@@ -18,7 +18,7 @@ from coincast_gateway.errors.problems import NOT_FOUND, service_responses
 from coincast_gateway.formats.csv import candle_rows, rows_of
 from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.rendering import RenderedResponse, encode_json
-from coincast_gateway.schemas.fields import CoinId
+from coincast_gateway.schemas.parameters import CoinId
 from coincast_gateway.schemas.requests.market import (
     CoinsQuery,
     HistoryQuery,

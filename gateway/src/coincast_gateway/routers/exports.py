@@ -28,7 +28,7 @@ from coincast_gateway.formats.exports import Export, Part, errors_text
 from coincast_gateway.formats.metadata import licence_of
 from coincast_gateway.formats.negotiation import MEDIA_TYPES, TABLES, Format, choose_format
 from coincast_gateway.routers.coins import days_since, iso_of
-from coincast_gateway.schemas.fields import split_ids
+from coincast_gateway.schemas.parameters import split_ids
 from coincast_gateway.schemas.requests.exports import HistoriesExportQuery, LedgerExportQuery
 from coincast_gateway.schemas.requests.market import first_moment
 from coincast_gateway.serialization import enum_name, iso, item_error

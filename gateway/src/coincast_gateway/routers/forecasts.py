@@ -24,8 +24,8 @@ from coincast_gateway.errors.problems import NOT_FOUND, NOT_READY, STARTING, ser
 from coincast_gateway.formats.csv import accuracy_rows, forecast_rows, ledger_rows, rows_of
 from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.rendering import RenderedResponse, encode_json, render_json, unix_seconds
-from coincast_gateway.schemas.fields import split_ids
 from coincast_gateway.schemas.from_proto import response_model_for
+from coincast_gateway.schemas.parameters import split_ids
 from coincast_gateway.schemas.requests.forecasts import (
     ExplainQuery,
     ForecastsQuery,

@@ -20,7 +20,7 @@ from coincast_gateway.errors.problems import NOT_FOUND, service_responses
 from coincast_gateway.formats.csv import rows_of
 from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.rendering import RenderedResponse
-from coincast_gateway.schemas.fields import split_ids
+from coincast_gateway.schemas.parameters import split_ids
 from coincast_gateway.schemas.requests.market import MarketsQuery
 from coincast_gateway.schemas.responses.market import Markets
 

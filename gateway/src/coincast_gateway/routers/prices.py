@@ -24,7 +24,7 @@ from coincast_gateway.formats.csv import rows_of
 from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.formats.sse import Events, json_event
 from coincast_gateway.rendering import RenderedResponse
-from coincast_gateway.schemas.fields import split_ids
+from coincast_gateway.schemas.parameters import split_ids
 from coincast_gateway.schemas.requests.market import PricesQuery
 from coincast_gateway.schemas.responses.market import Prices
 from coincast_gateway.serialization import item_error, provenance_fields, to_dict

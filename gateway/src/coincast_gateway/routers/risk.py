@@ -24,13 +24,13 @@ from coincast_gateway.errors.problems import (
     NOT_READY,
     STARTING,
     UNSUPPORTED,
+    reject,
     service_responses,
 )
-from coincast_gateway.errors.validation import reject
 from coincast_gateway.formats.csv import described
 from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.rendering import RenderedResponse, encode_json, unix_seconds
-from coincast_gateway.schemas.fields import split_ids
+from coincast_gateway.schemas.parameters import split_ids
 from coincast_gateway.schemas.requests.risk import MAX_VALUES, PortfolioBody, ScenariosQuery, TouchQuery
 from coincast_gateway.schemas.responses import risk as schemas
 from coincast_gateway.serialization import item_error, to_dict

@@ -21,9 +21,9 @@ from coincast_gateway.errors.problems import (
     NOT_FOUND,
     NOT_READY,
     UNSUPPORTED,
+    reject,
     service_responses,
 )
-from coincast_gateway.errors.validation import reject
 from coincast_gateway.formats.csv import rows_of
 from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.formats.sse import Events, json_event

@@ -12,7 +12,7 @@ from coincast_gateway.auth.usage import KEPT_DAYS
 from coincast_gateway.dependencies import ApiKeys, UsageOfKeys
 from coincast_gateway.errors.problems import ALWAYS, problem_responses
 from coincast_gateway.rendering import RenderedResponse, render_json
-from coincast_gateway.schemas.fields import PlainInteger, RequestQuery
+from coincast_gateway.schemas.parameters import PlainInteger, RequestQuery
 from coincast_gateway.schemas.responses.usage import UsageReport
 
 router = APIRouter(tags=["usage"], dependencies=[READ], responses=problem_responses(*ALWAYS))

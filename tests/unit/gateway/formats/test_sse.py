@@ -10,7 +10,7 @@ import pytest
 from fastapi.sse import ServerSentEvent
 
 from coincast_chassis.errors import Unavailable
-from coincast_gateway.errors.validation import ProblemException
+from coincast_gateway.errors.problems import ProblemException
 from coincast_gateway.formats.sse import EventStreams, json_event
 
 

@@ -26,7 +26,7 @@ from coincast_gateway.formats.negotiation import csv_rows
 from coincast_gateway.formats.sse import EventStreams
 from coincast_gateway.rendering import render_json
 from coincast_gateway.routers import pages
-from coincast_gateway.schemas.fields import CoinId, RequestQuery
+from coincast_gateway.schemas.parameters import CoinId, RequestQuery
 from coincast_gateway.schemas.responses.common import ResponseModel
 from coincast_gateway.settings import Settings
 from coincast_gateway.web.assets import Assets

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from coincast_gateway.schemas.fields import CoinIds, Currency, PlainInteger, RequestQuery
+from coincast_gateway.schemas.parameters import CoinIds, Currency, PlainInteger, RequestQuery
 from coincast_gateway.schemas.requests.forecasts import LoggedForecastsQuery
 from coincast_gateway.schemas.requests.market import AsOfMoment, LastMoment, Moment
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from coincast_gateway.schemas.fields import (
+from coincast_gateway.schemas.parameters import (
     CoinId,
     CoinIds,
     Currency,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from coincast_gateway.schemas.fields import PlainInteger, RequestQuery
+from coincast_gateway.schemas.parameters import PlainInteger, RequestQuery
 
 ComponentName = Annotated[
     Literal["gateway", "market-data", "forecast", "training", "redis"], Field(description="The component.")

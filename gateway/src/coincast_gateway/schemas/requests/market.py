@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from coincast_gateway.schemas.fields import (
+from coincast_gateway.schemas.parameters import (
     CoinIds,
     Currencies,
     Currency,

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_v
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from coincast_gateway.schemas.fields import (
+from coincast_gateway.schemas.parameters import (
     CoinId,
     CoinIds,
     Currency,

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from coincast_gateway.schemas.fields import (
+from coincast_gateway.schemas.parameters import (
     CoinId,
     ModelSpelling,
     PlainInteger,
