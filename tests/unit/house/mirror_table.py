@@ -205,7 +205,6 @@ ELSEWHERE = {
     "modelkit": {
         "candle_files/tables.py": f"{UNIT}/modelkit/candle_files/test_daily.py",
         "candles.py": f"{UNIT}/modelkit/test_features.py",
-        "features/groups": f"{UNIT}/modelkit/test_features.py",
         "forecasts.py": f"{UNIT}/modelkit/test_models.py",
         "hourly/line.py": f"{UNIT}/modelkit/hourly/test_model.py",
         "hourly/regimes.py": f"{UNIT}/modelkit/hourly/test_features.py",

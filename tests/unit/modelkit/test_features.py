@@ -18,7 +18,7 @@ from ta.volume import MFIIndicator
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import DEFAULT_SPEC, FeatureSpec, Market, batch, latest, market_of, spec_of
 from coincast_modelkit.features.docs_page import page
-from coincast_modelkit.features.spec import FEATURES
+from coincast_modelkit.features.groups import FEATURES
 from coincast_modelkit.model_input import prepare
 from tests.unit.modelkit.modelkit_candles import panel, simulated, without
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from coincast_forecast.features.cache import FeatureCache
 from coincast_modelkit.features import FeatureSpec
-from coincast_modelkit.features.spec import FEATURES
+from coincast_modelkit.features.groups import FEATURES
 from coincast_modelkit.model_input import ModelInput
 from tests.unit.forecast.forecast_fakes import walk
 

@@ -15,7 +15,7 @@ from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.features.hours import RETRY_SECONDS, DayHours
 from coincast_forecast.ports import HourlyHistory
 from coincast_modelkit.features import FeatureSpec
-from coincast_modelkit.features.spec import FEATURES
+from coincast_modelkit.features.groups import FEATURES
 from coincast_modelkit.hourly.candles import CLOSES, RANGES, HourlyCandles
 from coincast_modelkit.model_input import ModelInput
 from tests.unit.modelkit.hourly.hourly_market import invented

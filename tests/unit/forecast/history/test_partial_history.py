@@ -14,7 +14,7 @@ from coincast_forecast.domain import Provenance, Source
 from coincast_forecast.history.market_client import chunk_of, history_of
 from coincast_forecast.ports import History
 from coincast_modelkit.features import FeatureSpec
-from coincast_modelkit.features.spec import FEATURES
+from coincast_modelkit.features.groups import FEATURES
 from tests.unit.forecast.forecast_fakes import walk
 from tests.unit.forecast.forecast_kit import FakeSource, Kit, make_kit
 

@@ -8,34 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from coincast_modelkit.features.definition import Feature
-from coincast_modelkit.features.groups import calendar, cross_section, price, volatility, volume
+from coincast_modelkit.features.groups import FEATURES
 from coincast_modelkit.volatility import CAP_DAYS
-
-# The order of the columns, which manifests store: a change of it makes older artifacts unusable.
-GROUPS = (
-    price.MOMENTUM_FEATURES,
-    price.INDICATORS_FEATURES,
-    volatility.RANGES_FEATURES,
-    volatility.REALISED_FEATURES,
-    volume.FEATURES,
-    price.DRAWDOWN_FEATURES,
-    cross_section.FEATURES,
-    calendar.FEATURES,
-)
-
-
-def _collect() -> dict[str, Feature]:
-    found: dict[str, Feature] = {}
-    for group in GROUPS:
-        for feature in group:
-            if feature.name in found:
-                raise ValueError(f"two features are called {feature.name}")
-            found[feature.name] = feature
-    return found
-
-
-FEATURES = _collect()
-
 
 # Number of rows of features in the input of the recurrent models.
 WINDOW_DAYS = 60

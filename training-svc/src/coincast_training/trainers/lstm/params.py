@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from coincast_modelkit.features import WINDOW_DAYS
-from coincast_modelkit.features.spec import FEATURES
+from coincast_modelkit.features.groups import FEATURES
 from coincast_training.trainers.params import WalkParams
 
 INPUTS = (

@@ -1,1 +1,0 @@
-"""Feature definitions, one module per family of measures."""
