@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coincast_modelkit.features.compute import batch, latest
+from coincast_modelkit.features.definition import batch, latest
 from coincast_modelkit.features.market import REFERENCE_COINS, Market, market_of
 from coincast_modelkit.features.spec import WINDOW_DAYS, FeatureSpec, spec_of
 

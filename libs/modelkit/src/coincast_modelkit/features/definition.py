@@ -1,4 +1,4 @@
-"""The definition of a feature, and the cached series that the formulas of several features share."""
+"""The definition of a feature, the cached series that formulas share, and the computation of features."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from coincast_modelkit.candles import Candles, Floats
 from coincast_modelkit.features import rolling as k
-from coincast_modelkit.features.market import Market
+from coincast_modelkit.features.market import Market, MarketOrPanel, market_of
 from coincast_modelkit.volatility import daily_variance, garman_klass_variance, parkinson_variance
+
+if TYPE_CHECKING:
+    from coincast_modelkit.features.spec import FeatureSpec
 
 
 class Context:
@@ -115,3 +119,40 @@ class Feature:
             [self.name, self.group, self.warmup_days, self.memory_days, self.params, self.formula],
             sort_keys=True,
         )
+
+
+def batch(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Floats:
+    """Return the features of every day: (n, F), NaN during the warm-up or where an input is absent.
+
+    Row i depends on candles[: i + 1] and the reference up to that day, at most the last spec.memory_days.
+
+    Args:
+        candles: n days without a calendar gap (`Candles.on_every_day`).
+        reference: The market, or the candles of the reference coins.
+        spec: The F features.
+    """
+    context = Context(candles, market_of(reference).on(candles.dates))
+    out = np.empty((len(candles), len(spec.names)))
+    for column, feature in enumerate(spec.definitions):
+        out[:, column] = feature.compute(context)
+        out[: feature.warmup_days, column] = np.nan
+    return out
+
+
+def latest(candles: Candles, reference: MarketOrPanel, spec: FeatureSpec) -> Floats:
+    """Return the features of the last day, (F,): the last row of `batch`, computed from the last rows only.
+
+    It needs spec.memory_days rows.
+
+    Args:
+        candles: Days without a calendar gap.
+        reference: The market, or the candles of the reference coins.
+        spec: The F features.
+
+    Raises:
+        ValueError: There are no candles.
+    """
+    if not len(candles):
+        raise ValueError(f"{candles.coin_id}: no candles to compute features from")
+    row: Floats = batch(candles.tail(spec.memory_days), reference, spec)[-1]
+    return row
