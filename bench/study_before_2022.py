@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.forecasts import PROBABILITIES
-from coincast_modelkit.intervals import REGIMES
+from coincast_modelkit.volatility import REGIMES
 from coincast_training.evaluation.csv_loader import read_folder
 from coincast_training.evaluation.metrics.significance import diebold_mariano, skill_percent
 from coincast_training.evaluation.metrics.slices import CRPS_LEVELS, quantiles_at

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import DEFAULT_SPEC
-from coincast_modelkit.intervals import REGIMES, cautious_factors, symmetric_quantiles, weighted_sizes
+from coincast_modelkit.intervals import cautious_factors, symmetric_quantiles, weighted_sizes
 from coincast_modelkit.models.ensemble.horizon_pool import outlook_of
 from coincast_modelkit.models.ensemble.model import LEVELS
+from coincast_modelkit.volatility import REGIMES
 from coincast_training.evaluation.csv_loader import read_folder
 from coincast_training.evaluation.metrics.significance import hac_mean
 from coincast_training.evaluation.metrics.slices import CRPS_LEVELS, quantiles_at

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import market_of
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
-from coincast_modelkit.intervals import REGIMES
 from coincast_modelkit.ledger import LedgerEntry
 from coincast_modelkit.model_input import prepare
 from coincast_modelkit.models import ForecastModel, LightgbmModel, TechnicalModel
 from coincast_modelkit.models.distributions import ResidualShape, regimes_of, residual_shape
+from coincast_modelkit.volatility import REGIMES
 from coincast_training.trainers.base import FittedModel
 from coincast_training.trainers.lightgbm.trainer import fit
 from tests.unit.modelkit.modelkit_candles import panel, simulated, without

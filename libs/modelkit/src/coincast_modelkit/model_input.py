@@ -13,8 +13,7 @@ import numpy as np
 from coincast_modelkit.candles import Candles, Floats
 from coincast_modelkit.features import WINDOW_DAYS, FeatureSpec, batch
 from coincast_modelkit.features.market import MarketOrPanel
-from coincast_modelkit.intervals.regimes import volatility_regimes
-from coincast_modelkit.volatility import daily_variance, trailing_volatility
+from coincast_modelkit.volatility import daily_variance, trailing_volatility, volatility_regimes
 
 if TYPE_CHECKING:
     from coincast_modelkit.hourly.day_measures import DayRow

@@ -1,4 +1,4 @@
-"""Daily variance from single candles, for features, targets and baselines.
+"""Daily variance from single candles, and the volatility regime of a day.
 
 All are variances of the daily log return (not annualised). Sources: Parkinson 1980; Garman and Klass 1980.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
+from coincast_modelkit import rolling as k
 from coincast_modelkit.candles import Candles, Floats
 
 # The minimum variance (0.05 % a day, squared): days without any move of a pegged coin must not give intervals
@@ -103,3 +105,31 @@ def trailing_volatility(variance: Floats, horizons: Sequence[int]) -> Floats:
     at = np.minimum(days, len(newest_first))
     enough = (days <= len(newest_first)) & (count[at] >= 0.8 * days)
     return np.where(enough, np.sqrt(total[at] / np.maximum(count[at], 1)), np.nan)
+
+
+Regimes = npt.NDArray[np.int64]
+
+REGIMES = 3
+CALM = 0
+RANK_DAYS = 600
+RANK_MIN_DAYS = 60
+REGIME_DECAY = 0.9
+
+
+def volatility_regimes(variance: Floats, last: int | None = None) -> Regimes:
+    """Return the regime of each day (n,), or of the `last` days only: 0 calm, 1 usual, 2 wild.
+
+    The regime is the tercile of the day's exponential mean variance within the coin's own last RANK_DAYS
+    days; it is usual while fewer than RANK_MIN_DAYS are known. The terciles use only data known on that day:
+    with terciles of the whole history every model would look miscalibrated.
+    """
+    level = k.ewm_mean(variance, REGIME_DECAY, min_rows=10)
+    padded = np.concatenate([np.full(RANK_DAYS - 1, np.nan), level])
+    first = 0 if last is None else max(len(level) - last, 0)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, RANK_DAYS)[first:]
+    level = level[first:]
+    known = np.isfinite(windows).sum(axis=1)
+    below = (windows < level[:, None]).sum(axis=1)
+    rank = below / np.maximum(known, 1)
+    regime = np.minimum((rank * REGIMES).astype(np.int64), REGIMES - 1)
+    return np.where((known >= RANK_MIN_DAYS) & np.isfinite(level), regime, 1)

@@ -10,12 +10,12 @@ import pytest
 
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import Market
-from coincast_modelkit.intervals import regime_sizes, symmetric_quantiles, volatility_regimes, weighted_sizes
+from coincast_modelkit.intervals import regime_sizes, symmetric_quantiles, weighted_sizes
 from coincast_modelkit.model_input import ModelInput, prepare
 from coincast_modelkit.models import MODELS
 from coincast_modelkit.models.ensemble.model import LEVELS, EnsembleModel
 from coincast_modelkit.models.scales import Garch
-from coincast_modelkit.volatility import daily_variance
+from coincast_modelkit.volatility import daily_variance, volatility_regimes
 from coincast_training.trainers.base import FittedModel, WalkForward
 from coincast_training.trainers.ensemble.pooling import PoolParams, correction, fit_weights
 from coincast_training.trainers.ensemble.trainer import fit

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from coincast_modelkit import rolling as k
 from coincast_modelkit.candles import Candles, Panel
-from coincast_modelkit.features import rolling as k
 from coincast_modelkit.volatility import daily_variance
 from coincast_training.evaluation.baselines.har import realised_ahead, trailing_log
 from coincast_training.evaluation.rows import Rows

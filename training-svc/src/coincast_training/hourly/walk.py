@@ -19,8 +19,8 @@ from coincast_modelkit.hourly.features import TERMS
 from coincast_modelkit.hourly.line import HourlyLine, Moments, line_of
 from coincast_modelkit.hourly.model import ANCHORS, LEVELS, HourlyCalibration
 from coincast_modelkit.intervals import regime_sizes
-from coincast_modelkit.intervals.regimes import REGIMES
 from coincast_modelkit.models.distributions import MAX_RESIDUAL
+from coincast_modelkit.volatility import REGIMES
 from coincast_training.hourly.dataset import HourlyTable
 
 REFIT_DAYS = 60

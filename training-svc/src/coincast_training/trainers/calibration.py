@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from coincast_modelkit.candles import Floats
-from coincast_modelkit.intervals import REGIMES, weighted_sizes
+from coincast_modelkit.intervals import weighted_sizes
 from coincast_modelkit.models.distributions import LEVELS, PRIOR_BLOCKS, ResidualShape
+from coincast_modelkit.volatility import REGIMES
 from coincast_training.trainers.oos_corrections import Corrections, Outputs, correct, independent_blocks
 from coincast_training.trainers.training_table import Rows
 

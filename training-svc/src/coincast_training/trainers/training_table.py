@@ -11,9 +11,8 @@ import numpy as np
 
 from coincast_modelkit.candles import Candles, Dates, Floats, Panel
 from coincast_modelkit.features import REFERENCE_COINS, FeatureSpec, Market, batch, market_of, spec_of
-from coincast_modelkit.intervals.regimes import Regimes, volatility_regimes
 from coincast_modelkit.targets import log_returns_ahead, log_volatility_ahead
-from coincast_modelkit.volatility import daily_variance
+from coincast_modelkit.volatility import Regimes, daily_variance, volatility_regimes
 
 # With fewer reference coins, the market features would not describe the market.
 MIN_REFERENCE_COINS = 4

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from coincast_modelkit import rolling as k
 from coincast_modelkit.candles import Candles, Floats
-from coincast_modelkit.features import rolling as k
 from coincast_modelkit.features.market import Market, MarketOrPanel, market_of
 from coincast_modelkit.volatility import daily_variance, garman_klass_variance, parkinson_variance
 

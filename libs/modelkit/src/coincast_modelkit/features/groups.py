@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from coincast_modelkit import rolling as k
 from coincast_modelkit.candles import Floats
-from coincast_modelkit.features import rolling as k
 from coincast_modelkit.features.definition import Context, Feature
 
 # Momentum: returns over several spans.

@@ -8,8 +8,8 @@ from typing import Self
 
 import numpy as np
 
+from coincast_modelkit import rolling as k
 from coincast_modelkit.candles import Candles, Dates, Floats, Panel
-from coincast_modelkit.features import rolling as k
 from coincast_modelkit.volatility import daily_variance
 
 # Bitcoin is the leader; the others are large coins with the longest histories. Training and serving fetch all

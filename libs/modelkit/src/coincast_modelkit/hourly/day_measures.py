@@ -15,7 +15,6 @@ import numpy as np
 
 from coincast_modelkit.candles import Dates, Floats
 from coincast_modelkit.features import REFERENCE_COINS
-from coincast_modelkit.features.rolling import column_mean, difference, rolling_mean, rolling_std, shift
 from coincast_modelkit.hourly.candles import (
     CLOSES,
     HOURS_A_DAY,
@@ -33,6 +32,7 @@ from coincast_modelkit.hourly.volatility import (
     hourly_returns,
     hourly_variance,
 )
+from coincast_modelkit.rolling import column_mean, difference, rolling_mean, rolling_std, shift
 from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE
 
 SPANS = (1, 3, 7, 22, 66)

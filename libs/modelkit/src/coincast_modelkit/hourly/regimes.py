@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from coincast_modelkit.candles import Floats
-from coincast_modelkit.intervals.regimes import REGIMES, Regimes
+from coincast_modelkit.volatility import REGIMES, Regimes
 
 # Three months, which the history of a free CoinGecko plan covers.
 RANK_DAYS = 90

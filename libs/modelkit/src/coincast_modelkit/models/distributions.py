@@ -15,9 +15,8 @@ import numpy as np
 
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts, standard_deviations
-from coincast_modelkit.intervals.regimes import REGIMES, Regimes
 from coincast_modelkit.model_input import ModelInput
-from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE
+from coincast_modelkit.volatility import FLOOR_DAILY_VARIANCE, REGIMES, Regimes
 
 # A trailing volatility at the minimum of daily_variance means that the price was constant.
 STANDSTILL_VOLATILITY = 1.001 * FLOOR_DAILY_VARIANCE**0.5

@@ -14,7 +14,6 @@ import numpy as np
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.forecasts import Forecasts
-from coincast_modelkit.intervals.regimes import Regimes
 from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.distributions import (
@@ -26,6 +25,7 @@ from coincast_modelkit.models.distributions import (
 )
 from coincast_modelkit.models.har import HarLine
 from coincast_modelkit.models.level import checked_level, level_from_json, level_to_json
+from coincast_modelkit.volatility import Regimes
 
 if TYPE_CHECKING:
     from lightgbm import Booster

@@ -15,7 +15,6 @@ import numpy as np
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.forecasts import Forecasts
-from coincast_modelkit.intervals.regimes import Regimes
 from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
 from coincast_modelkit.models.distributions import (
@@ -27,6 +26,7 @@ from coincast_modelkit.models.distributions import (
 )
 from coincast_modelkit.models.har import HarLine
 from coincast_modelkit.models.onnx_network import Network, Sampler, Scaler, Singles
+from coincast_modelkit.volatility import Regimes
 
 MIN_HISTORY_DAYS = 45
 STATE, ARRAYS, ENCODER, HEAD = "model.json", "arrays.npz", "encoder.onnx", "head.onnx"

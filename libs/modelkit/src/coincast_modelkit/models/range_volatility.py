@@ -9,9 +9,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from coincast_modelkit import rolling as k
 from coincast_modelkit.candles import Candles, Floats
 from coincast_modelkit.features import FeatureSpec
-from coincast_modelkit.features import rolling as k
 from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
 from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons

@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from coincast_modelkit.candles import Candles, Floats
 from coincast_modelkit.features import FeatureSpec
-from coincast_modelkit.intervals.regimes import Regimes, volatility_regimes
-from coincast_modelkit.volatility import daily_variance, squared_returns
+from coincast_modelkit.volatility import Regimes, daily_variance, squared_returns, volatility_regimes
 
 BASE = "ewma_94"
 SLOW = "ewma_97"

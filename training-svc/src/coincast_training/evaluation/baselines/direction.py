@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from coincast_modelkit import rolling as k
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import DEFAULT_SPEC
-from coincast_modelkit.features import rolling as k
 from coincast_modelkit.models.scales import joined
 from coincast_training.evaluation.baselines.simple import origins_of
 from coincast_training.evaluation.options import EvaluationPlan

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from coincast_modelkit import rolling as k
 from coincast_modelkit.candles import Candles, Panel
-from coincast_modelkit.features import rolling as k
-from coincast_modelkit.intervals import symmetric_quantiles
-from coincast_modelkit.intervals.conformal import weighted_sizes
+from coincast_modelkit.intervals import symmetric_quantiles, weighted_sizes
 from coincast_modelkit.models.ensemble.model import LEVELS
 from coincast_modelkit.volatility import TRAILING_MIN_DAYS, daily_variance
 from coincast_training.evaluation.baselines.simple import origins_of

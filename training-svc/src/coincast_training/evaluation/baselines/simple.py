@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from coincast_modelkit import rolling as k
 from coincast_modelkit.candles import Candles, Panel
-from coincast_modelkit.features import rolling as k
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_training.evaluation.options import MIN_HISTORY_DAYS, EvaluationPlan
 from coincast_training.evaluation.rows import Rows, join_rows, point_rows

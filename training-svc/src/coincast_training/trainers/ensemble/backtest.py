@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coincast_modelkit.features import DEFAULT_SPEC
-from coincast_modelkit.intervals import REGIMES, cautious_factors, symmetric_quantiles
+from coincast_modelkit.intervals import cautious_factors, symmetric_quantiles
 from coincast_modelkit.models.ensemble.horizon_pool import MEMBERS, RNN, Pool, Scales, outlook_of, with_rnn
 from coincast_modelkit.models.ensemble.model import LEVELS, Anchor
 from coincast_modelkit.models.scales import joined, spans_weekend
+from coincast_modelkit.volatility import REGIMES
 from coincast_training.executors import Executor
 from coincast_training.trainers.ensemble.dataset import Block, CoinRows, CoinTable, block_of, fold_days
 from coincast_training.trainers.ensemble.members import fit_garch, fit_scales

@@ -31,7 +31,7 @@ from coincast_modelkit.hourly.day_measures import (
     market_measures,
 )
 from coincast_modelkit.hourly.volatility import hourly_returns
-from coincast_modelkit.intervals import REGIMES, cautious_factors, symmetric_quantiles
+from coincast_modelkit.intervals import cautious_factors, symmetric_quantiles
 from coincast_modelkit.models.ensemble.horizon_pool import Pool
 from coincast_modelkit.models.ensemble.hours_member import (
     HoursMember,
@@ -41,6 +41,7 @@ from coincast_modelkit.models.ensemble.hours_member import (
     hours_outlook,
 )
 from coincast_modelkit.models.scales import joined, spans_weekend
+from coincast_modelkit.volatility import REGIMES
 from coincast_training.optional_imports import OPTIONAL_FOR_LIGHTGBM, hidden
 from coincast_training.trainers.ensemble.backtest import AT_80, Walk
 from coincast_training.trainers.ensemble.dataset import Block, CoinRows, block_of

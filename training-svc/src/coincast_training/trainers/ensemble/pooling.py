@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from coincast_modelkit.intervals import REGIMES, regime_sizes, weighted_sizes
-from coincast_modelkit.intervals.conformal import effective_rows, prior_sizes
+from coincast_modelkit.intervals import effective_rows, prior_sizes, regime_sizes, weighted_sizes
 from coincast_modelkit.models.ensemble.horizon_pool import Pool
 from coincast_modelkit.models.ensemble.model import LEVELS
+from coincast_modelkit.volatility import REGIMES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

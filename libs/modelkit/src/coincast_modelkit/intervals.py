@@ -1,4 +1,6 @@
-"""Weighted conformal sizes by regime: quantiles of the distance between outcome and forecast, in its scale.
+"""Prediction intervals from residuals: weighted conformal sizes by volatility regime, never crossing.
+
+A size is a quantile of the distance between outcome and forecast, in the scale of the forecast.
 
 Split conformal prediction (Vovk et al. 2005) on absolute standardised residuals. Newer residuals have more
 weight (Barber et al. 2023). The sizes are conditional on the regime (Mondrian), and those of a regime with
@@ -8,12 +10,9 @@ few residuals are shrunk towards the sizes of all regimes.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from coincast_modelkit.candles import Floats
-from coincast_modelkit.intervals.regimes import CALM, REGIMES
-
-Regimes = npt.NDArray[np.int64]
+from coincast_modelkit.volatility import CALM, REGIMES, Regimes
 
 
 def prior_sizes(levels: Floats, horizon: int) -> Floats:
