@@ -15,9 +15,9 @@ from coincast_chassis.redis import open_redis
 from coincast_forecast.prediction_log.writer import LedgerWriter, Stream, claim_own
 from coincast_forecast.registry.live_records import open_live_risk
 from coincast_modelkit.candles import Candles
-from coincast_modelkit.ledger import STREAM_KEY
+from coincast_modelkit.ledger import RISK_STREAM_KEY, STREAM_KEY
 from coincast_modelkit.scenarios.live_record import LIVE_RISK_FILE
-from coincast_modelkit.scenarios.statements import RISK_STREAM_KEY, LossStatement, TouchStatement
+from coincast_modelkit.scenarios.statements import LossStatement, TouchStatement
 from coincast_training.scoring.risk.service import EXPIRE_DAYS, RiskLedgerService
 from coincast_training.scoring.risk.store import RiskStore
 from coincast_training.scoring.source_calendar import SourceCalendar

@@ -10,8 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from coincast_chassis.redis import open_redis
-from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY
-from coincast_modelkit.scenarios.statements import RISK_STREAM_KEY
+from coincast_modelkit.ledger import RISK_STREAM_KEY, STREAM_FIELD, STREAM_KEY
 from coincast_training.scoring.consumer import StreamConsumer
 from tests.contract.valkey_harness import RunningValkey, running_valkey
 from tests.unit.training.training_ledger_rows import watch_of

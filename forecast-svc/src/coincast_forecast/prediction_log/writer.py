@@ -31,8 +31,8 @@ from coincast_chassis.observability.logs import get_logger
 from coincast_forecast import metrics
 from coincast_forecast.domain import LedgerCounts
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
-from coincast_modelkit.ledger import STREAM_FIELD, LedgerEntry
-from coincast_modelkit.scenarios.statements import RiskStatement, stream_key_of
+from coincast_modelkit.ledger import STREAM_FIELD, LedgerEntry, stream_key_of
+from coincast_modelkit.scenarios.statements import RiskStatement
 
 log = get_logger("coincast.forecast.ledger")
 

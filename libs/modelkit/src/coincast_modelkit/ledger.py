@@ -1,4 +1,7 @@
-"""Entries of the forecast log: serving writes one per forecast, and training scores it when it is due."""
+"""The forecast log: serving writes an entry per forecast, and training scores it when it is due.
+
+Risk statements (`scenarios.statements`) are written to the same log, and go to a stream of their own.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,11 @@ from typing import Any, Self
 # entry.
 STREAM_KEY = "coincast:ledger:forecasts"
 STREAM_FIELD = "entry"
+# The stream of risk statements. A message may arrive twice: statement_id and first_day identify a statement.
+RISK_STREAM_KEY = "coincast:ledger:risk"
+# Every line of a risk statement begins with this; the prefix distinguishes it from a forecast's in a shared
+# spool.
+RISK_LINE_PREFIX = '{"statement":'
 HOURS_A_DAY = 24
 # Longer horizons, and days outside of these years, are no forecasts of this service.
 MAX_HORIZON = 100_000
@@ -120,6 +128,11 @@ class LedgerEntry:
             return cls(**{k: v for k, v in raw.items() if k in known})
         except TypeError as error:
             raise ValueError(f"a ledger entry is not whole: {error}") from error
+
+
+def stream_key_of(line: str) -> str:
+    """Return the key of the stream for a line: that of risk statements or that of forecasts."""
+    return RISK_STREAM_KEY if line.startswith(RISK_LINE_PREFIX) else STREAM_KEY
 
 
 def json_of(line: str | bytes) -> Any:

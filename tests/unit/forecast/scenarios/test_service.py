@@ -18,6 +18,7 @@ from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.run import serve
 from coincast_forecast.app import FULL_NAME, build
 from coincast_forecast.settings import Settings
+from coincast_modelkit.ledger import RISK_STREAM_KEY, stream_key_of
 from coincast_modelkit.scenarios.live_record import (
     LIVE_RISK_FILE,
     NOT_SCORED,
@@ -25,13 +26,7 @@ from coincast_modelkit.scenarios.live_record import (
     LiveRiskTable,
     tenth_of,
 )
-from coincast_modelkit.scenarios.statements import (
-    RISK_STREAM_KEY,
-    LossStatement,
-    TouchStatement,
-    read_statement,
-    stream_key_of,
-)
+from coincast_modelkit.scenarios.statements import LossStatement, TouchStatement, read_statement
 from tests.unit.forecast.forecast_fakes import LAST_DAY, FakeMarket, market_server, walk
 
 if TYPE_CHECKING:

@@ -7,16 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from coincast_modelkit.ledger import STREAM_KEY, LedgerEntry
+from coincast_modelkit.ledger import RISK_STREAM_KEY, STREAM_KEY, LedgerEntry, stream_key_of
 from coincast_modelkit.scenarios.statements import (
-    RISK_STREAM_KEY,
     LossStatement,
     TouchStatement,
     coins_of,
     read_statement,
     rounded_weights,
     statement_id,
-    stream_key_of,
 )
 
 TOUCH = TouchStatement(

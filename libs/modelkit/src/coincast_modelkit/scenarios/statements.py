@@ -13,13 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from coincast_modelkit.ledger import STREAM_KEY, check_day, check_texts, check_whole, json_of
+from coincast_modelkit.ledger import RISK_LINE_PREFIX, check_day, check_texts, check_whole, json_of
 
-# The Redis stream to which serving appends and from which training reads. A message may arrive twice:
-# statement_id and first_day identify a statement.
-RISK_STREAM_KEY = "coincast:ledger:risk"
-# Every line of a statement begins with this; the prefix distinguishes it from a forecast's in a shared spool.
-LINE_PREFIX = '{"statement":'
 MAX_WEIGHTS = 250
 MAX_DAYS = 3660
 WEIGHT_DECIMALS = 4
@@ -126,11 +121,6 @@ class LossStatement:
 RiskStatement = TouchStatement | LossStatement
 
 
-def stream_key_of(line: str) -> str:
-    """Return the key of the stream for a line: that of risk statements or that of forecasts."""
-    return RISK_STREAM_KEY if line.startswith(LINE_PREFIX) else STREAM_KEY
-
-
 def read_statement(line: str | bytes) -> RiskStatement:
     """Parse a line of `to_json`; unknown fields, which later versions may add, are ignored.
 
@@ -170,7 +160,7 @@ def rounded_weights(values: Mapping[str, float]) -> dict[str, float]:
 
 def _line(kind: str, statement: RiskStatement) -> str:
     body = json.dumps(asdict(statement), separators=(",", ":"), allow_nan=False)
-    return f'{LINE_PREFIX}"{kind}",{body[1:]}'
+    return f'{RISK_LINE_PREFIX}"{kind}",{body[1:]}'
 
 
 def _check(as_of: str, *prices: float) -> None:
