@@ -49,6 +49,30 @@ class Source(StrEnum):
     SANDBOX = "sandbox"
 
 
+class Cause(StrEnum):
+    """Cause of a failed step or of incomplete data; it is a label of a metric."""
+
+    NOT_LOADED = "not_loaded"
+    REFUSED = "refused"
+    RAISED = "raised"
+    TIMED_OUT = "timed_out"
+    STUCK = "stuck"
+    NOT_FINITE = "not_finite"
+    IMPLAUSIBLE = "implausible"
+    NOT_ABLE = "not_able"
+    STALE_HISTORY = "stale_history"
+    PARTIAL_HISTORY = "partial_history"
+    UNCONFIRMED_HISTORY = "doubted_history"
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailure:
+    """A failed step: its cause for metrics, and a sentence for the reply."""
+
+    cause: Cause
+    sentence: str
+
+
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """Source of a history, and whether the history is stale.

@@ -17,14 +17,15 @@ from coincast_forecast.domain import (
     LAST_PRICE,
     TECHNICAL,
     TRAINED_MODELS,
+    Cause,
     ForecastQuery,
     LiveScores,
     Provenance,
     ServedForecast,
+    StepFailure,
     last_close_before,
 )
-from coincast_forecast.fallback.executor import Attempt, FallbackChain, Prediction
-from coincast_forecast.fallback.policy import FALLBACK_CHAINS, Cause, StepFailure
+from coincast_forecast.fallback.executor import FALLBACK_CHAINS, Attempt, FallbackChain, Prediction
 from coincast_forecast.features.cache import Outcome
 from coincast_forecast.hourly.past import PastHours, SourceClock, not_closed
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread

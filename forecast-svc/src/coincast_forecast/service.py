@@ -8,9 +8,17 @@ from dataclasses import dataclass, replace
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, NotReady
-from coincast_forecast.domain import AUTO, TECHNICAL, CoinForecast, ForecastQuery, LiveScores, ServedForecast
+from coincast_forecast.domain import (
+    AUTO,
+    TECHNICAL,
+    Cause,
+    CoinForecast,
+    ForecastQuery,
+    LiveScores,
+    ServedForecast,
+    StepFailure,
+)
 from coincast_forecast.fallback.executor import Attempt, FallbackChain, Prediction
-from coincast_forecast.fallback.policy import Cause, StepFailure, explain
 from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.history.cache import HistoryCache
 from coincast_forecast.hourly.within_day import (
@@ -384,7 +392,7 @@ def degraded_reasons(
         coin: "; ".join(
             part.removesuffix(".")
             for part in (
-                explain(prediction.failures, prediction.server_name),
+                prediction.failure_sentence,
                 *data_reasons(histories[coin], prediction, market_gaps),
             )
             if part

@@ -124,7 +124,6 @@ ELSEWHERE = {
         "registry/selection.py": f"{UNIT}/forecast/test_prediction_log.py",
         "registry/verification.py": f"{UNIT}/forecast/registry/test_probe_client.py",
         "rendering/manifest_metrics.py": f"{UNIT}/forecast/registry/test_loader.py",
-        "rendering/service.py": f"{UNIT}/forecast/fallback/test_policy.py",
         "runtime/malloc_trim.py": f"{UNIT}/forecast/runtime/test_import_blocker.py",
         "service.py": f"{UNIT}/forecast/grpc/test_servicer.py",
         "settings.py": f"{UNIT}/forecast/grpc/test_servicer.py",

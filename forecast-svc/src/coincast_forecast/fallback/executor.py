@@ -1,4 +1,7 @@
-"""Run the model fallback chain: each step is one batch, and coins that fail continue with the next step."""
+"""The model fallback chain: each step is one batch, and coins that fail continue with the next step.
+
+The order of the models depends on the requested one. Each step has a time limit.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,37 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from coincast_forecast.domain import CLOSE, LAST_PRICE, MAX_DAYS, PRODUCTION, Start
+from coincast_forecast.domain import (
+    CLOSE,
+    ENSEMBLE,
+    LAST_PRICE,
+    LIGHTGBM,
+    LSTM,
+    MAX_DAYS,
+    PRODUCTION,
+    TECHNICAL,
+    Cause,
+    Start,
+    StepFailure,
+)
 from coincast_forecast.fallback import naive
-from coincast_forecast.fallback.policy import FALLBACK_CHAINS, Cause, StepFailure, step_limit_seconds
 from coincast_forecast.features.cache import Outcome as InputOutcome
-from coincast_forecast.inference.predictor import Outcome, PredictionRef, forecast_id
+from coincast_forecast.inference.predictor import Outcome, PredictionRef, batch_limit_seconds, forecast_id
 from coincast_forecast.registry.deployment import LiveVersion, Snapshot
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.model_input import ModelInput
 
+FALLBACK_CHAINS: dict[str, tuple[str, ...]] = {
+    ENSEMBLE: (ENSEMBLE, LIGHTGBM, LSTM, TECHNICAL, LAST_PRICE),
+    LIGHTGBM: (LIGHTGBM, TECHNICAL, LAST_PRICE),
+    LSTM: (LSTM, TECHNICAL, LAST_PRICE),
+    TECHNICAL: (TECHNICAL, LAST_PRICE),
+}
+
+# Part of the caller's time that is reserved for the next steps: technical takes a few milliseconds per coin.
+RESERVE_SECONDS = 1.5
+RESERVE_COIN_SECONDS = 0.008
 # Coins per slice of a batch; at the time limit, the slices that are ready are served.
 SLICE_COINS = 10
 ALL_HORIZONS = tuple(range(1, MAX_DAYS + 1))
@@ -87,6 +111,28 @@ class Prediction:
     def server_name(self) -> str:
         """Return the model and the version that answered, for a sentence."""
         return f"{self.served_by} {self.version_name}".strip()
+
+    @property
+    def failure_sentence(self) -> str:
+        """Return one sentence with the failures and the model that answered; empty without failures."""
+        if not self.failures:
+            return ""
+        sentences = "; ".join(failure.sentence for failure in self.failures)
+        return f"{sentences}; {self.server_name} answered instead."
+
+
+def step_limit_seconds(limit_seconds: float, coins: int, remaining_seconds: float | None) -> float:
+    """Return the time limit of a step.
+
+    It is the step's own limit, extended for many coins, and bounded by the caller's remaining time. A step
+    may use half of the remaining time, or all of it except the reserve for the next steps, whichever is
+    longer.
+    """
+    limit_seconds = batch_limit_seconds(limit_seconds, coins)
+    if remaining_seconds is None:
+        return limit_seconds
+    reserve = RESERVE_SECONDS + RESERVE_COIN_SECONDS * coins
+    return max(0.0, min(limit_seconds, max(remaining_seconds / 2, remaining_seconds - reserve)))
 
 
 class FeatureSource(Protocol):

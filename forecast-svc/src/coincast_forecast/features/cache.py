@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from coincast_chassis.resilience.bounded_cache import Lru
-from coincast_forecast.fallback.policy import Cause, StepFailure
+from coincast_forecast.domain import Cause, StepFailure
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import FeatureSpec, Market

@@ -16,8 +16,7 @@ from math import isfinite
 
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
-from coincast_forecast.domain import Attribution
-from coincast_forecast.fallback.policy import Cause, StepFailure, batch_limit_seconds
+from coincast_forecast.domain import Attribution, Cause, StepFailure
 from coincast_forecast.inference.plausibility import NOT_FINITE, implausible_reasons
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
 from coincast_modelkit.forecasts import Forecasts
@@ -25,6 +24,14 @@ from coincast_modelkit.model_input import ModelInput
 from coincast_modelkit.models.base import ForecastModel
 
 log = get_logger("coincast.forecast.predictor")
+
+# Time per coin for computing features the first time, at most, on a busy machine.
+COIN_SECONDS = 0.04
+
+
+def batch_limit_seconds(limit_seconds: float, coins: int) -> float:
+    """Return when a batch counts as hung: after the limit of one coin plus a time per further coin."""
+    return limit_seconds + COIN_SECONDS * (coins - 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,8 +8,7 @@ from datetime import date, datetime
 from hashlib import blake2b
 from typing import Protocol
 
-from coincast_forecast.domain import CHALLENGER, PRODUCTION, Record
-from coincast_forecast.fallback.policy import Cause, StepFailure
+from coincast_forecast.domain import CHALLENGER, PRODUCTION, Cause, Record, StepFailure
 from coincast_forecast.inference.predictor import Predictor
 from coincast_modelkit.scenarios import MoveLibrary
 

@@ -11,8 +11,7 @@ from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_chassis.resilience.cancellation import cancel_and_wait
-from coincast_forecast.domain import TECHNICAL
-from coincast_forecast.fallback.policy import Cause, StepFailure
+from coincast_forecast.domain import TECHNICAL, Cause, StepFailure
 from coincast_forecast.registry.deployment import Deployment, DeploymentSource, LiveVersion, Snapshot
 from coincast_forecast.registry.probe_client import VersionRefused
 from coincast_modelkit.artifact import ArtifactError, list_versions, read_manifest

@@ -23,10 +23,11 @@ from coincast_forecast.domain import (
     SHADOW,
     TECHNICAL,
     TRAINED_MODELS,
+    Cause,
     Loaded,
     Refused,
+    StepFailure,
 )
-from coincast_forecast.fallback.policy import Cause, StepFailure
 from coincast_forecast.inference.predictor import Predictor
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
 from coincast_forecast.registry.deployment import Deployment, LiveVersion, Snapshot

@@ -27,8 +27,7 @@ from coincast_forecast.domain import (
     Start,
 )
 from coincast_forecast.fallback import naive
-from coincast_forecast.fallback.executor import Prediction
-from coincast_forecast.fallback.policy import step_limit_seconds
+from coincast_forecast.fallback.executor import Prediction, step_limit_seconds
 from coincast_forecast.inference.predictor import PredictionRef
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.forecasts import Forecasts

@@ -10,7 +10,7 @@ import pytest
 
 from coincast_chassis import context
 from coincast_chassis.errors import InvalidInput, NotFound, NotReady
-from coincast_forecast.fallback.policy import FALLBACK_CHAINS, step_limit_seconds
+from coincast_forecast.fallback.executor import FALLBACK_CHAINS, step_limit_seconds
 from coincast_forecast.registry.deployment import Deployment
 from coincast_modelkit.features import REFERENCE_COINS
 from tests.unit.forecast.forecast_fakes import walk

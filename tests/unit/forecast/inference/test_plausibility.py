@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from coincast_forecast.domain import Cause
 from coincast_forecast.fallback import naive
-from coincast_forecast.fallback.policy import Cause
 from coincast_forecast.inference.plausibility import implausible_reasons
 from coincast_forecast.registry.deployment import Deployment
 from coincast_modelkit.candles import Candles
