@@ -36,7 +36,7 @@ from coincast_forecast.metrics import Metrics
 from coincast_forecast.point_in_time import PastDependencies, PointInTimeService
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.prediction_log.writer import LedgerWriter, Stream, claim_own
-from coincast_forecast.registry.deployment import LiveVersion, any_reads_hours
+from coincast_forecast.registry.deployment import LiveVersion
 from coincast_forecast.registry.historical import HistoricalVersions
 from coincast_forecast.registry.live_records import open_live_risk, open_live_scores
 from coincast_forecast.registry.loader import ModelLoader
@@ -69,16 +69,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     live_risk = open_live_risk(settings.artifacts_dir)
     hourly_histories, stored_hours = await _build_hourly_histories(settings, stack, clock)
     response_cache = ResponseCache(settings.forecast_cache_rows)
-    day_hours = DayHours(
-        hourly_histories.until,
-        clock,
-        wanted=lambda: any_reads_hours(loader.snapshot),
-        on_rows=response_cache.clear,
-    )
+    day_hours = DayHours(hourly_histories, clock, on_rows=response_cache.clear)
     features = FeatureCache(
         keep_bytes=round(settings.prepared_megabytes * 2**20),
         limit_seconds=settings.step_timeout_seconds,
-        hours=day_hours.row,
+        hours=day_hours,
     )
     stack.callback(features.stop)
     recorder = Recorder(ledger, clock)

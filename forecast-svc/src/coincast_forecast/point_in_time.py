@@ -82,14 +82,19 @@ class PastFeatures:
         self._market: Market | None = None
         self._inputs: dict[tuple[str, str], ModelInput] = {}
 
-    def cached(self, candles: Candles, vs_currency: str, spec: FeatureSpec) -> ModelInput | None:
+    def cached(
+        self, candles: Candles, vs_currency: str, spec: FeatureSpec, *, reads_hours: bool = False
+    ) -> ModelInput | None:
         """Return the input of a coin if it was computed, or None."""
         return self._inputs.get((candles.coin_id, spec.hash))
 
     async def prepare(
-        self, candles: Sequence[Candles], vs_currency: str, spec: FeatureSpec
+        self, candles: Sequence[Candles], vs_currency: str, spec: FeatureSpec, *, reads_hours: bool = False
     ) -> Mapping[str, Outcome]:
-        """Return each coin's model input, or the failure of its computation."""
+        """Return each coin's model input, or the failure of its computation.
+
+        The hours of the day are known, so that they are part of every input with features.
+        """
         try:
             return await self._worker.run(
                 lambda: {one.coin_id: self._prepare_one(one, spec) for one in candles},

@@ -96,7 +96,12 @@ class ShadowTraffic:
 
     async def _run(self, task: ShadowTask) -> None:
         predictor, served = task.version.predictor, task.served
-        prepared = await self._features.prepare([served.candles], served.vs_currency, predictor.model.spec)
+        prepared = await self._features.prepare(
+            [served.candles],
+            served.vs_currency,
+            predictor.model.spec,
+            reads_hours=task.version.reads_hours,
+        )
         ready = prepared[served.candles.coin_id]
         if not isinstance(ready, ModelInput):
             return

@@ -138,14 +138,23 @@ def step_limit_seconds(limit_seconds: float, coins: int, remaining_seconds: floa
 class FeatureSource(Protocol):
     """Computes and caches model inputs."""
 
-    def cached(self, candles: Candles, vs_currency: str, spec: FeatureSpec) -> ModelInput | None:
+    def cached(
+        self, candles: Candles, vs_currency: str, spec: FeatureSpec, *, reads_hours: bool = False
+    ) -> ModelInput | None:
         """Return the cached input of exactly these candles, or None."""
         ...
 
     async def prepare(
-        self, candles: Sequence[Candles], vs_currency: str, spec: FeatureSpec
+        self, candles: Sequence[Candles], vs_currency: str, spec: FeatureSpec, *, reads_hours: bool = False
     ) -> Mapping[str, InputOutcome]:
-        """Return each coin's model input, or the failure of its computation."""
+        """Return each coin's model input, or the failure of its computation.
+
+        Args:
+            candles: The coins' histories.
+            vs_currency: The currency of the prices.
+            spec: The features of the model.
+            reads_hours: Whether the model uses the hours of the newest day.
+        """
         ...
 
 
@@ -285,7 +294,9 @@ class FallbackChain:
         self, version: LiveVersion, group: Sequence[Attempt], vs_currency: str
     ) -> dict[str, Outcome]:
         spec = version.predictor.model.spec
-        prepared = await self._features.prepare([a.candles for a in group], vs_currency, spec)
+        prepared = await self._features.prepare(
+            [a.candles for a in group], vs_currency, spec, reads_hours=version.reads_hours
+        )
         able = [p for p in prepared.values() if isinstance(p, ModelInput)]
         outcomes: dict[str, Outcome] = {
             coin: failure for coin, failure in prepared.items() if isinstance(failure, StepFailure)

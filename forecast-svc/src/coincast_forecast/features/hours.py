@@ -1,14 +1,16 @@
 """Terms of a day's hours for daily models that use them, fetched in the background.
 
 A forecast never waits for hours: until they arrive it is made without them, as for a coin that has none. They
-are fetched from market-data up to the daily close, so that no call is spent on later hours.
+are fetched from market-data up to the daily close, so that no call is spent on later hours, and only for
+forecasts of models that use them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
+from typing import Protocol
 
 import numpy as np
 
@@ -25,7 +27,6 @@ from coincast_modelkit.hourly.day_measures import DayRow, MarketMeasures, market
 
 log = get_logger("coincast.forecast.hours")
 
-Fetch = Callable[[Sequence[str], str, datetime], Awaitable[Mapping[str, HourlyHistory | CoincastError]]]
 Key = tuple[str, str, date]
 
 KEPT_COINS = 1000
@@ -35,26 +36,34 @@ BATCH_COINS = 25
 RETRY_SECONDS = 600.0
 
 
+class HoursSource(Protocol):
+    """Source of hourly histories."""
+
+    async def until(
+        self, ids: Sequence[str], vs_currency: str, moment: datetime
+    ) -> Mapping[str, HourlyHistory | CoincastError]:
+        """Return each coin's history of the hours that end by a time, or its error."""
+        ...
+
+
 class DayHours:
     """Terms of the hours (rows) by coin, currency and closed day."""
 
     def __init__(
         self,
-        fetch: Fetch,
+        source: HoursSource,
         clock: Clock,
         *,
-        wanted: Callable[[], bool],
         on_rows: Callable[[], None] = lambda: None,
     ) -> None:
         """Store the collaborators.
 
         Args:
-            fetch: Returns the hourly histories of coins in a currency, up to a time.
+            source: Source of hourly histories.
             clock: Clock of the retries.
-            wanted: Returns whether a loaded model uses hours; otherwise nothing is fetched.
             on_rows: Called after missing rows have arrived.
         """
-        self._fetch, self._clock, self._wanted, self._on_rows = fetch, clock, wanted, on_rows
+        self._source, self._clock, self._on_rows = source, clock, on_rows
         self._rows: Lru[Key, DayRow] = Lru(KEPT_COINS)
         self._waiting: dict[Key, None] = {}
         self._retry_at: Lru[Key, float] = Lru(KEPT_COINS)
@@ -65,7 +74,7 @@ class DayHours:
         """Return the row of a coin's newest day; if it is missing, queue its fetch and return None."""
         key = (candles.coin_id, vs_currency, candles.as_of)
         row = self._rows.get(key)
-        if row is None and self._clock.monotonic() >= (self._retry_at.get(key) or 0.0) and self._wanted():
+        if row is None and self._clock.monotonic() >= (self._retry_at.get(key) or 0.0):
             self._waiting[key] = None
             self._called.set()
         return row
@@ -90,7 +99,7 @@ class DayHours:
             self._retry_at.put(key, self._clock.monotonic() + RETRY_SECONDS)
         coins = [coin for coin, _, _ in batch]
         try:
-            found = await self._fetch(
+            found = await self._source.until(
                 list(dict.fromkeys((*coins, *REFERENCE_COINS))), vs_currency, close_of(day)
             )
         except CoincastError as error:

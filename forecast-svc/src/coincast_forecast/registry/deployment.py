@@ -30,6 +30,11 @@ class LiveVersion:
     scenarios: MoveLibrary | None = None
     learnt_until: date | None = None
 
+    @property
+    def reads_hours(self) -> bool:
+        """Return whether the model uses the hours of a day."""
+        return getattr(self.predictor.model, "reads_hours", False)
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
@@ -80,8 +85,7 @@ class DeploymentSource(Protocol):
 
 def any_reads_hours(snapshot: Snapshot) -> bool:
     """Return whether a loaded version uses the hours of a day."""
-    versions = (version for deployment in snapshot.values() for version in deployment.live())
-    return any(getattr(version.predictor.model, "reads_hours", False) for version in versions)
+    return any(version.reads_hours for deployment in snapshot.values() for version in deployment.live())
 
 
 def sticky_fraction(experiment: str, coin_id: str, client_key: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -54,10 +55,10 @@ class FakeHours:
 class Rig:
     """Rows of hours over a fake source."""
 
-    def __init__(self, panel: Mapping[str, HourlyCandles] = HOURS, *, wanted: bool = True) -> None:
+    def __init__(self, panel: Mapping[str, HourlyCandles] = HOURS) -> None:
         self.source, self.clock = FakeHours(panel), ManualClock(1_756_700_000.0)
         self.came = 0
-        self.hours = DayHours(self.source.until, self.clock, wanted=lambda: wanted, on_rows=self._count)
+        self.hours = DayHours(self.source, self.clock, on_rows=self._count)
 
     def _count(self) -> None:
         self.came += 1
@@ -74,11 +75,34 @@ async def test_a_row_is_missing_at_first_and_there_after_the_fetch() -> None:
     assert rig.came == 1 and len(rig.source.asked) == 1
 
 
-async def test_nothing_is_fetched_while_no_model_reads_hours() -> None:
-    rig = Rig(wanted=False)
-    assert rig.hours.row(DAILY["dogecoin"], "usd") is None
+async def test_nothing_is_fetched_for_a_model_without_hours() -> None:
+    rig = Rig()
+    cache = FeatureCache(keep_bytes=2**26, limit_seconds=30, hours=rig.hours)
+    coin = DAILY["dogecoin"]
+    first = (await cache.prepare([coin], "usd", SPEC))["dogecoin"]
+    assert isinstance(first, ModelInput) and first.hours is None
     await rig.hours.fetch_batch()
     assert rig.source.asked == []
+    await cache.prepare([coin], "usd", SPEC, reads_hours=True)
+    await rig.hours.fetch_batch()
+    assert len(rig.source.asked) == 1
+    assert cache.cached(coin, "usd", SPEC) is first, "hours are no reason to compute its input again"
+    cache.stop()
+
+
+async def test_a_model_with_hours_does_not_share_a_computation_without_them() -> None:
+    rig = Rig()
+    coin = DAILY["dogecoin"]
+    rig.hours.row(coin, "usd")
+    await rig.hours.fetch_batch()
+    cache = FeatureCache(keep_bytes=2**26, limit_seconds=30, hours=rig.hours)
+    without, given = await asyncio.gather(
+        cache.prepare([coin], "usd", SPEC), cache.prepare([coin], "usd", SPEC, reads_hours=True)
+    )
+    first, second = without["dogecoin"], given["dogecoin"]
+    assert isinstance(first, ModelInput) and first.hours is None
+    assert isinstance(second, ModelInput) and second.hours is not None
+    cache.stop()
 
 
 @pytest.mark.parametrize("failure", ["down", "no hours", "the last hour is missing"])
@@ -127,16 +151,16 @@ async def test_an_earlier_day_is_read_from_the_hours_up_to_its_close() -> None:
 
 async def test_features_are_made_without_hours_and_again_when_they_have_come() -> None:
     rig = Rig()
-    cache = FeatureCache(keep_bytes=2**26, limit_seconds=30, hours=rig.hours.row)
+    cache = FeatureCache(keep_bytes=2**26, limit_seconds=30, hours=rig.hours)
     coin = DAILY["dogecoin"]
-    first = (await cache.prepare([coin], "usd", SPEC))["dogecoin"]
+    first = (await cache.prepare([coin], "usd", SPEC, reads_hours=True))["dogecoin"]
     assert isinstance(first, ModelInput) and first.hours is None
-    assert cache.cached(coin, "usd", SPEC) is first
+    assert cache.cached(coin, "usd", SPEC, reads_hours=True) is first
     await rig.hours.fetch_batch()
-    assert cache.cached(coin, "usd", SPEC) is None
-    second = (await cache.prepare([coin], "usd", SPEC))["dogecoin"]
+    assert cache.cached(coin, "usd", SPEC, reads_hours=True) is None
+    second = (await cache.prepare([coin], "usd", SPEC, reads_hours=True))["dogecoin"]
     assert isinstance(second, ModelInput) and second.hours is not None
-    assert cache.cached(coin, "usd", SPEC) is second
+    assert cache.cached(coin, "usd", SPEC, reads_hours=True) is second
     np.testing.assert_array_equal(first.row, second.row)
     tail = (await cache.prepare([coin], "usd", FeatureSpec(())))["dogecoin"]
     assert isinstance(tail, ModelInput) and tail.hours is None
