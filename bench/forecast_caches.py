@@ -23,7 +23,6 @@ from coincast_forecast.fallback.executor import FallbackChain
 from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.history.cache import HistoryCache
 from coincast_forecast.inference.predictor import Predictor
-from coincast_forecast.metrics import Metrics
 from coincast_forecast.ports import History
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.registry.deployment import Deployment, LiveVersion, Snapshot
@@ -89,7 +88,7 @@ class Sizes:
 
 def build_service(source: MemorySource, sizes: Sizes, stack: ExitStack) -> ForecastService:
     """Return the service with caches of these sizes."""
-    clock, metrics = SystemClock(), Metrics()
+    clock = SystemClock()
     predictor = Predictor(
         TechnicalModel(),
         limit_seconds=LIMIT_SECONDS,
@@ -121,9 +120,8 @@ def build_service(source: MemorySource, sizes: Sizes, stack: ExitStack) -> Forec
             renderer=ForecastRenderer(sizes.rendering),
             explainer=Explainer(0, LIMIT_SECONDS, lambda: None),
             recorder=recorder,
-            shadow_traffic=ShadowTraffic(features, recorder, metrics, queue_coins=1),
+            shadow_traffic=ShadowTraffic(features, recorder, queue_coins=1),
             response_cache=ResponseCache(sizes.response),
-            metrics=metrics,
             deployments=OneModel(snapshot),
             scores=NoScores(),
             clock=clock,

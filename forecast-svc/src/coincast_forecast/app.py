@@ -32,7 +32,6 @@ from coincast_forecast.hourly.service import HourlyForecastService
 from coincast_forecast.hourly.versions import HistoricalHourlyVersions, HourlyRegistry, HourlyVersions
 from coincast_forecast.hourly.within_day import WithinDay
 from coincast_forecast.inference.predictor import Predictor
-from coincast_forecast.metrics import Metrics
 from coincast_forecast.point_in_time import PastDependencies, PointInTimeService
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.prediction_log.writer import LedgerWriter, Stream, claim_own
@@ -59,8 +58,8 @@ FULL_NAME = "coincast.forecast.v1.ForecastService"
 
 async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     """Return the service with its background tasks running; the exit stack stops them in reverse order."""
-    clock, metrics = steady_clock(), Metrics()
-    loader = _build_loader(settings, clock, metrics)
+    clock = steady_clock()
+    loader = _build_loader(settings, clock)
     stack.callback(loader.stop)
     market = await _build_market_client(settings, stack)
     histories = _build_histories(settings, stack, clock, market)
@@ -77,7 +76,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
     )
     stack.callback(features.stop)
     recorder = Recorder(ledger, clock)
-    shadow_traffic = ShadowTraffic(features, recorder, metrics, queue_coins=settings.shadow_queue_coins)
+    shadow_traffic = ShadowTraffic(features, recorder, queue_coins=settings.shadow_queue_coins)
     registry = HourlyRegistry(settings.artifacts_dir, _signing_key(settings), settings.require_signature)
     hourly_versions = HourlyVersions(registry, clock)
     within_day = WithinDay(stored_hours, hourly_versions)
@@ -98,7 +97,6 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
             recorder=recorder,
             shadow_traffic=shadow_traffic,
             response_cache=response_cache,
-            metrics=metrics,
             deployments=loader,
             scores=scores,
             clock=clock,
@@ -124,7 +122,6 @@ async def build(settings: Settings, stack: AsyncExitStack) -> ServiceApp:
         loader,
         clock=source_clock,
         market=market,
-        metrics=metrics,
         hours=past_hours,
     )
     scenarios = ScenarioService(
@@ -169,7 +166,7 @@ async def _warm_up(first_refresh: asyncio.Event, limit_seconds: float) -> None:
         await asyncio.wait_for(first_refresh.wait(), limit_seconds)
 
 
-def _build_loader(settings: Settings, clock: Clock, metrics: Metrics) -> ModelLoader:
+def _build_loader(settings: Settings, clock: Clock) -> ModelLoader:
     def predictor_of(model: ForecastModel) -> Predictor:
         return Predictor(
             model,
@@ -177,7 +174,6 @@ def _build_loader(settings: Settings, clock: Clock, metrics: Metrics) -> ModelLo
             max_batch=settings.max_batch_coins,
             keep_rows=settings.forecast_cache_rows,
             timer=time.perf_counter,
-            observe=metrics.inference,
         )
 
     def predictor_of_artifact(artifact: LoadedArtifact) -> Predictor:
@@ -234,7 +230,6 @@ def _build_past(
     *,
     clock: SourceClock,
     market: MarketClient,
-    metrics: Metrics,
     hours: PastHours,
 ) -> PointInTimeService:
     versions = HistoricalVersions(
@@ -249,7 +244,6 @@ def _build_past(
             source=market,
             versions=versions,
             renderer=ForecastRenderer(0),
-            metrics=metrics,
             clock=clock,
             remaining_seconds=context.remaining_seconds,
             history_days=settings.history_days,

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the forecast service."""
+"""Prometheus metrics of the forecast service; label values are bounded: models, causes and kinds."""
 
 from __future__ import annotations
 
@@ -68,28 +68,3 @@ LEDGER_OLDEST = Gauge(
     "coincast_forecast_ledger_spool_age_seconds", "Age of the oldest entry on disk that waits for Redis."
 )
 LEDGER_UP = Gauge("coincast_forecast_ledger_redis_up", "1 while Redis accepts ledger entries.")
-
-
-class Metrics:
-    """Records metrics; label values are bounded, since models, causes and kinds are fixed sets."""
-
-    def inference(self, model: str, coins: int, seconds: float) -> None:
-        """Count a batch through a model and its duration."""
-        INFERENCE_SECONDS.labels(model).observe(seconds)
-        INFERENCE_COINS.labels(model).observe(coins)
-
-    def served(self, model: str, served_by: str, coins: int = 1) -> None:
-        """Count coins that were forecast."""
-        SERVED.labels(model, served_by).inc(coins)
-
-    def degraded(self, model: str, cause: str) -> None:
-        """Count a failed step or incomplete data."""
-        DEGRADED.labels(model, cause).inc()
-
-    def coin_error(self, kind: str) -> None:
-        """Count a coin that was not served."""
-        COIN_ERRORS.labels(kind).inc()
-
-    def shadow_dropped(self) -> None:
-        """Count a shadow prediction that was dropped because the queue was full."""
-        SHADOWS_DROPPED.inc()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from coincast_chassis.errors import CoincastError, InvalidInput
+from coincast_forecast import metrics
 from coincast_forecast.domain import (
     AUTO,
     LAST_PRICE,
@@ -29,7 +30,6 @@ from coincast_forecast.fallback.executor import FALLBACK_CHAINS, Attempt, Fallba
 from coincast_forecast.features.cache import Outcome
 from coincast_forecast.hourly.past import PastHours, SourceClock, not_closed
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
-from coincast_forecast.metrics import Metrics
 from coincast_forecast.ports import History, PastHistorySource
 from coincast_forecast.registry import selection
 from coincast_forecast.registry.deployment import Snapshot, any_reads_hours
@@ -128,7 +128,6 @@ class PastDependencies:
         source: Histories as they were known at a past time.
         versions: Versions that were trained on no later day.
         renderer: Renders predictions.
-        metrics: Counts errors.
         clock: Estimates the data source's time.
         remaining_seconds: Returns the seconds left until the request's deadline.
         history_days: Number of days of history that a forecast uses.
@@ -139,7 +138,6 @@ class PastDependencies:
     source: PastHistorySource
     versions: HistoricalVersions
     renderer: ForecastRenderer
-    metrics: Metrics
     clock: SourceClock
     remaining_seconds: Callable[[], float | None]
     history_days: int
@@ -176,7 +174,7 @@ class PointInTimeService:
         }
         for coin in query.ids:
             if coin in past.errors:
-                self._with.metrics.coin_error(past.errors[coin].kind)
+                metrics.COIN_ERRORS.labels(past.errors[coin].kind).inc()
         return ForecastResponse(
             tuple(
                 ServedForecast(forecasts[coin], self._provenance(past.histories[coin]))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, NotReady
+from coincast_forecast import metrics
 from coincast_forecast.domain import (
     AUTO,
     TECHNICAL,
@@ -28,7 +29,6 @@ from coincast_forecast.hourly.within_day import (
     WithinDay,
     within_day_loggable,
 )
-from coincast_forecast.metrics import Metrics
 from coincast_forecast.ports import History, partial_error
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.registry import selection
@@ -83,7 +83,6 @@ class Dependencies:
     recorder: Recorder
     shadow_traffic: ShadowTraffic
     response_cache: ResponseCache
-    metrics: Metrics
     deployments: DeploymentSource
     scores: LatestRecord[LiveScores]
     clock: Clock
@@ -115,7 +114,8 @@ class ForecastService:
                 served[coin] = one
                 if found.is_whole and _is_complete(query, one.forecast):
                     self._with.response_cache.put(cache_key, generation, histories[coin], one, origin)
-        self._count_errors(errors.values())
+        for error in errors.values():
+            metrics.COIN_ERRORS.labels(error.kind).inc()
         return ForecastResponse(
             tuple(served[coin] for coin in query.ids if coin in served),
             tuple((coin, errors[coin]) for coin in query.ids if coin in errors),
@@ -133,7 +133,7 @@ class ForecastService:
             if hit:
                 served[coin] = hit
         self._with.histories.count_hits(len(served))
-        self._count_cached(served.values())
+        _count_cached(served.values())
         return served
 
     def _origin(self, coin_id: str, vs_currency: str) -> Origin | None:
@@ -164,7 +164,7 @@ class ForecastService:
         logged = await self._with.recorder.record(list(predictions.values()), query.days)
         logged |= await self._record_moved(moved.values(), query.days)
         self._with.shadow_traffic.submit(snapshot, query.days, predictions.values())
-        self._count(predictions, histories)
+        _count(predictions, histories)
         return {
             coin: (
                 ServedForecast(
@@ -299,30 +299,6 @@ class ForecastService:
             return {}
         return await self._with.explainer.explain(predictions, query.days, query.attribution_features)
 
-    def _count(self, predictions: Mapping[str, Prediction], histories: Mapping[str, History]) -> None:
-        metrics = self._with.metrics
-        for coin, prediction in predictions.items():
-            metrics.served(prediction.model, prediction.served_by)
-            causes = [failure.cause for failure in prediction.failures]
-            history = histories[coin]
-            if history.provenance.stale:
-                causes.append(Cause.STALE_HISTORY)
-            if history.partial_reason:
-                causes.append(Cause.PARTIAL_HISTORY)
-            if history.doubt_reason:
-                causes.append(Cause.UNCONFIRMED_HISTORY)
-            for cause in causes:
-                metrics.degraded(prediction.model, cause)
-
-    def _count_cached(self, served: Iterable[ServedForecast]) -> None:
-        counts = Counter((one.forecast.model, one.forecast.served_by) for one in served)
-        for (model, served_by), coins in counts.items():
-            self._with.metrics.served(model, served_by, coins)
-
-    def _count_errors(self, errors: Iterable[CoincastError]) -> None:
-        for error in errors:
-            self._with.metrics.coin_error(error.kind)
-
 
 def check_horizon(snapshot: Snapshot, model: str, days: int) -> None:
     """Raise InvalidInput if the horizon is too long for the model."""
@@ -443,3 +419,24 @@ def _is_complete(query: ForecastQuery, forecast: CoinForecast) -> bool:
     """Return whether a forecast is complete, so that it may be cached."""
     explained = bool(forecast.attributions) or not query.attribution_features
     return explained and not forecast.degraded and forecast.forecast_id != ""
+
+
+def _count(predictions: Mapping[str, Prediction], histories: Mapping[str, History]) -> None:
+    for coin, prediction in predictions.items():
+        metrics.SERVED.labels(prediction.model, prediction.served_by).inc()
+        causes = [failure.cause for failure in prediction.failures]
+        history = histories[coin]
+        if history.provenance.stale:
+            causes.append(Cause.STALE_HISTORY)
+        if history.partial_reason:
+            causes.append(Cause.PARTIAL_HISTORY)
+        if history.doubt_reason:
+            causes.append(Cause.UNCONFIRMED_HISTORY)
+        for cause in causes:
+            metrics.DEGRADED.labels(prediction.model, cause).inc()
+
+
+def _count_cached(served: Iterable[ServedForecast]) -> None:
+    counts = Counter((one.forecast.model, one.forecast.served_by) for one in served)
+    for (model, served_by), coins in counts.items():
+        metrics.SERVED.labels(model, served_by).inc(coins)

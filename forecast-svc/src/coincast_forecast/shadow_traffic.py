@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
+from coincast_forecast import metrics
 from coincast_forecast.domain import CHALLENGER, PRODUCTION, SHADOW
 from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.inference.predictor import PredictionRef
-from coincast_forecast.metrics import Metrics
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.registry.deployment import Deployment, LiveVersion, Snapshot
 from coincast_modelkit.model_input import ModelInput
@@ -49,12 +49,9 @@ class ShadowTask:
 class ShadowTraffic:
     """A bounded queue and one task that processes it; tasks beyond the limit are dropped and counted."""
 
-    def __init__(
-        self, features: FeatureCache, recorder: Recorder, metrics: Metrics, *, queue_coins: int
-    ) -> None:
+    def __init__(self, features: FeatureCache, recorder: Recorder, *, queue_coins: int) -> None:
         self._features = features
         self._recorder = recorder
-        self._metrics = metrics
         self._queue: asyncio.Queue[ShadowTask] = asyncio.Queue(queue_coins)
         self._days_done: Lru[tuple[str, ...], int] = Lru(10_000)
         self._working = False
@@ -90,7 +87,7 @@ class ShadowTraffic:
         try:
             self._queue.put_nowait(task)
         except asyncio.QueueFull:
-            self._metrics.shadow_dropped()
+            metrics.SHADOWS_DROPPED.inc()
         else:
             self._days_done.put(task.key, task.days)
 

@@ -34,7 +34,6 @@ from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.history.cache import HistoryCache
 from coincast_forecast.hourly.within_day import WithinDay
 from coincast_forecast.inference.predictor import Predictor
-from coincast_forecast.metrics import Metrics
 from coincast_forecast.ports import History
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.registry.deployment import Deployment, LiveVersion
@@ -226,7 +225,7 @@ def make_kit(
         name: Deployment(production=live(model, step_seconds=step_seconds)) for name, model in models.items()
     }
     lineups[TECHNICAL] = Deployment(production=live(TechnicalModel(), step_seconds=10))
-    clock, metrics = ManualClock(1_756_700_000.0), Metrics()
+    clock = ManualClock(1_756_700_000.0)
     source, ledger = source or FakeSource(), FakeLedger()
     histories = HistoryCache(
         source,
@@ -239,7 +238,7 @@ def make_kit(
     )
     preparation = FeatureCache(keep_bytes=2**26, limit_seconds=10)
     recorder = Recorder(ledger, clock)
-    shadow_traffic = ShadowTraffic(preparation, recorder, metrics, queue_coins=100)
+    shadow_traffic = ShadowTraffic(preparation, recorder, queue_coins=100)
     scores: dict[tuple[str, str, int], float] = {}
     parts = Dependencies(
         histories=histories,
@@ -252,7 +251,6 @@ def make_kit(
         recorder=recorder,
         shadow_traffic=shadow_traffic,
         response_cache=ResponseCache(1000),
-        metrics=metrics,
         deployments=Snapshots(lineups),
         # As in the service, one object while no score changes: replies are cached by it.
         scores=Scores(scores, changing=within_day is None),

@@ -13,7 +13,6 @@ import pytest
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound
 from coincast_forecast.domain import LIGHTGBM, TECHNICAL, ForecastQuery, Provenance, Source, close_of
 from coincast_forecast.hourly.past import SourceClock
-from coincast_forecast.metrics import Metrics
 from coincast_forecast.point_in_time import SERVED_FOR, SETTLED_AFTER, PastDependencies, PointInTimeService
 from coincast_forecast.ports import History
 from coincast_forecast.registry.deployment import Deployment, LiveVersion
@@ -85,7 +84,6 @@ class Rig:
                 source=self.source,
                 versions=versions,
                 renderer=ForecastRenderer(0),
-                metrics=Metrics(),
                 clock=SourceClock(lambda: self.now, lambda: 0.0),
                 remaining_seconds=lambda: None,
                 history_days=800,

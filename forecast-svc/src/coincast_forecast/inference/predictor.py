@@ -16,6 +16,7 @@ from math import isfinite
 
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
+from coincast_forecast import metrics
 from coincast_forecast.domain import Attribution, Cause, StepFailure
 from coincast_forecast.inference.plausibility import NOT_FINITE, implausible_reasons
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
@@ -49,7 +50,6 @@ class PredictionRef:
 
 
 Outcome = PredictionRef | StepFailure
-ObserveSeconds = Callable[[str, int, float], None]
 
 
 class Predictor:
@@ -63,13 +63,11 @@ class Predictor:
         max_batch: int,
         keep_rows: int,
         timer: Callable[[], float],
-        observe: ObserveSeconds = lambda _model, _coins, _seconds: None,
     ) -> None:
         self.model = model
         self._limit_seconds = limit_seconds
         self._max_batch = max_batch
         self._timer = timer
-        self._observe = observe
         self._worker = WorkerThread(f"predict-{model.name}")
         self._cache: Lru[tuple[str, str], PredictionRef] = Lru(keep_rows)
         self._flights: dict[int, asyncio.Future[Outcome]] = {}
@@ -158,7 +156,8 @@ class Predictor:
             return [StepFailure(Cause.TIMED_OUT, sentence)] * len(batch)
         except Exception as error:  # an error of a model fails this step, not the request
             return [StepFailure(Cause.RAISED, f"{name} failed ({type(error).__name__})")] * len(batch)
-        self._observe(name, len(batch), self._timer() - started)
+        metrics.INFERENCE_SECONDS.labels(name).observe(self._timer() - started)
+        metrics.INFERENCE_COINS.labels(name).observe(len(batch))
         return [
             self._failure(one.coin_id, reason) if reason else PredictionRef(one, forecasts, index)
             for index, (one, reason) in enumerate(zip(batch, reasons, strict=True))

@@ -26,7 +26,6 @@ from coincast_forecast.grpc.hourly_mapping import hourly_query_of
 from coincast_forecast.grpc.proto_mapping import ReplyEncoder, forecast_message, parse_as_of
 from coincast_forecast.hourly.past import PastHourlyForecasts, PastHours, SourceClock
 from coincast_forecast.hourly.versions import HistoricalHourlyVersions, HourlyRegistry, HourlyVersions
-from coincast_forecast.metrics import Metrics
 from coincast_forecast.point_in_time import PastDependencies, PointInTimeService
 from coincast_forecast.ports import HourlyHistory
 from coincast_forecast.registry.deployment import Deployment
@@ -130,7 +129,6 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
                 wait_seconds=20.0,
             ),
             renderer=ForecastRenderer(0),
-            metrics=Metrics(),
             clock=clock,
             remaining_seconds=lambda: None,
             history_days=500,
