@@ -18,12 +18,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from coincast_chassis.clock import SystemClock
-from coincast_forecast.domain import TECHNICAL, ForecastQuery, LedgerCounts, LiveScores, Provenance, Source
+from coincast_forecast.domain import (
+    TECHNICAL,
+    ForecastQuery,
+    History,
+    LedgerCounts,
+    LiveScores,
+    Provenance,
+    Source,
+)
 from coincast_forecast.fallback.executor import FallbackChain
 from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.history.cache import HistoryCache
 from coincast_forecast.inference.predictor import Predictor
-from coincast_forecast.ports import History
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.registry.deployment import Deployment, LiveVersion, Snapshot
 from coincast_forecast.rendering.service import Explainer, ForecastRenderer

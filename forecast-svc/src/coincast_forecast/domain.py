@@ -1,4 +1,4 @@
-"""Domain objects: queries, forecasts, records and provenance. Standard library only."""
+"""Domain objects: queries, histories, forecasts, records and provenance. No input or output."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+
+from coincast_chassis.errors import Unavailable
+from coincast_modelkit.candles import Candles
+from coincast_modelkit.hourly.candles import HourlyCandles
 
 PRODUCTION = "production"
 CHALLENGER = "challenger"
@@ -86,6 +90,48 @@ class Provenance:
     stale: bool = False
     reason: str = ""
     clock_offset_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The closed days of one coin and their provenance.
+
+    `partial_reason` is set if the source has more days than it could deliver so far; `retry_after_seconds` is
+    then the time after which a further request may return more. `doubt_reason` is set while the newest days
+    are not confirmed. `from_sparkline` marks a week of closes from a sparkline, whose times are assumed; it
+    is used only for market features. `ranges_pending` marks a partial history with all closes, in which only
+    highs and lows of some days are missing.
+    """
+
+    candles: Candles
+    provenance: Provenance
+    partial_reason: str = ""
+    retry_after_seconds: float | None = None
+    doubt_reason: str = ""
+    from_sparkline: bool = False
+    ranges_pending: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether the history is complete and confirmed."""
+        return not self.partial_reason and not self.doubt_reason
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HourlyHistory:
+    """One coin's hours and their provenance; `doubt_reason` is set while they are not confirmed."""
+
+    candles: HourlyCandles
+    provenance: Provenance
+    doubt_reason: str = ""
+
+
+def partial_error(coin: str, reason: str, retry_after_seconds: float | None) -> Unavailable:
+    """Return the error for a partial history that is too short for a forecast."""
+    return Unavailable(
+        f"the history of {coin} is incomplete for now: {reason}",
+        retry_after_seconds=5.0 if retry_after_seconds is None else retry_after_seconds,
+    )
 
 
 @dataclass(frozen=True, slots=True)

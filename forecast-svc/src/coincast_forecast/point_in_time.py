@@ -20,6 +20,7 @@ from coincast_forecast.domain import (
     TRAINED_MODELS,
     Cause,
     ForecastQuery,
+    History,
     LiveScores,
     Provenance,
     ServedForecast,
@@ -30,7 +31,7 @@ from coincast_forecast.fallback.executor import FALLBACK_CHAINS, Attempt, Fallba
 from coincast_forecast.features.cache import Outcome
 from coincast_forecast.hourly.past import PastHours, SourceClock, not_closed
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
-from coincast_forecast.ports import History, PastHistorySource
+from coincast_forecast.ports import PastHistorySource
 from coincast_forecast.registry import selection
 from coincast_forecast.registry.deployment import Snapshot, any_reads_hours
 from coincast_forecast.registry.historical import HistoricalVersions

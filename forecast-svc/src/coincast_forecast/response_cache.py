@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coincast_chassis.resilience.bounded_cache import Lru
-from coincast_forecast.domain import ForecastQuery, LiveScores, ServedForecast
+from coincast_forecast.domain import ForecastQuery, History, LiveScores, ServedForecast
 from coincast_forecast.hourly.within_day import Origin
-from coincast_forecast.ports import History
 from coincast_forecast.registry.deployment import Snapshot
 
 Key = tuple[object, ...]

@@ -15,9 +15,11 @@ from coincast_forecast.domain import (
     Cause,
     CoinForecast,
     ForecastQuery,
+    History,
     LiveScores,
     ServedForecast,
     StepFailure,
+    partial_error,
 )
 from coincast_forecast.fallback.executor import Attempt, FallbackChain, Prediction
 from coincast_forecast.features.cache import FeatureCache
@@ -29,7 +31,6 @@ from coincast_forecast.hourly.within_day import (
     WithinDay,
     within_day_loggable,
 )
-from coincast_forecast.ports import History, partial_error
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.registry import selection
 from coincast_forecast.registry.deployment import DeploymentSource, LiveVersion, Snapshot

@@ -22,6 +22,7 @@ from coincast_forecast.domain import (
     LSTM,
     TECHNICAL,
     ForecastQuery,
+    History,
     LedgerCounts,
     LiveScores,
     Provenance,
@@ -34,7 +35,6 @@ from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.history.cache import HistoryCache
 from coincast_forecast.hourly.within_day import WithinDay
 from coincast_forecast.inference.predictor import Predictor
-from coincast_forecast.ports import History
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_forecast.registry.deployment import Deployment, LiveVersion
 from coincast_forecast.rendering.service import Explainer, ForecastRenderer

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound
-from coincast_forecast.domain import LIGHTGBM, TECHNICAL, ForecastQuery, Provenance, Source, close_of
+from coincast_forecast.domain import LIGHTGBM, TECHNICAL, ForecastQuery, History, Provenance, Source, close_of
 from coincast_forecast.hourly.past import SourceClock
 from coincast_forecast.point_in_time import SERVED_FOR, SETTLED_AFTER, PastDependencies, PointInTimeService
-from coincast_forecast.ports import History
 from coincast_forecast.registry.deployment import Deployment, LiveVersion
 from coincast_forecast.registry.historical import HistoricalVersions
 from coincast_forecast.registry.probe_client import RefusalCause, VersionRefused

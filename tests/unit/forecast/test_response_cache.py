@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from coincast_forecast.domain import LIGHTGBM, ForecastQuery, LiveScores
-from coincast_forecast.ports import History
+from coincast_forecast.domain import LIGHTGBM, ForecastQuery, History, LiveScores
 from coincast_forecast.registry.deployment import Deployment
 from coincast_forecast.response_cache import CacheGeneration, ResponseCache, cache_key_of
 from coincast_modelkit.candles import Candles

@@ -18,8 +18,7 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
-from coincast_forecast.domain import close_of
-from coincast_forecast.ports import HourlyHistory
+from coincast_forecast.domain import HourlyHistory, close_of
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_modelkit.hourly.candles import CLOSES, RANGES, HourlyPanel, source_of

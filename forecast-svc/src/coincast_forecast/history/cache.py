@@ -23,8 +23,8 @@ from coincast_chassis.errors import CoincastError, NotFound, Timeout, Unavailabl
 from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_forecast import metrics
-from coincast_forecast.domain import HistoryCounts, Source
-from coincast_forecast.ports import History, HistorySource
+from coincast_forecast.domain import History, HistoryCounts, Source
+from coincast_forecast.ports import HistorySource
 from coincast_modelkit.candles import Candles
 from coincast_modelkit.features import REFERENCE_COINS
 

@@ -17,10 +17,9 @@ from coincast.market.v1 import market_pb2 as pb
 from coincast.market.v1.market_pb2_grpc import MarketDataServiceStub
 from coincast_chassis.errors import KINDS, CoincastError, NotReady, Timeout, Unavailable
 from coincast_chassis.grpc.error_mapping import without_addresses
-from coincast_forecast.domain import Provenance
+from coincast_forecast.domain import History, Provenance, partial_error
 from coincast_forecast.grpc.proto_mapping import provenance_of
 from coincast_forecast.history.cache import CLOCK_COIN
-from coincast_forecast.ports import History, partial_error
 from coincast_modelkit.candles import Candles, Floats
 
 SERVICE = "coincast.market.v1.MarketDataService"

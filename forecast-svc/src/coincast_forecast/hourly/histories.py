@@ -16,9 +16,9 @@ from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, NotReady, Unavailable
 from coincast_chassis.grpc.error_mapping import without_addresses
 from coincast_chassis.resilience.bounded_cache import Lru
+from coincast_forecast.domain import HourlyHistory
 from coincast_forecast.grpc.proto_mapping import provenance_of
 from coincast_forecast.history.market_client import DEFAULT_DOUBT_REASON, UNAVAILABLE, error_of
-from coincast_forecast.ports import HourlyHistory
 from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles
 from coincast_modelkit.hourly.model import TAIL_HOURS
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from coincast_chassis.errors import CoincastError, InvalidInput
-from coincast_forecast.domain import AUTO, ForecastQuery, Start, last_close_before
+from coincast_forecast.domain import AUTO, ForecastQuery, HourlyHistory, Start, last_close_before
 from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.features.hours import day_rows, markets_of
 from coincast_forecast.hourly.service import (
@@ -27,7 +27,7 @@ from coincast_forecast.hourly.service import (
 )
 from coincast_forecast.hourly.versions import HistoricalHourlyVersions
 from coincast_forecast.hourly.within_day import move_all
-from coincast_forecast.ports import HourlyHistory, PastHourlySource
+from coincast_forecast.ports import PastHourlySource
 from coincast_forecast.service import ForecastResponse, PredictedCoins
 from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact
 from coincast_modelkit.features import REFERENCE_COINS

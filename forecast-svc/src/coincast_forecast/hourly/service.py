@@ -27,6 +27,7 @@ from coincast_forecast.domain import (
     PRODUCTION,
     CoinForecast,
     ForecastQuery,
+    HourlyHistory,
     Provenance,
     Record,
     RenderOptions,
@@ -37,7 +38,6 @@ from coincast_forecast.domain import (
 from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.hourly.plausibility import failure_reason, hourly_faults
 from coincast_forecast.hourly.versions import HourlyVersions
-from coincast_forecast.ports import HourlyHistory
 from coincast_forecast.prediction_log.recorder import PROBABILITIES as LOGGED_PROBABILITIES
 from coincast_forecast.prediction_log.recorder import Loggable, Recorder
 from coincast_forecast.rendering.manifest_metrics import record_of

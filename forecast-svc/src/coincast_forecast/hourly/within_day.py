@@ -21,12 +21,11 @@ from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
 from coincast_chassis.resilience.bounded_cache import Lru
 from coincast_chassis.resilience.cancellation import cancel_and_wait
-from coincast_forecast.domain import LAST_PRICE, TECHNICAL, Start, close_of
+from coincast_forecast.domain import LAST_PRICE, TECHNICAL, HourlyHistory, Start, close_of
 from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.hourly.plausibility import failure_reason, hourly_faults
 from coincast_forecast.inference.plausibility import daily_spread, distribution_faults
 from coincast_forecast.inference.predictor import PredictionRef
-from coincast_forecast.ports import HourlyHistory
 from coincast_forecast.prediction_log.recorder import Loggable, prediction_entries
 from coincast_modelkit.artifact.hourly import LoadedHourlyArtifact
 from coincast_modelkit.features import REFERENCE_COINS

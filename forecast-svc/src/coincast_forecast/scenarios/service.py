@@ -19,10 +19,9 @@ import numpy as np
 from coincast_chassis import context
 from coincast_chassis.errors import CoincastError, InvalidInput, NotReady, Timeout, Unavailable
 from coincast_chassis.resilience.bounded_cache import Lru
-from coincast_forecast.domain import AUTO, ForecastQuery, Provenance
+from coincast_forecast.domain import AUTO, ForecastQuery, History, Provenance, partial_error
 from coincast_forecast.fallback.executor import Prediction
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
-from coincast_forecast.ports import History, partial_error
 from coincast_forecast.registry.deployment import Snapshot
 from coincast_forecast.scenarios.library import NO_LIBRARY, build_from_histories, choose_library
 from coincast_forecast.service import ForecastService, PredictedCoins

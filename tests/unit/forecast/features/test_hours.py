@@ -11,10 +11,9 @@ import pytest
 
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import CoincastError, NotReady, Unavailable
-from coincast_forecast.domain import Provenance, Source, close_of
+from coincast_forecast.domain import HourlyHistory, Provenance, Source, close_of
 from coincast_forecast.features.cache import FeatureCache
 from coincast_forecast.features.hours import RETRY_SECONDS, DayHours
-from coincast_forecast.ports import HourlyHistory
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.features.groups import FEATURES
 from coincast_modelkit.hourly.candles import CLOSES, RANGES, HourlyCandles

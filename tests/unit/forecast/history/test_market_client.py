@@ -17,8 +17,8 @@ from coincast.market.v1.market_pb2_grpc import (
 )
 from coincast_chassis.errors import Unavailable
 from coincast_chassis.grpc.channel import open_channel
+from coincast_forecast.domain import History
 from coincast_forecast.history.market_client import SERVICE, MarketClient
-from coincast_forecast.ports import History
 
 
 def history(coin: str, days: int, first: date = date(2015, 1, 1)) -> pb.History:

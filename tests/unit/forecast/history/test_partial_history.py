@@ -10,9 +10,8 @@ import pytest
 from coincast.common.v1 import common_pb2
 from coincast.market.v1 import market_pb2 as pb
 from coincast_chassis.errors import CoincastError, NotReady, Unavailable
-from coincast_forecast.domain import Provenance, Source
+from coincast_forecast.domain import History, Provenance, Source
 from coincast_forecast.history.market_client import chunk_of, history_of
-from coincast_forecast.ports import History
 from coincast_modelkit.features import FeatureSpec
 from coincast_modelkit.features.groups import FEATURES
 from tests.unit.forecast.forecast_fakes import walk

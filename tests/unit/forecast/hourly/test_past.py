@@ -18,6 +18,7 @@ from coincast_forecast.domain import (
     TECHNICAL,
     CoinForecast,
     ForecastQuery,
+    HourlyHistory,
     Provenance,
     Source,
     close_of,
@@ -27,7 +28,6 @@ from coincast_forecast.grpc.proto_mapping import ReplyEncoder, forecast_message,
 from coincast_forecast.hourly.past import PastHourlyForecasts, PastHours, SourceClock
 from coincast_forecast.hourly.versions import HistoricalHourlyVersions, HourlyRegistry, HourlyVersions
 from coincast_forecast.point_in_time import PastDependencies, PointInTimeService
-from coincast_forecast.ports import HourlyHistory
 from coincast_forecast.registry.deployment import Deployment
 from coincast_forecast.registry.historical import HistoricalVersions
 from coincast_forecast.rendering.service import ForecastRenderer

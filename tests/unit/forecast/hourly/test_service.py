@@ -15,13 +15,12 @@ from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.market.v1 import market_pb2
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.errors import CoincastError, InvalidInput, NotFound, NotReady, Unavailable
-from coincast_forecast.domain import Provenance, Source
+from coincast_forecast.domain import HourlyHistory, Provenance, Source
 from coincast_forecast.grpc.hourly_mapping import hourly_query_of
 from coincast_forecast.grpc.proto_mapping import ReplyEncoder, models_message
 from coincast_forecast.hourly.histories import HourlyHistories, history_of
 from coincast_forecast.hourly.service import HourlyForecastService, HourlyQuery, at_hours
 from coincast_forecast.hourly.versions import HourlyRegistry, HourlyVersions
-from coincast_forecast.ports import HourlyHistory
 from coincast_forecast.prediction_log.recorder import Recorder
 from coincast_modelkit.artifact import (
     GOLDEN,

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 
 from coincast_chassis.errors import CoincastError, NotReady
-from coincast_forecast.domain import CoinForecast, Provenance, Source, Start
+from coincast_forecast.domain import CoinForecast, HourlyHistory, Provenance, Source, Start
 from coincast_forecast.grpc.proto_mapping import forecast_message
 from coincast_forecast.hourly.versions import HourlyRegistry, HourlyVersions
 from coincast_forecast.hourly.within_day import WithinDay
-from coincast_forecast.ports import HourlyHistory
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_modelkit.hourly.candles import HourlyCandles
 from tests.unit.forecast.forecast_kit import Kit, make_kit
