@@ -1,8 +1,7 @@
 """The edge: request ids, authentication, checks, limits and metrics around every request.
 
 An open gateway on loopback trusts every caller that can reach it. A web page in the user's browser can reach
-it
-too: by a form or script of another site, or by a domain that resolves to 127.0.0.1 (DNS rebinding).
+it too: by a form or script of another site, or by a domain that resolves to 127.0.0.1 (DNS rebinding).
 Therefore a request without an API key must have a Host that names this machine, and one that changes
 something must not come from another site. `require_json` of auth/authenticator.py also requires the latter
 to be JSON.

@@ -91,8 +91,9 @@ def regime_sizes(
 def cautious_factors(factors: Floats) -> Floats:
     """Return factors of sizes by regime (REGIMES,); a factor below 1 of the calm regime is halved in logs.
 
-    Calm days form few independent periods, so their outcomes may not include a crash such as can end the next
-    one. The rule was chosen on days before 2022, where it makes the coverage more even at no cost.
+    Calm days form few independent periods, so the outcomes that a factor was learnt from may not include a
+    crash like the one that ends the next calm period. The rule was chosen on days before 2022, where it makes
+    the coverage more even at no cost.
     """
     out = np.array(factors, dtype=np.float64)
     out[CALM] = max(out[CALM], np.sqrt(out[CALM]))

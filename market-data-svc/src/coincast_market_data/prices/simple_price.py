@@ -37,7 +37,7 @@ FLAGS = {
 
 
 def answerable(query: Mapping[str, str]) -> bool:
-    """Return whether quotes can answer: by ids, beside which CoinGecko ignores names and symbols."""
+    """Return whether cached quotes can answer: if the query has ids, names and symbols are ignored."""
     return bool(query.get("ids")) and bool(query.get("vs_currencies"))
 
 
@@ -77,7 +77,7 @@ class SimplePriceService:
         self._unusable = unusable
 
     def provenance_of_now(self) -> Provenance:
-        """Return the provenance of a reply without figures: of the present moment."""
+        """Return the provenance of a reply without figures: its time is now."""
         return self._prices.nothing_found()
 
     async def get(self, query: Mapping[str, str], max_age_seconds: float | None = None) -> ServedValue[bytes]:

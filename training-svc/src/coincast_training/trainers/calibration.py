@@ -1,4 +1,4 @@
-"""Adapt the corrections of a model by the coverage that those of earlier folds had."""
+"""Adapt the interval sizes of a model to the coverage that its earlier folds had."""
 
 from __future__ import annotations
 
