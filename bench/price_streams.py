@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "contr
 
 from market_harness import pro_sandbox
 
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_sandbox.testing import RunningSandbox
 from coincast_stack.processes.ports import free_port
 
@@ -129,9 +130,7 @@ async def measure(sandbox: RunningSandbox, port: int, count: int, services: dict
             f" {used / max(events, 1) * 1e6:.0f} us for each event"
         )
     print(f"{count} subscribers: {calls} upstream calls and {events} events in {took:.0f} s")
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await cancel_and_wait(tasks)
     return calls
 
 

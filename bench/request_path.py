@@ -46,7 +46,7 @@ PATHS = {
 }
 PACKAGES = ("gateway", "market_data", "forecast", "modelkit", "chassis")
 # The most modules of the gateway and the chassis together, and of all packages.
-BOUNDS = {"/prices": (27, 46), "/forecasts": (28, 98)}
+BOUNDS = {"/prices": (23, 40), "/forecasts": (26, 78)}
 # The first request of a path opens connections and imports modules, and is not counted.
 REQUESTS = 3
 

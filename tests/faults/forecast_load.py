@@ -13,6 +13,7 @@ from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceStub
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.grpc.channel import open_channel
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from tests.unit.forecast.forecast_process import FULL_NAME, Running, forecast_process
 
 if TYPE_CHECKING:
@@ -78,7 +79,6 @@ class Load:
 
     async def end(self) -> None:
         """No further calls; none of the callers may have ended before."""
+        await cancel_and_wait(self._tasks)
         for task in self._tasks:
-            task.cancel()
-        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
-            assert isinstance(outcome, asyncio.CancelledError), outcome
+            assert task.cancelled(), task

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_stack.processes.ports import free_port
 from tests.unit.forecast.forecast_artifacts import move, tiny_lightgbm, write_version
 from tests.unit.forecast.forecast_fakes import COINS, FakeMarket, market_server
@@ -103,9 +104,7 @@ class Clients:
                 await asyncio.sleep(0.05)
 
     async def end(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_and_wait(self._tasks)
 
 
 async def test_kill_9_of_one_of_two_replicas_is_not_seen_through_the_gateway(tmp_path: Path) -> None:

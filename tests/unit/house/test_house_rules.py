@@ -60,21 +60,29 @@ def test_no_path_of_a_machine_is_committed() -> None:
 
 def waits_after_one_cancellation(source: str) -> list[int]:
     """Return the lines that wait, without a limit, for tasks which the same function has cancelled before."""
-    lines = []
+    lines: list[int] = []
     for function in module_nodes(source):
         if not isinstance(function, ast.AsyncFunctionDef):
             continue
         calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
-        cancelled = [
-            call.lineno for call in calls if ast.unparse(call.func).endswith(".cancel") and not call.args
-        ]
+        cancelled = {
+            ast.unparse(call.func).removesuffix(".cancel"): call.lineno
+            for call in calls
+            if ast.unparse(call.func).endswith(".cancel") and not call.args
+        }
         lines += [
             call.lineno
             for call in calls
             if ast.unparse(call.func) in {"asyncio.gather", "asyncio.wait"}
             and not any(keyword.arg == "timeout" for keyword in call.keywords)
             and cancelled
-            and call.lineno > min(cancelled)
+            and call.lineno > min(cancelled.values())
+        ]
+        lines += [
+            node.lineno
+            for node in ast.walk(function)
+            if isinstance(node, ast.Await)
+            and node.lineno > cancelled.get(ast.unparse(node.value), node.lineno)
         ]
     return lines
 
@@ -82,11 +90,13 @@ def waits_after_one_cancellation(source: str) -> list[int]:
 def test_whoever_cancels_a_task_and_waits_for_it_does_so_for_certain() -> None:
     found = [
         f"{path.relative_to(REPOSITORY)}:{line}"
-        for folder in PACKAGES.values()
+        for folder in (*PACKAGES.values(), "bench")
         for path in tracked(f"{folder}/*.py")
         if path.name != "cancellation.py" and ".cancel()" in (source := path.read_text())
         for line in waits_after_one_cancellation(source)
     ]
-    assert not found, "use coincast_chassis.resilience.cancellation.cancel_and_wait"
+    assert not found, "use coincast_chassis.resilience.cancellation.cancel_and_wait: " + " ".join(found)
     example = "async def f():\n    task.cancel()\n    await asyncio.gather(task, return_exceptions=True)\n"
     assert waits_after_one_cancellation(example) == [3]
+    assert waits_after_one_cancellation("async def f():\n    task.cancel()\n    await task\n") == [3]
+    assert waits_after_one_cancellation("async def f():\n    task.cancel()\n    await other\n") == []

@@ -5,12 +5,12 @@ ledger.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_forecast.registry.deployment import Deployment, sticky_fraction
 from tests.unit.forecast.forecast_kit import FakeModel, Kit, live, make_kit
 
@@ -81,9 +81,7 @@ async def shadowed(kit: Kit) -> None:
         await asyncio.sleep(0.01)
         if kit.shadow_traffic.idle:
             break
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    await cancel_and_wait([task])
 
 
 async def test_a_shadow_is_recorded_and_never_shown() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from coincast_chassis.resilience.cancellation import cancel_and_wait
 from coincast_stack.errors import ChildDeathError
 from coincast_stack.processes import supervisor
 from coincast_stack.processes.child import Child, Command
@@ -52,8 +53,7 @@ async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
 async def supervised(processes: Processes, lines: list[str]) -> AsyncIterator[None]:
     task = asyncio.create_task(Supervisor(processes, lines.append).run())
     yield
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await cancel_and_wait([task])
 
 
 async def replaced(processes: Processes, name: str, pid: int, within_seconds: float) -> float:
