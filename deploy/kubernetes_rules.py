@@ -11,7 +11,7 @@ import yaml
 
 RULES = Path(__file__).resolve().parent / "prometheus" / "rules"
 MANIFEST = Path(__file__).resolve().parent / "kubernetes" / "base" / "rules.yaml"
-HEAD = "# Generated from deploy/prometheus/rules by deploy/kubernetes_rules.py; a test holds it current.\n"
+HEAD = "# Generated from deploy/prometheus/rules by deploy/kubernetes_rules.py; a test checks it.\n"
 
 
 def manifest() -> str:

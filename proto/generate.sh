@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Writes the Python stubs of every contract to the folder named (default: proto/gen). Run through `make proto`.
+# Write the Python stubs of every contract to a folder (default: proto/gen). Run through `make proto`.
 set -euo pipefail
 cd "$(dirname "$0")"
 out="${1:-gen}"
 python="${PYTHON:-../.venv/bin/python}"
-# The plug-ins for type stubs stand beside the interpreter.
+# The plug-ins for type stubs are installed beside the interpreter.
 PATH="$(cd "$(dirname "$python")" && pwd):$PATH"
 rm -rf "$out/coincast"
 mkdir -p "$out"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes every lock file anew: names, versions and hashes, no index addresses. Run through `make lock`.
-# dev.in is resolved first and holds all the others to one set of versions.
+# Write every lock file: names, versions and hashes, no index addresses. Run through `make lock`.
+# dev.in is resolved first; its versions constrain all the others.
 set -euo pipefail
 cd "$(dirname "$0")"
 uv="${UV:-../.venv/bin/uv}"

@@ -4,7 +4,7 @@
   const { get, element, byId, fillTable, format, charts, state, live, watchlist } = window.Coincast;
   const HOUR_MS = 3_600_000;
   let round = 0;
-  // What failed is asked for again at the time that the answer names, otherwise after the usual time, and never sooner than the least.
+  // A failed request is repeated at the time that the reply names, otherwise after the usual wait; never sooner than the least wait.
   const [USUAL_WAIT_SECONDS, LEAST_WAIT_SECONDS] = [10, 3];
   let shown = { coin: "", candles: [], forecast: null, market: null, askAt: Infinity, loaded: false };
   let aborter = null;
@@ -149,12 +149,12 @@
   function fail(id, error, retry) {
     const place = byId(id);
     const wait = error.retrySeconds ? ` Try again in ${format.plural(error.retrySeconds, "second")}.` : "";
-    // What is not there will not come by asking again.
+    // Another request for an unknown coin would fail again.
     const absent = error.status === 404;
     const healsItself = !error.status || error.status === 429 || error.status >= 500;
     if (healsItself) waitFor(error.retrySeconds);
     const text = format.sentence(error.message) + (absent ? " Find a coin above by its name, symbol or id." : wait);
-    // The same sentence again would be read aloud once more.
+    // Setting the same sentence again would make a screen reader repeat it.
     if (!place.hidden && place.firstChild?.textContent === text) return;
     place.hidden = false;
     place.replaceChildren(element("p", {}, text),
@@ -171,7 +171,7 @@
       byId("history-note").textContent = [reply.truncated ? reply.truncated_reason : "", reply.partial_reason ?? "", reply.missing_dates?.length ? `Missing in this history: ${format.plural(reply.missing_dates.length, "day")}.` : ""].filter(Boolean).join(" ");
       draw();
     } catch (error) {
-      // That there is no such coin is said once, in place of the forecast.
+      // An unknown coin is reported once, in place of the forecast.
       if (mine === round && error.name !== "AbortError" && error.status !== 404) fail("history-problem", error, () => show(true));
     }
   }
@@ -271,7 +271,7 @@
   window.addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(draw, 120); });
   setInterval(() => { if (!document.hidden && state.get().view === "coin") loadMarket(shown.coin, round); }, 60_000);
   setInterval(drawProgress, 3_000);
-  // A price grows older while it stands on the page.
+  // The age of a price grows while it is shown.
   setInterval(() => drawFreshness(live.newest(live.latest.get(shown.coin), shown.market)), 10_000);
 
   window.Coincast.coin = { show, draw, requestForecast, closesAt, horizonRecord, aheadWords, ahead, HOUR_MS };

@@ -46,7 +46,7 @@ window.Coincast = window.Coincast || {};
   // Shares without a plus: 79.8 %, −6.4 % of a loss for a coin that reduces it.
   const share = (value, decimals = 1) => (known(value) ? percent(value, decimals).replace("+", "") : MISSING);
 
-  // A probability from 0 to 1 in percent. Only what cannot be otherwise is 0 or 100 %.
+  // A probability from 0 to 1 in percent. Only certain events are 0 or 100 %.
   function chance(value) {
     if (!known(value)) return MISSING;
     if (value > 0 && value < 0.01) return "under 1 %";

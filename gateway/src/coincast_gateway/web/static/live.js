@@ -7,7 +7,7 @@
   const listeners = [];
   let source = null, timer = 0, watched = "";
 
-  // A row states its age as of its sending; on the page it grows older.
+  // A row states its age when it was sent; its age grows while it is shown.
   const received = (row) => ({ ...row, receivedAt: Date.now() });
   const ageSeconds = (row) => row.age_seconds + Math.max(0, Date.now() - row.receivedAt) / 1000;
   // The younger of two rows of one coin; either may be missing.
