@@ -212,6 +212,9 @@ RULES: dict[str, Rule] = {
     "shrunk, calm not below one": lambda s, a, r, h: bounded_in_calm(same(shrunk(s, a, h))),
     "calm not below one": lambda s, a, r, h: bounded_in_calm(same(factor(s, a))),
     "calm narrowed by half": lambda s, a, r, h: cautious_factors(same(factor(s, a))),
+    "every narrowing by half, after 180 periods": lambda s, a, r, h: same(
+        cautious_factors(same(factor(s, a, min(180.0 * h, HALF_LIFE_DAYS))))[0]
+    ),
     "the same after 180 periods (chosen)": lambda s, a, r, h: cautious_factors(
         same(factor(s, a, min(180.0 * h, HALF_LIFE_DAYS)))
     ),

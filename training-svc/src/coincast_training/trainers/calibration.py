@@ -15,7 +15,10 @@ from coincast_training.trainers.oos_corrections import Corrections, Outputs, cor
 from coincast_training.trainers.training_table import Rows
 
 AT_80 = int(np.argmin(np.abs(LEVELS - 0.8)))
-HALF_LIFE_DAYS = 730.0
+# The half-life of an outcome's weight is this many periods of the horizon, at most two years: the rule of
+# the ensemble (`PoolParams.correction_periods`).
+HALF_LIFE_PERIODS = 180
+MOST_HALF_LIFE_DAYS = 730.0
 MIN_ROWS = 200
 
 
@@ -90,7 +93,8 @@ def _factor(rows: Rows, at: np.ndarray, share: Floats, horizon: int, last_close:
     if len(at) < MIN_ROWS:
         return 1.0
     age = (last_close - rows.origins[at]).astype(np.int64)
-    found = weighted_sizes(share, 0.5 ** (age / HALF_LIFE_DAYS), np.array([0.8]))[0]
+    half_life_days = min(HALF_LIFE_PERIODS * horizon, MOST_HALF_LIFE_DAYS)
+    found = weighted_sizes(share, 0.5 ** (age / half_life_days), np.array([0.8]))[0]
     blocks = independent_blocks(rows, at, horizon)
     return float(found ** (blocks / (blocks + PRIOR_BLOCKS)))
 
