@@ -23,8 +23,8 @@ from coincast_training.trainers.params import merged
 from coincast_training.trainers.progress import Progress
 from coincast_training.trainers.registry import find_fit
 
-# Days between refits of each model in the walk. The lstm is refitted least often, since a fit takes minutes.
-REFIT_DAYS = {"ml_ensemble": 60, "lightgbm": 120, "lstm": 240, "technical": 60}
+# Days between refits of each model in the walk.
+REFIT_DAYS = {"ml_ensemble": 60, "lightgbm": 120, "lstm": 120, "technical": 60}
 # Forecasts of a model that also reads the hours of the day are named after the model plus this suffix.
 WITH_HOURS = "_hours"
 # Number of days that `prepare` and the models look back; more would only be copied.
