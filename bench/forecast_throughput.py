@@ -23,7 +23,8 @@ from forecast_rig import echo, forecast_service, market
 
 from coincast.forecast.v1 import forecast_pb2 as pb
 from coincast_chassis.errors import CoincastError
-from coincast_modelkit.artifact import Aliases, aliases_path, read_aliases, replace_file
+from coincast_modelkit.artifact import Aliases, aliases_path, read_aliases
+from coincast_modelkit.durable_files import replace_file
 
 if TYPE_CHECKING:
     from coincast.forecast.v1.forecast_pb2_grpc import ForecastServiceAsyncStub

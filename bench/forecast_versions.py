@@ -24,10 +24,10 @@ from coincast_modelkit.artifact import (
     aliases_path,
     data_window,
     golden_bytes,
-    replace_file,
     write_artifact,
 )
 from coincast_modelkit.candles import Candles
+from coincast_modelkit.durable_files import replace_file
 from coincast_modelkit.features import market_of
 from coincast_modelkit.model_input import prepare
 from coincast_training.trainers.registry import find_fit

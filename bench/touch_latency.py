@@ -21,7 +21,8 @@ import uvloop
 from forecast_rig import forecast_service, interleaved, market
 
 from coincast.forecast.v1 import forecast_pb2 as pb
-from coincast_modelkit.artifact import Aliases, aliases_path, replace_file
+from coincast_modelkit.artifact import Aliases, aliases_path
+from coincast_modelkit.durable_files import replace_file
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_training.starter.build import simulated_candles
 from coincast_training.starter.install import STARTER_DIR

@@ -13,7 +13,8 @@ from coincast_chassis.grpc.channel import open_channel
 from coincast_chassis.run import serve
 from coincast_forecast.app import FULL_NAME, build
 from coincast_forecast.settings import Settings
-from coincast_modelkit.artifact import Aliases, aliases_path, replace_file
+from coincast_modelkit.artifact import Aliases, aliases_path
+from coincast_modelkit.durable_files import replace_file
 from coincast_modelkit.features import REFERENCE_COINS
 from coincast_training.starter.install import STARTER_DIR, STARTER_MODELS, STARTER_VERSION
 from tests.unit.forecast.forecast_fakes import FakeMarket, market_server, walk

@@ -20,9 +20,9 @@ from coincast_modelkit.artifact import (
     aliases_path,
     golden_bytes,
     read_aliases,
-    replace_file,
     write_artifact,
 )
+from coincast_modelkit.durable_files import replace_file
 from coincast_modelkit.features import DEFAULT_SPEC, REFERENCE_COINS, market_of
 from coincast_modelkit.forecasts import PROBABILITIES
 from coincast_modelkit.model_input import ModelInput, prepare

@@ -30,12 +30,12 @@ from coincast_modelkit.artifact import (
     list_versions,
     read_aliases,
     read_artifact,
-    replace_file,
     sweep_temporary,
     version_folder,
     write_artifact,
 )
 from coincast_modelkit.artifact.signature import make_seal
+from coincast_modelkit.durable_files import replace_file
 from coincast_modelkit.model_input import prepare
 from coincast_modelkit.models import TechnicalModel
 from tests.unit.modelkit.modelkit_candles import panel

@@ -25,12 +25,13 @@ from typing import IO
 import redis.asyncio
 from redis.exceptions import RedisError, ResponseError
 
-from coincast_chassis.files import read_plain_file
 from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.plain_files import read_plain_file
 from coincast_forecast import metrics
 from coincast_forecast.domain import LedgerCounts
 from coincast_forecast.inference.thread import ThreadStuckError, WorkerThread
+from coincast_modelkit.durable_files import append_durably, sync_folder
 from coincast_modelkit.ledger import STREAM_FIELD, LedgerEntry, stream_key_of
 from coincast_modelkit.scenarios.statements import RiskStatement
 
@@ -74,13 +75,11 @@ class SpoolFolder:
         """Write lines and sync them to the disk. Raises OSError if that fails."""
         if self._open is None:
             self._open = (self.folder / f"{time.time_ns():020d}.jsonl").open("ab", buffering=0)
-            _sync_folder(self.folder)
-        start = self._open.tell()
+            sync_folder(self.folder)
         try:
-            _write_all(self._open, "".join(f"{line}\n" for line in lines).encode())
-            os.fsync(self._open.fileno())
+            append_durably(self._open.fileno(), "".join(f"{line}\n" for line in lines).encode())
         except OSError:
-            self._truncate(start)
+            self._close()
             raise
         self.waiting += len(lines)
 
@@ -102,7 +101,7 @@ class SpoolFolder:
     def remove(self, segment: Path, delivered: int) -> None:
         """Remove a segment whose lines were delivered."""
         segment.unlink()
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
         self.waiting = max(0, self.waiting - delivered)
 
     def oldest_age_seconds(self, now: float) -> float:
@@ -130,14 +129,6 @@ class SpoolFolder:
         if self._open is not None:
             self._open.close()
             self._open = None
-
-    def _truncate(self, start: int) -> None:
-        """Remove partially written lines: they were not confirmed, and must not be read as complete."""
-        segment, self._open = self._open, None
-        if segment is not None:
-            with contextlib.suppress(OSError):
-                os.ftruncate(segment.fileno(), start)
-            segment.close()
 
 
 def read_segment(segment: Path) -> list[str]:
@@ -211,13 +202,6 @@ def _is_linked_at(path: Path, file: IO[bytes]) -> bool:
         return False
 
 
-def _write_all(file: IO[bytes], data: bytes) -> None:
-    """Write all bytes; an unbuffered file may accept only a part of them when the disk is nearly full."""
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
-
-
 def _is_entry(line: str) -> bool:
     """Return whether a line is a JSON object of a sensible size; training-svc checks its fields."""
     if len(line) > MAX_LINE:
@@ -226,14 +210,6 @@ def _is_entry(line: str) -> bool:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 CHUNK = 200

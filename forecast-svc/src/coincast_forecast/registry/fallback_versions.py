@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from coincast_chassis.files import NotAPlainFileError, read_plain_file
+from coincast_chassis.plain_files import NotAPlainFileError, read_plain_file
 from coincast_modelkit.artifact import list_versions
 from coincast_modelkit.artifact.layout import number_of
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from coincast_chassis.files import read_plain_file
 from coincast_chassis.observability.error_text import without_path
 from coincast_chassis.observability.logs import get_logger
+from coincast_chassis.plain_files import read_plain_file
 from coincast_forecast.domain import LiveScores
 from coincast_modelkit.scenarios.live_record import LIVE_RISK_FILE, LiveRiskTable
 

@@ -12,8 +12,8 @@ from typing import Literal, TypeVar
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from coincast_chassis.files import read_plain_file
 from coincast_chassis.observability.error_text import without_path
+from coincast_chassis.plain_files import read_plain_file
 
 MAX_SECRET_BYTES = 65_536
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from coincast_modelkit.candles import Floats
 
+MAX_HORIZON_DAYS = 30
 # Dense enough in the middle for the probability of a rise, and wide enough for a 99.9 % interval.
 PROBABILITIES: Floats = np.array(
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075]
@@ -145,3 +146,15 @@ def _between(probabilities: bytes, wanted: tuple[float, ...]) -> tuple[np.ndarra
     known, at = ndtri(np.frombuffer(probabilities)), ndtri(np.array(wanted))
     left = np.clip(np.searchsorted(known, at, side="right") - 1, 0, len(known) - 2)
     return left, (at - known[left]) / (known[left + 1] - known[left])
+
+
+def checked_horizons(horizons: Sequence[int], limit: int = MAX_HORIZON_DAYS) -> tuple[int, ...]:
+    """Return the horizons as a tuple.
+
+    Raises:
+        ValueError: A horizon is out of range, or none is given.
+    """
+    wanted = tuple(int(h) for h in horizons)
+    if not wanted or min(wanted) < 1 or max(wanted) > limit:
+        raise ValueError(f"horizons must be 1 to {limit} days, got {list(wanted)}")
+    return wanted

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 import structlog
 from cachetools import LRUCache
 
-from coincast_chassis.files import replacing, set_aside
 from coincast_chassis.observability.error_text import without_path
+from coincast_chassis.plain_files import set_aside
 from coincast_market_data import metrics
 from coincast_market_data.archive.revisions import PastCandles, Revisions, UnreadableArchive
 from coincast_market_data.archive.store import (
@@ -37,6 +37,7 @@ from coincast_market_data.archive.store import (
 from coincast_market_data.domain import HourlyCandle
 from coincast_market_data.history.candle_builder import HOUR_SECONDS
 from coincast_market_data.validation.outliers import is_outlier
+from coincast_modelkit.durable_files import replacing
 
 log = structlog.get_logger(__name__)
 NUMBERS = ("open", "high", "low", "close", "volume")

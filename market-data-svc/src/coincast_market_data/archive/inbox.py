@@ -19,18 +19,14 @@ from cachetools import LRUCache
 
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError, Conflict
-from coincast_chassis.files import (
-    MAX_NAMED_ENTRIES,
-    StrayLog,
-    read_plain_file,
-    replace_file,
-)
 from coincast_chassis.observability.error_text import without_path
+from coincast_chassis.plain_files import MAX_NAMED_ENTRIES, StrayLog, read_plain_file
 from coincast_market_data.archive.hourly_store import HourlyArchive
 from coincast_market_data.archive.importer import FileReport, candle_files, import_file
 from coincast_market_data.archive.store import INBOX, ORDER, Archive
 from coincast_market_data.history.candle_builder import last_closed_day
 from coincast_market_data.identifiers import canonical_currency
+from coincast_modelkit.durable_files import replace_file
 
 REPORT = "report.json"
 LOOK_SECONDS = 0.2

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from coincast_chassis.files import StrayLog
+from coincast_chassis.plain_files import StrayLog
 
 C = TypeVar("C")
 

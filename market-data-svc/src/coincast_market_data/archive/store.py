@@ -26,13 +26,14 @@ import pyarrow.parquet as pq
 import structlog
 from cachetools import LRUCache
 
-from coincast_chassis.files import StrayLog, check_plain_file, replacing, set_aside
 from coincast_chassis.observability.error_text import without_path
+from coincast_chassis.plain_files import StrayLog, check_plain_file, set_aside
 from coincast_market_data import metrics
 from coincast_market_data.archive.revisions import PastCandles, Revisions, UnreadableArchive
 from coincast_market_data.archive.stored_rows import valid_rows
 from coincast_market_data.domain import Candle
 from coincast_market_data.identifiers import is_canonical
+from coincast_modelkit.durable_files import replacing
 
 INBOX = ".inbox"
 WRITER_LOCK = ".writer.lock"

@@ -14,9 +14,10 @@ import orjson
 import structlog
 from cachetools import LRUCache
 
-from coincast_chassis.files import StrayLog, read_plain_file, replace_file
 from coincast_chassis.observability.error_text import without_path
+from coincast_chassis.plain_files import StrayLog, read_plain_file
 from coincast_market_data.domain import Quality
+from coincast_modelkit.durable_files import replace_file
 
 MAX_NOTES = 20
 MAX_NOTE = 500

@@ -31,8 +31,8 @@ from coincast_modelkit.artifact import (
     aliases_path,
     write_artifact,
 )
-from coincast_modelkit.artifact.durable_fs import replace_file
 from coincast_modelkit.artifact.hourly import FEATURES_HASH, hourly_data_window, hourly_golden_bytes
+from coincast_modelkit.durable_files import replace_file
 from coincast_modelkit.hourly.features import TERMS
 from tests.unit.forecast.forecast_kit import FakeLedger, make_kit
 from tests.unit.modelkit.hourly.hourly_market import day_model, invented

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coincast_chassis.files import StrayLog
+from coincast_chassis.plain_files import StrayLog
 from coincast_market_data.archive.revisions import PastCandles, Revisions, UnreadableArchive
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from coincast_modelkit.candles import Panel
 from coincast_modelkit.features import REFERENCE_COINS
+from coincast_modelkit.forecasts import MAX_HORIZON_DAYS
 from coincast_modelkit.hourly.candles import HourlyPanel
-from coincast_modelkit.models.base import MAX_HORIZON_DAYS
 from coincast_training.trainers.config import default_folder, read_config
 
 Day: TypeAlias = "np.datetime64[Any]"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from coincast_modelkit.artifact import Aliases, aliases_path, replace_file
+from coincast_modelkit.artifact import Aliases, aliases_path
+from coincast_modelkit.durable_files import replace_file
 
 
 def with_alias(table: Aliases, alias: str, version: str, share: float) -> Aliases:

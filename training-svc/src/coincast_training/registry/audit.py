@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from coincast_chassis.files import StrayLog, check_plain_file
 from coincast_chassis.observability.error_text import without_path
+from coincast_chassis.plain_files import StrayLog, check_plain_file
+from coincast_modelkit.durable_files import append_durably
 from coincast_training.domain import AuditEntry
 
 MAX_BYTES = 1024 * 1024 * 1024
@@ -35,15 +36,8 @@ class AuditLog:
         line = (json.dumps(asdict(entry), ensure_ascii=False) + "\n").encode()
         # O_NONBLOCK: a pipe in the place of the file is refused at once.
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
-        before = os.fstat(file).st_size
         try:
-            if self._ends_incomplete():
-                line = b"\n" + line
-            _write_all(file, line)
-            os.fsync(file)
-        except OSError:
-            os.ftruncate(file, before)
-            raise
+            append_durably(file, b"\n" + line if self._ends_incomplete() else line)
         finally:
             os.close(file)
 
@@ -73,15 +67,6 @@ class AuditLog:
                 entry = _parse(line)
                 if entry is not None and model in ("", entry.model):
                     yield entry
-
-
-def _write_all(file: int, content: bytes) -> None:
-    """Write the whole content.
-
-    On a nearly full disk, one call may write only a part, and the next call fails.
-    """
-    while content:
-        content = content[os.write(file, content) :]
 
 
 def _parse(line: str) -> AuditEntry | None:

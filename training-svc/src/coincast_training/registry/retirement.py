@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from coincast_chassis.files import StrayLog, read_plain_file
 from coincast_chassis.observability.error_text import without_path
-from coincast_modelkit.artifact import replace_file
+from coincast_chassis.plain_files import StrayLog, read_plain_file
+from coincast_modelkit.durable_files import replace_file
 
 FILE_NAME = "retired.json"
 MAX_BYTES = 16 * 1024 * 1024

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from coincast_chassis.files import StrayLog
-from coincast_modelkit.artifact import sync_folder
+from coincast_chassis.plain_files import StrayLog
+from coincast_modelkit.durable_files import replacing
 from coincast_modelkit.ledger import MAX_HORIZON, LedgerEntry, check_day
 
 # Columns that each forecast has a value in.
@@ -77,18 +76,10 @@ def entry_row(stream_id: str, entry: LedgerEntry) -> dict[str, object]:
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, object]], schema: pa.Schema) -> None:
-    """Write a temporary file, sync and rename it, so that no reader sees an incomplete file."""
+    """Write rows to a file durably; no reader sees an incomplete file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    with replacing(path) as file:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), file, compression="zstd")
 
 
 def read_files(

@@ -16,8 +16,9 @@ import structlog
 from coincast_chassis.clock import Clock
 from coincast_chassis.errors import CoincastError
 from coincast_chassis.observability.error_text import without_path
-from coincast_modelkit.artifact import HorizonRecord, replace_file
+from coincast_modelkit.artifact import HorizonRecord
 from coincast_modelkit.candles import Candles
+from coincast_modelkit.durable_files import replace_file
 from coincast_modelkit.hourly.candles import HOURS_A_DAY, HourlyCandles, HourlyPanel
 from coincast_modelkit.ledger import close_of
 from coincast_training import metrics

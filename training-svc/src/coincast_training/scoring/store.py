@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from coincast_chassis.files import check_plain_file, set_aside
 from coincast_chassis.observability.error_text import without_path
+from coincast_chassis.plain_files import check_plain_file, set_aside
 from coincast_training.scoring.parquet import (
     FORECAST_SCHEMA,
     SCORED_SCHEMA,

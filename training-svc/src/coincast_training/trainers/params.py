@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from coincast_modelkit.models.base import MAX_HORIZON_DAYS
+from coincast_modelkit.forecasts import MAX_HORIZON_DAYS
 
 P = TypeVar("P", bound=BaseModel)
 W = TypeVar("W", bound="WalkParams")

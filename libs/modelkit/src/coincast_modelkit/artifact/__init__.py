@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from coincast_modelkit.artifact.aliases import Aliases, aliases_path, read_aliases
-from coincast_modelkit.artifact.durable_fs import replace_file, sync_folder
 from coincast_modelkit.artifact.errors import (
     ArtifactCorrupt,
     ArtifactError,
@@ -40,9 +39,7 @@ __all__ = [
     "read_aliases",
     "read_artifact",
     "read_manifest",
-    "replace_file",
     "sweep_temporary",
-    "sync_folder",
     "version_folder",
     "write_artifact",
 ]

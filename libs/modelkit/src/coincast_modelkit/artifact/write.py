@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from coincast_modelkit.artifact.durable_fs import replace_file, sync_folder, sync_tree
 from coincast_modelkit.artifact.layout import (
     MANIFEST,
     SEAL,
@@ -24,6 +23,7 @@ from coincast_modelkit.artifact.layout import (
 )
 from coincast_modelkit.artifact.manifest import FileDigest, Manifest
 from coincast_modelkit.artifact.signature import make_seal
+from coincast_modelkit.durable_files import replace_file, sync_folder, sync_tree
 
 LAST_NUMBER = ".last-version"
 LOCK = ".lock"

@@ -11,8 +11,6 @@ from coincast_modelkit.features.spec import FeatureSpec
 from coincast_modelkit.forecasts import Forecasts
 from coincast_modelkit.model_input import ModelInput
 
-MAX_HORIZON_DAYS = 30
-
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
@@ -93,15 +91,3 @@ class ForecastModel(Protocol):
     def load(cls, folder: Path, *, version: str = "") -> Self:
         """Read the files of `save`. The caller must have verified their digests."""
         ...
-
-
-def checked_horizons(horizons: Sequence[int], limit: int = MAX_HORIZON_DAYS) -> tuple[int, ...]:
-    """Return the horizons as a tuple.
-
-    Raises:
-        ValueError: A horizon is out of range, or none is given.
-    """
-    wanted = tuple(int(h) for h in horizons)
-    if not wanted or min(wanted) < 1 or max(wanted) > limit:
-        raise ValueError(f"horizons must be 1 to {limit} days, got {list(wanted)}")
-    return wanted

@@ -13,9 +13,9 @@ import numpy as np
 
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import FeatureSpec
-from coincast_modelkit.forecasts import Forecasts
+from coincast_modelkit.forecasts import MAX_HORIZON_DAYS, Forecasts, checked_horizons
 from coincast_modelkit.model_input import ModelInput
-from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
+from coincast_modelkit.models.base import Attribution
 from coincast_modelkit.models.distributions import (
     LocationScale,
     ResidualShape,

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from coincast_modelkit import rolling as k
 from coincast_modelkit.candles import Candles, Floats
 from coincast_modelkit.features import FeatureSpec
-from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.forecasts import MAX_HORIZON_DAYS, PROBABILITIES, Forecasts, checked_horizons
 from coincast_modelkit.model_input import ModelInput
-from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
+from coincast_modelkit.models.base import Attribution
 from coincast_modelkit.models.distributions import (
     LEVELS,
     MIN_RESIDUALS,

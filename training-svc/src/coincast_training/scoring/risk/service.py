@@ -12,8 +12,8 @@ import structlog
 from redis.asyncio import Redis
 
 from coincast_chassis.clock import Clock
-from coincast_modelkit.artifact import replace_file
 from coincast_modelkit.candles import Candles
+from coincast_modelkit.durable_files import replace_file
 from coincast_modelkit.ledger import RISK_STREAM_KEY, STREAM_FIELD
 from coincast_modelkit.scenarios.statements import RiskStatement, coins_of, read_statement
 from coincast_training import metrics

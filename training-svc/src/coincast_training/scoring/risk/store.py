@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from coincast_chassis.files import StrayLog, set_aside
+from coincast_chassis.plain_files import StrayLog, set_aside
 from coincast_modelkit.scenarios.live_record import EXCEEDANCE, tenth_of
 from coincast_modelkit.scenarios.statements import (
     RiskStatement,

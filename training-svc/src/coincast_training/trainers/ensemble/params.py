@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from coincast_modelkit.models.base import MAX_HORIZON_DAYS
+from coincast_modelkit.forecasts import MAX_HORIZON_DAYS
 from coincast_training.trainers.ensemble.hours_params import HoursParams
 from coincast_training.trainers.ensemble.members import TreeParams
 from coincast_training.trainers.ensemble.pooling import PoolParams

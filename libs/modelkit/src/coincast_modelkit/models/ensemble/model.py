@@ -20,11 +20,11 @@ import numpy as np
 
 from coincast_modelkit.candles import Floats
 from coincast_modelkit.features import FeatureSpec
-from coincast_modelkit.forecasts import PROBABILITIES, Forecasts
+from coincast_modelkit.forecasts import MAX_HORIZON_DAYS, PROBABILITIES, Forecasts, checked_horizons
 from coincast_modelkit.hourly.day_measures import TERMS
 from coincast_modelkit.intervals import symmetric_quantiles
 from coincast_modelkit.model_input import ModelInput
-from coincast_modelkit.models.base import MAX_HORIZON_DAYS, Attribution, checked_horizons
+from coincast_modelkit.models.base import Attribution
 from coincast_modelkit.models.distributions import (
     across_horizons,
     agreeing_volatility,
