@@ -34,6 +34,11 @@ def iso_seconds(unix: float) -> str:
     return moment.isoformat(timespec=spec).replace("+00:00", "Z")
 
 
+def iso_moment(moment: datetime) -> str:
+    """Return a moment as RFC 3339 in UTC, with all its digits: it is that of the request."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 @lru_cache(maxsize=64)
 def enum_names(enum: EnumDescriptor) -> dict[int, str]:
     """Return each value of an enum as a lower-case word: SOURCE_LIVE of Source becomes `live`."""

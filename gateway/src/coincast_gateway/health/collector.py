@@ -18,13 +18,14 @@ from coincast_chassis.observability.process_stats import ProcessWatch
 from coincast_gateway.cache.response_cache import ResponseCache
 from coincast_gateway.clients.resilient import ResilientStub
 from coincast_gateway.edge.request_metrics import LatencyWindow, percentiles_ms
-from coincast_gateway.health.component import Component, assess, iso_of, worst
+from coincast_gateway.health.component import Component, assess, worst
 from coincast_gateway.health.summaries import (
     forecast_component,
     market_component,
     process_figures,
     training_component,
 )
+from coincast_gateway.serialization import iso_seconds
 
 # The deadline of a call to a service, and the time after the deadline until the call is cancelled.
 ASK_SECONDS = 0.6
@@ -113,7 +114,7 @@ class Collector:
         return {
             "status": status,
             "sentence": sentence,
-            "checked_at": iso_of(self._clock.now()),
+            "checked_at": iso_seconds(int(self._clock.now())),
             "components": [component.document() for component in components],
         }
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Literal
+
+from coincast_gateway.serialization import iso_seconds
 
 Status = Literal["ok", "degraded", "down"]
 _ORDER: tuple[Status, ...] = ("ok", "degraded", "down")
@@ -26,15 +27,10 @@ class Component:
         return {
             "name": self.name,
             "status": self.status,
-            "since": None if self.since is None else iso_of(self.since),
+            "since": None if self.since is None else iso_seconds(int(self.since)),
             "sentence": self.sentence,
             "figures": self.figures,
         }
-
-
-def iso_of(moment: float) -> str:
-    """Return UNIX seconds as RFC 3339, UTC."""
-    return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def worst(components: list[Component]) -> Status:

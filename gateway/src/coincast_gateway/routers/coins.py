@@ -27,7 +27,7 @@ from coincast_gateway.schemas.requests.market import (
     first_moment,
 )
 from coincast_gateway.schemas.responses.market import Coins, History, Ohlc, Quality
-from coincast_gateway.serialization import iso, provenance_fields
+from coincast_gateway.serialization import iso, iso_moment, provenance_fields
 
 NOT_CHECKED = "No day of this coin has been checked yet."
 router = APIRouter(tags=["market"], dependencies=[READ])
@@ -110,13 +110,8 @@ def cut_span(document: dict[str, Any], query: HistoryQuery) -> bytes:
     document["candles"] = [candle for candle in document["candles"] if inside(candle)]
     if query.from_ is not None and query.to is not None and query.to < query.from_:
         document["quality_notes"].append("The span is empty: to lies before from.")
-    document["known_at"] = None if query.as_of is None else iso_of(query.as_of)
+    document["known_at"] = None if query.as_of is None else iso_moment(query.as_of)
     return encode_json(document)
-
-
-def iso_of(moment: dt.datetime) -> str:
-    """Return a moment as RFC 3339 in UTC."""
-    return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 @router.get(

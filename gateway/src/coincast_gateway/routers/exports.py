@@ -27,11 +27,11 @@ from coincast_gateway.errors.problems import NOT_FOUND, NOT_READY, service_respo
 from coincast_gateway.formats.exports import Export, Part, errors_text
 from coincast_gateway.formats.metadata import licence_of
 from coincast_gateway.formats.negotiation import MEDIA_TYPES, TABLES, Format, choose_format
-from coincast_gateway.routers.coins import days_since, iso_of
+from coincast_gateway.routers.coins import days_since
 from coincast_gateway.schemas.parameters import split_ids
 from coincast_gateway.schemas.requests.exports import HistoriesExportQuery, LedgerExportQuery
 from coincast_gateway.schemas.requests.market import first_moment
-from coincast_gateway.serialization import enum_name, iso, item_error
+from coincast_gateway.serialization import enum_name, iso, iso_moment, iso_seconds, item_error
 
 router = APIRouter(tags=["export"], dependencies=[READ])
 TABLE_CONTENT: dict[int | str, dict[str, Any]] = {
@@ -151,7 +151,7 @@ class HistoriesSource:
         self.opening = {
             "table": "histories",
             "source": first["source"],
-            "as_of": first["as_of"] if self._query.as_of is None else iso_of(self._query.as_of),
+            "as_of": first["as_of"] if self._query.as_of is None else iso_moment(self._query.as_of),
             "vs_currency": self._query.vs_currency,
             "interval": self._query.interval,
             "licence": licence_of(first["source"]),
@@ -257,7 +257,7 @@ class LedgerSource:
         self.opening = {
             "table": "forecast-log",
             "source": "forecast log",
-            "as_of": iso_of(dt.datetime.fromtimestamp(int(steady_clock().now()), dt.UTC)),
+            "as_of": iso_seconds(int(steady_clock().now())),
             "licence": licence_of(""),
         }
 
