@@ -74,7 +74,7 @@ async def test_histories_of_many_coins_in_one_call_with_metadata(wanted: str, in
     assert known["source"] == "sandbox"
     assert known["as_of"] == "2023-11-14T00:00:00Z"
     assert known["version"].startswith("coincast ")
-    assert "Simulated" in known["licence"]
+    assert "Simulated" in known["licence"] and "  " not in known["licence"]
     assert "nocoin" in known["errors"]
     assert "bad id" in known["errors"]
     assert reply.headers["cache-control"] == "no-store"

@@ -425,6 +425,7 @@ def test_forecast_that_is_degraded_or_stale_says_so(changes: dict[str, Any], sai
 
 def test_headline_says_if_a_forecast_is_from_the_sandbox_or_made_later() -> None:
     assert headline(forecast()) == "lightgbm v000001, from 37,000 at 2026-01-01 00:00 UTC"
+    assert headline(forecast(version="", served_by="technical")).startswith("technical, from 37,000")
     assert headline(forecast(source="sandbox", reconstructed=True)).endswith(
         "UTC, sandbox data, made later from the data known then"
     )

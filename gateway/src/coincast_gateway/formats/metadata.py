@@ -47,7 +47,7 @@ def error_lines(described: Metadata) -> bytes:
 
 def _plain_text(text: str) -> str:
     """Return a text on one line, without the separators of CSV."""
-    return " ".join(text.split()).replace(",", " ").replace(";", " ")
+    return " ".join(text.replace(",", " ").replace(";", " ").split())
 
 
 def document_metadata(document: Mapping[str, Any]) -> dict[str, str]:

@@ -213,8 +213,10 @@ def _fan(forecast: schemas.Forecast, history: schemas.History, *, earlier: bool)
 def headline(forecast: schemas.Forecast) -> str:
     """Return the model of a forecast, and the price from which it starts."""
     price, moment = formatting.price(forecast.last_price), formatting.moment(forecast.as_of)
+    # A model that needs no training has no version.
+    model = f"{forecast.served_by} {forecast.version}".strip()
     return (
-        f"{forecast.served_by} {forecast.version}, from {price} at {moment}"
+        f"{model}, from {price} at {moment}"
         f"{', sandbox data' if forecast.source == 'sandbox' else ''}"
         f"{', made later from the data known then' if forecast.reconstructed else ''}"
     )
