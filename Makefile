@@ -227,10 +227,10 @@ screenshots: $(VENV)/.dev ## Take pictures of every view of the web page: PORT=8
 	@$(BIN)/python deploy/screenshots.py http://127.0.0.1:$(PORT) reports/screenshots
 
 .PHONY: evaluate
-evaluate: $(VENV)/.dev ## Run the walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= HORIZONS= INTERVAL=1h RISK=1 THIN=1 HOURLY=dir UNSEEN=1 -> reports/
+evaluate: $(VENV)/.dev ## Run the walk-forward evaluation: DATA=dir FROM= TO= COINS= MODELS= HORIZONS= INTERVAL=1h RISK=1 THIN=1 HOURLY=dir UNSEEN=1 REFIT=days -> reports/
 	@$(BIN)/coincast-training evaluate --data "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) \
 	    $(if $(COINS),--coins "$(COINS)") $(if $(MODELS),--models "$(MODELS)") $(if $(HORIZONS),--horizons "$(HORIZONS)") \
-	    $(if $(INTERVAL),--interval "$(INTERVAL)") $(if $(RISK),--risk) $(if $(THIN),--thin) $(if $(UNSEEN),--unseen) $(if $(HOURLY),--hourly "$(HOURLY)") --out $(or $(OUT),reports)
+	    $(if $(INTERVAL),--interval "$(INTERVAL)") $(if $(RISK),--risk) $(if $(THIN),--thin) $(if $(UNSEEN),--unseen) $(if $(REFIT),--refit-days $(REFIT)) $(if $(HOURLY),--hourly "$(HOURLY)") --out $(or $(OUT),reports)
 
 .PHONY: starter
 starter: $(VENV)/.dev ## Train the starter versions that ship with the project on DATA=dir, HOURLY=dir

@@ -198,7 +198,6 @@ ELSEWHERE = {
         "trainers/registry.py": f"{UNIT}/training/trainers/test_ensemble.py",
         "trainers/time_window.py": f"{UNIT}/training/pipeline/test_odd_coin_influence.py",
         "trainers/training_table.py": f"{UNIT}/training/trainers/test_calibration.py",
-        "trainers/walk_forward.py": f"{UNIT}/training/trainers/test_ensemble.py",
         "tuning": f"{UNIT}/training/pipeline/test_folds.py",
     },
     "modelkit": {

@@ -91,6 +91,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, content: dict[str, str] | 
         ({"models": ("oracle",)}, "MODELS: oracle not found"),
         ({"horizons": (1, 31)}, "HORIZONS: 31 is not from 1 to 30"),
         ({"coins": ("pepe",), "unseen": True}, "UNSEEN needs at least two coins"),
+        ({"refit_days": 6}, "REFIT=6 is too often; use 7 days or more"),
         ({"first": "soon"}, "FROM=soon is not a date"),
         ({"first": "2021-01-20"}, "too little history to train on"),
         ({"first": "2021-10-01", "last": "2021-09-01"}, "must be before TO"),
@@ -106,6 +107,12 @@ def test_the_walk_begins_late_enough_where_2022_does_not_fit(tmp_path: Path) -> 
     assert plan.first == np.datetime64("2021-07-17") and plan.last == np.datetime64("2021-11-26")
     days = [day for cut in plan.cuts() for day in plan.days_of(cut)]
     np.testing.assert_array_equal(days, np.arange(plan.first, plan.last + np.timedelta64(1, "D")))
+
+
+@pytest.mark.parametrize(("chosen", "between"), [({}, 30), ({"refit_days": 60}, 60)])
+def test_models_are_refitted_as_often_as_chosen(tmp_path: Path, chosen: dict[str, int], between: int) -> None:
+    _, plan = plan_of(EvaluationOptions(data=tmp_path, **chosen), panel())  # type: ignore[arg-type]  # built from a table
+    assert set(np.diff(plan.cuts())) == {np.timedelta64(between, "D")}
 
 
 def test_coins_that_are_not_walked_still_make_the_market(tmp_path: Path) -> None:
@@ -140,6 +147,9 @@ def test_the_command_says_one_line_and_exits_with_two(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", [["--risk"], ["--thin"], ["--interval", "1h"]])
-def test_unseen_coins_are_evaluated_on_daily_candles_alone(tmp_path: Path, other: list[str]) -> None:
-    result = CliRunner().invoke(app, ["evaluate", "--data", str(tmp_path), "--unseen", *other])
+@pytest.mark.parametrize("option", [["--unseen"], ["--refit-days", "60"]])
+def test_options_of_daily_models_are_refused_elsewhere(
+    tmp_path: Path, option: list[str], other: list[str]
+) -> None:
+    result = CliRunner().invoke(app, ["evaluate", "--data", str(tmp_path), *option, *other])
     assert result.exit_code == 2 and "leave out thin, risk and interval" in " ".join(result.output.split())

@@ -46,11 +46,11 @@ def ensemble(candles: dict[str, Candles]) -> Rows:
 def trees(candles: dict[str, Candles]) -> Rows:
     few = {"rounds": 8, "min_data_in_leaf": 40}
     params = {"folds": 2, "volatility": few, "mean": few}
-    return walk_model("lightgbm", candles, LATE_PLAN, silent, params, every_days=25)
+    return walk_model("lightgbm", candles, LATE_PLAN, silent, params)
 
 
 def network(candles: dict[str, Candles]) -> Rows:
-    return walk_model("lstm", candles, LATE_PLAN, silent, {**SMALL_NETWORK, "folds": 1}, every_days=25)
+    return walk_model("lstm", candles, LATE_PLAN, silent, {**SMALL_NETWORK, "folds": 1})
 
 
 def ensemble_with_rnn(candles: dict[str, Candles]) -> Rows:
@@ -108,7 +108,7 @@ def test_one_coin_is_forecast_with_the_market_that_serving_gives_it() -> None:
     reported: list[Rows] = []
     for reference in ({}, {"bitcoin": candles["bitcoin"], "ethereum": candles["ethereum"]}):
         plan = replace(LATE_PLAN, recipes=recipes, reference=reference)
-        reported.append(walk_model("lightgbm", {"pepe": candles["pepe"]}, plan, silent, every_days=25))
+        reported.append(walk_model("lightgbm", {"pepe": candles["pepe"]}, plan, silent))
     alone, together = reported
     assert set(together.coin) == {"pepe"} and len(alone) == len(together)
     assert not np.array_equal(alone.quantiles, together.quantiles)
@@ -120,7 +120,7 @@ def test_an_unseen_coin_is_forecast_by_a_model_of_the_other_coins() -> None:
     few = {"rounds": 8, "min_data_in_leaf": 40}
     params = {"folds": 2, "volatility": few, "mean": few}
     plan = replace(LATE_PLAN, recipes={"lightgbm": params}, unseen=True)
-    rows = walk_model("lightgbm", candles, plan, silent, every_days=25)
+    rows = walk_model("lightgbm", candles, plan, silent)
     assert set(rows.coin) == set(candles)
     others = {c: candles[c].until(plan.first) for c in ("bitcoin", "ethereum")}
     fitted = find_fit("lightgbm")(others, params, plan.seed, progress=silent).model
@@ -130,7 +130,7 @@ def test_an_unseen_coin_is_forecast_by_a_model_of_the_other_coins() -> None:
     ).log_return_quantiles
     found = rows.take((rows.coin == "pepe") & (rows.origin == day)).quantiles
     np.testing.assert_array_equal(found, expected.reshape(found.shape).astype(np.float32))
-    seen = walk_model("lightgbm", candles, replace(plan, unseen=False), silent, every_days=25)
+    seen = walk_model("lightgbm", candles, replace(plan, unseen=False), silent)
     assert len(seen) == len(rows) and not np.array_equal(seen.quantiles, rows.quantiles)
 
 
@@ -149,7 +149,7 @@ def known_by(rows: Rows) -> Rows:
 @pytest.fixture(scope="module")
 def rows() -> Rows:
     """The forecasts of the ensemble over two refits."""
-    return walk_model("ml_ensemble", panel(), PLAN, silent, ENSEMBLE, every_days=25)
+    return walk_model("ml_ensemble", panel(), PLAN, silent, ENSEMBLE)
 
 
 def test_every_day_coin_and_horizon_is_forecast_once(rows: Rows) -> None:

@@ -82,13 +82,21 @@ def evaluate(
     unseen: bool = typer.Option(
         False, "--unseen", help="Forecast each coin by models that were fitted on the other coins only."
     ),
+    refit_days: int | None = typer.Option(
+        None, "--refit-days", help="Days between refits, at least 7; by default 30.", metavar="N"
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Evaluate every model and baseline out of sample.
 
     Writes evaluation.json, evaluation.html and predictions.parquet.
     """
-    from coincast_training.evaluation.options import BadOptionError, EvaluationOptions, days_ahead  # noqa: PLC0415
+    from coincast_training.evaluation.options import (  # noqa: PLC0415
+        REFIT_DAYS,
+        BadOptionError,
+        EvaluationOptions,
+        days_ahead,
+    )
     from coincast_training.evaluation.runner import evaluate as run  # noqa: PLC0415 - imports the libraries of the reference models
 
     if interval not in ("1d", "1h"):
@@ -99,6 +107,11 @@ def evaluate(
         raise InvalidInput(
             "unseen coins are evaluated on daily candles alone; leave out thin, risk and interval.",
             field="unseen",
+        )
+    if refit_days is not None and (thin or risk or interval == "1h"):
+        raise InvalidInput(
+            "refit_days is for the evaluation of daily models; leave out thin, risk and interval.",
+            field="refit_days",
         )
     try:
         options = EvaluationOptions(
@@ -113,6 +126,7 @@ def evaluate(
             config_dir=config_dir,
             horizons=days_ahead(split_ids(horizons)),
             unseen=unseen,
+            refit_days=REFIT_DAYS if refit_days is None else refit_days,
         )
         if thin:
             _evaluate_thin(options, hourly)

@@ -22,7 +22,9 @@ PRODUCT_MODELS = ("lightgbm", "lstm", "ml_ensemble", "technical")
 # seeds.
 STUDIES = ("peers", "direction")
 DEFAULT_FROM = np.datetime64("2022-01-01", "D")
-REFIT_DAYS = 60
+# The product retrains every week, for which an evaluation would need hours.
+REFIT_DAYS = 30
+MIN_REFIT_DAYS = 7
 MIN_HISTORY_DAYS = 60
 
 
@@ -45,6 +47,7 @@ class EvaluationOptions:
     config_dir: Path | None = None
     horizons: tuple[int, ...] = ()
     unseen: bool = False
+    refit_days: int = REFIT_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class EvaluationPlan:
     up to the close of that day.
 
     Attributes:
+        refit_days: Days between refits of every model and of the reference models HAR and GARCH.
         recipes: Training parameters of each product model.
         reference: Candles of reference coins that are not forecast. Serving always has these coins.
         hours: Hourly candles of the forecast coins, for models that read them.
@@ -118,6 +122,7 @@ def plan_of(options: EvaluationOptions, panel: Panel) -> tuple[Panel, Evaluation
         recipes=recipes,
         reference=reference,
         unseen=options.unseen,
+        refit_days=_refit_days(options.refit_days),
     )
     return kept, plan
 
@@ -128,6 +133,12 @@ def _horizons(wanted: Sequence[int]) -> tuple[int, ...]:
     if outside := [h for h in wanted if not 1 <= h <= MAX_HORIZON_DAYS]:
         raise BadOptionError(f"HORIZONS: {outside[0]} is not from 1 to {MAX_HORIZON_DAYS} days.")
     return tuple(sorted(set(wanted)))
+
+
+def _refit_days(wanted: int) -> int:
+    if wanted < MIN_REFIT_DAYS:
+        raise BadOptionError(f"REFIT={wanted} is too often; use {MIN_REFIT_DAYS} days or more.")
+    return wanted
 
 
 def _recipe(folder: Path, model: str) -> dict[str, Any]:

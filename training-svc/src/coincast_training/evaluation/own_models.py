@@ -23,8 +23,6 @@ from coincast_training.trainers.params import merged
 from coincast_training.trainers.progress import Progress
 from coincast_training.trainers.registry import find_fit
 
-# Days between refits of each model in the walk.
-REFIT_DAYS = {"ml_ensemble": 60, "lightgbm": 120, "lstm": 120, "technical": 60}
 # Forecasts of a model that also reads the hours of the day are named after the model plus this suffix.
 WITH_HOURS = "_hours"
 # Number of days that `prepare` and the models look back; more would only be copied.
@@ -38,8 +36,6 @@ def walk_model(
     plan: EvaluationPlan,
     progress: Progress,
     params: Mapping[str, Any] | None = None,
-    *,
-    every_days: int = 0,
 ) -> Rows:
     """Return the forecasts of one model on every day of the plan.
 
@@ -53,13 +49,11 @@ def walk_model(
         plan: Days, horizons, seed and recipes.
         progress: Called with the finished fraction and a text.
         params: Parameters that replace those of the recipe.
-        every_days: Days between refits; 0 takes REFIT_DAYS of the model.
 
     Raises:
         ValueError: The model could not be fitted on any day.
     """
     settings = {**settings_of(model, plan), **(params or {})}
-    every = every_days or REFIT_DAYS.get(model, plan.refit_days)
     # Coins that a training leaves out, since their history is odd, are forecast but not used to fit.
     sound, _ = without_odd_coins(panel)
     walks = [(panel, sound)]
@@ -79,7 +73,6 @@ def walk_model(
             forecast=forecast,
             learnt=learnt,
             settings=settings,
-            every_days=every,
         )
     if not parts:
         raise ValueError(f"{model} could not be fitted on any day of the walk")
@@ -95,13 +88,12 @@ def _walk(
     forecast: Panel,
     learnt: Panel,
     settings: Mapping[str, Any],
-    every_days: int,
 ) -> list[Rows]:
     """Return the forecasts of the coins `forecast` by a model that is fitted on the coins `learnt`.
 
     The features of the market use the whole panel, as serving does for a coin that no training had.
     """
-    cuts = plan.cuts(every_days)
+    cuts = plan.cuts()
     market = Market.of({**plan.reference, **panel})
     store: dict[tuple[Any, ...], Any] = {}
     parts: list[Rows] = []
@@ -123,7 +115,7 @@ def _walk(
         )
         if fitted is None:
             continue
-        for day in plan.days_of(cut, every_days):
+        for day in plan.days_of(cut):
             coins = prepared_on(forecast, market, day, fitted)
             if coins:
                 parts.append(rows_of_forecasts(model, fitted.predict(coins, plan.horizons)))
@@ -188,7 +180,9 @@ def _fit(
     if model == "technical":
         return TechnicalModel()
     fit: Callable[..., Any] = find_fit(model)
-    extra: dict[str, Any] = {"store": store, "hours": hours} if model == "ml_ensemble" else {}
+    extra: dict[str, Any] = {"store": store}
+    if model == "ml_ensemble":
+        extra["hours"] = hours
     if reference:
         extra["reference"] = {**reference, **panel}
     try:

@@ -20,7 +20,6 @@ from coincast_training.evaluation.model_card import card
 from coincast_training.evaluation.options import EvaluationOptions, EvaluationPlan, plan_of
 from coincast_training.evaluation.outcomes import outcomes_of
 from coincast_training.evaluation.output import write_json, write_predictions
-from coincast_training.evaluation.own_models import REFIT_DAYS
 from coincast_training.evaluation.report import write_html
 from coincast_training.evaluation.walk_forward import walk_all
 from coincast_training.pipeline.odd_coins import without_odd_coins
@@ -86,9 +85,7 @@ def _about(
             "Models are compared on shared coins and days; reference models forecast on every 8th day. CRPS "
             "is that of the log return over 100 equal levels. Diebold-Mariano tests use date means with HAC "
             "errors, intervals use a bootstrap over blocks of dates. Volatility terciles use only data up to "
-            "the day of the forecast. Days between refits: "
-            + ", ".join(f"{m} {d}" for m, d in REFIT_DAYS.items())
-            + "."
+            "the day of the forecast."
             + (" Each coin is forecast by models that were fitted on the others only." if plan.unseen else "")
         ),
         "feature_spec": DEFAULT_SPEC.hash,

@@ -42,7 +42,7 @@ from coincast_training.hourly.baselines import GARCH_COINS, GAUSSIAN_SIZES, garc
 from coincast_training.hourly.dataset import HourlyTable, build_table
 from coincast_training.hourly.folder_loader import read_hourly_folder
 from coincast_training.hourly.scores import crps, inside_80
-from coincast_training.hourly.walk import Walk, scored_rows, walk_forward
+from coincast_training.hourly.walk import REFIT_DAYS, Walk, scored_rows, walk_forward
 from coincast_training.trainers.config import default_folder, read_config
 
 ORIGIN_STEP_HOURS = 6
@@ -234,6 +234,7 @@ def daily_plan(
         seed=options.seed,
         horizons=tuple(sorted({1, *options.horizons})),
         recipes={"ml_ensemble": recipe},
+        refit_days=REFIT_DAYS,
         hours=hours,
     )
 

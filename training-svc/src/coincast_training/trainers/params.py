@@ -22,9 +22,10 @@ class WalkParams(BaseModel):
         mean_anchors: Anchors that also have a forecast of the mean.
         ridge_rows: Penalty of the ridge regression, in rows.
         later_share: Share of a window that decides the early stop.
-        folds: Number of folds, if `first_test` and `step_days` are not set; they divide the later half.
-        first_test: First test day.
-        step_days: Days of a fold.
+        folds: Minimum number of folds, if the history is long enough; a short history has shorter folds.
+        first_test: First test day; None for the middle of the history.
+        step_days: Maximum number of days of a fold. Folds correct the widths of the intervals, so they should
+            not be longer than a version is served.
         rolling_days: Maximum number of training days of a fold; None for all.
         walk_forward: Whether walk-forward forecasts are made.
     """
@@ -37,7 +38,7 @@ class WalkParams(BaseModel):
     later_share: float = Field(0.15, gt=0.02, lt=0.5)
     folds: int = Field(4, ge=1, le=60)
     first_test: dt.date | None = None
-    step_days: int | None = Field(None, ge=7)
+    step_days: int = Field(120, ge=7)
     rolling_days: int | None = Field(None, ge=180)
     walk_forward: bool = True
 

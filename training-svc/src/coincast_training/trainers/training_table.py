@@ -54,6 +54,26 @@ class Rows:
         """Return the column of a horizon among the targets."""
         return self.horizons.index(horizon)
 
+    def positions(self, other: Rows, at: np.ndarray) -> np.ndarray:
+        """Return the positions of the coins and days of the rows `at` of another table.
+
+        Raises:
+            ValueError: One of them is not in this table.
+        """
+        names = np.asarray(self.coin_ids)
+        coin = np.searchsorted(names, np.asarray(other.coin_ids)[other.coin[at]])
+        found = np.searchsorted(_keys(self.coin, self.origins), _keys(coin, other.origins[at]))
+        found = np.minimum(found, len(self) - 1)
+        same = np.asarray(other.coin_ids)[other.coin[at]] == names[self.coin[found]]
+        if not np.all(same & (other.origins[at] == self.origins[found])):
+            raise ValueError("the table lacks a coin or a day of the other one")
+        return np.asarray(found)
+
+
+def _keys(coin: np.ndarray, origins: Dates) -> np.ndarray:
+    """Return numbers in the order of coin and day."""
+    return np.asarray(coin * 1_000_000 + origins.astype(np.int64))
+
 
 class RowSource(Protocol):
     """A source of a table, which may be built on first use."""

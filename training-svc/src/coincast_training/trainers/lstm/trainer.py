@@ -16,7 +16,7 @@ from coincast_training.trainers.lstm.params import LstmParams
 from coincast_training.trainers.params import for_span, read_params
 from coincast_training.trainers.progress import Progress
 from coincast_training.trainers.training_table import Table, choose_spec
-from coincast_training.trainers.walk_forward import RECORD_HORIZONS, walk
+from coincast_training.trainers.walk_forward import RECORD_HORIZONS, Store, walk
 
 
 def fit(
@@ -27,6 +27,7 @@ def fit(
     progress: Progress,
     reference: Panel | None = None,
     executor: Executor | None = None,
+    store: Store | None = None,
 ) -> FittedModel:
     """Fit the model on a panel, and make walk-forward forecasts with the same recipe.
 
@@ -37,6 +38,7 @@ def fit(
         progress: Called with the finished fraction and the stage.
         reference: Coins of the cross-sectional features; None for those of the panel.
         executor: Runs the refits of the walk; None runs them in this process.
+        store: Results of windows, shared between calls on longer and longer cuts of one panel; see `walk`.
 
     Raises:
         ValueError: A parameter is wrong or the history is too short.
@@ -53,6 +55,7 @@ def fit(
         recipe,
         executor=executor or InlineExecutor(),
         progress=lambda fraction, stage: progress(0.02 + 0.95 * fraction, stage),
+        store=store,
     )
     fitted = walked.fitted
     model = fitted.model(rows, walked.known.at(last, walked.later))
