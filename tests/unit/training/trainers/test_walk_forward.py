@@ -1,4 +1,8 @@
-"""Folds are counted back from the last day, and a longer walk reuses the windows of a shorter one."""
+"""Folds are counted back from the last day, and a longer walk reuses the windows of a shorter one.
+
+Forecasts of the same days in a longer table may differ in the last digit, since they are computed in other
+blocks.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,15 @@ import numpy as np
 import pytest
 
 from coincast_modelkit.features import FeatureSpec
+from coincast_modelkit.models.lightgbm import LightgbmModel
 from coincast_training.executors.inline import InlineExecutor
+from coincast_training.trainers.lightgbm.trainer import fit
 from coincast_training.trainers.oos_corrections import Outputs
 from coincast_training.trainers.params import WalkParams
 from coincast_training.trainers.time_window import Window
 from coincast_training.trainers.training_table import Rows
 from coincast_training.trainers.walk_forward import RECORD_HORIZONS, Walked, folds_of, walk
+from tests.unit.training.evaluation_candles import panel
 
 FIRST = np.datetime64("2020-01-01", "D")
 DAY = np.timedelta64(1, "D")
@@ -133,6 +140,26 @@ def test_windows_of_folds_of_another_length_are_not_taken_over() -> None:
     again = walked(longer, store)
     assert set(shorter.fitted) & set(longer.fitted)
     assert_same(again, walked(alone))
+
+
+def test_a_refit_of_lightgbm_takes_over_windows_and_is_the_same_model() -> None:
+    few = {"rounds": 8, "min_data_in_leaf": 40}
+    params = {"anchors": (1, 7), "folds": 2, "step_days": 30, "volatility": few, "mean": few}
+    store: dict[tuple[Any, ...], Any] = {}
+    candles = panel()
+    earlier = {c: x.until(x.dates[-1] - 30 * DAY) for c, x in candles.items()}
+    fit(earlier, params, 1, progress=silent, store=store)
+    windows = len(store)
+    again = fit(candles, params, 1, progress=silent, store=store)
+    fresh = fit(candles, params, 1, progress=silent)
+    assert len(store) == windows + 1
+    one, two = again.walk_forward, fresh.walk_forward
+    np.testing.assert_array_equal(one.origins, two.origins)
+    np.testing.assert_allclose(one.log_return_quantiles, two.log_return_quantiles, rtol=1e-12)
+    assert isinstance(again.model, LightgbmModel) and isinstance(fresh.model, LightgbmModel)
+    shapes = again.model.shape, fresh.model.shape
+    np.testing.assert_allclose(shapes[0].sizes, shapes[1].sizes, rtol=1e-12)
+    np.testing.assert_allclose(shapes[0].regime_widths, shapes[1].regime_widths, rtol=1e-12)
 
 
 def assert_same(one: Walked[Level], two: Walked[Level]) -> None:

@@ -22,7 +22,7 @@ PRODUCT_MODELS = ("lightgbm", "lstm", "ml_ensemble", "technical")
 # seeds.
 STUDIES = ("peers", "direction")
 DEFAULT_FROM = np.datetime64("2022-01-01", "D")
-# The product retrains every week, for which an evaluation would need hours.
+# A refit every week, as in the product, would make an evaluation take hours.
 REFIT_DAYS = 30
 MIN_REFIT_DAYS = 7
 MIN_HISTORY_DAYS = 60

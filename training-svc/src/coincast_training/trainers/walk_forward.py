@@ -119,7 +119,8 @@ def walk(
         executor: Runs the fits.
         progress: Called with the finished fraction and a text.
         store: Results of windows, shared between calls on longer and longer cuts of one panel. A window does
-            not depend on later days, so later calls fit only the windows that are new.
+            not depend on later days, so later calls fit only the windows that are new and give the same
+            result, except for rounding.
     """
     rows = recipe.rows
     folds = folds_of(rows, params) if params.walk_forward else []
