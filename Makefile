@@ -117,6 +117,10 @@ test: $(VENV)/.dev $(GENERATORS)/.ready ## Run the tests: unit, contract, integr
 test-unit: $(VENV)/.dev ## Run the unit tests without the slow ones: under two minutes
 	@$(PYTEST) -m "not slow and not faults" $(or $(TESTS),tests/unit)
 
+.PHONY: test-pythons
+test-pythons: ## Run the unit tests on every other supported Python that is installed here: PYTHON_SECONDS=limit for each
+	@deploy/test_pythons.sh
+
 .PHONY: coverage
 coverage: $(VENV)/.dev ## Measure line and branch coverage without the end-to-end tests, with a minimum per package
 	@COVERAGE_FILE=reports/coverage $(PYTEST) --cov --cov-report= tests/unit tests/contract tests/integration

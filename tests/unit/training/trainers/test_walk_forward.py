@@ -128,7 +128,7 @@ def test_a_longer_walk_fits_only_new_windows_and_gives_the_same_result(days: int
     earlier, later, alone = (LevelRecipe(table(d)) for d in (400, days, days))
     walked(earlier, store)
     again, fresh = walked(later, store), walked(alone)
-    assert sorted(later.fitted) == [str(FIRST + day) for day in new]
+    assert sorted(later.fitted) == [str(FIRST + day * DAY) for day in new]
     assert_same(again, fresh)
 
 
