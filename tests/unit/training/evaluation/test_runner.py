@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -11,13 +12,65 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from coincast_training.evaluation.options import EvaluationOptions
+from coincast_training.evaluation.options import EvaluationOptions, EvaluationPlan
+from coincast_training.evaluation.partitions import parts_of
+from coincast_training.evaluation.rows import Rows
 from coincast_training.evaluation.runner import evaluate
+from coincast_training.evaluation.walk_forward import walk_all
 from tests.unit.training.evaluation_candles import panel, write_folder
 
 COLUMNS = ["coin", "origin", "horizon_days", "model", "last_price", "point"] + [
     f"q{p}" for p in (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 ]
+
+
+PLAN = EvaluationPlan(
+    first=np.datetime64("2021-09-01", "D"),
+    last=np.datetime64("2021-10-25", "D"),
+    models=("technical", "lightgbm"),
+    seed=1,
+)
+
+
+@pytest.mark.parametrize(
+    ("unseen", "models"),
+    [
+        (False, ["lightgbm", "technical"]),
+        (
+            True,
+            [
+                "lightgbm for bitcoin",
+                "lightgbm for ethereum",
+                "lightgbm for pepe",
+                "technical for bitcoin",
+                "technical for ethereum",
+                "technical for pepe",
+            ],
+        ),
+    ],
+)
+def test_the_slowest_parts_come_first_and_unseen_coins_have_one_each(unseen: bool, models: list[str]) -> None:
+    parts, left_out = parts_of(replace(PLAN, unseen=unseen), panel())
+    assert [name for name in parts if name not in ("simple", "har", "garch")] == models
+    assert next(iter(parts)) == models[0] and left_out == []
+    costs = [part.cost for part in parts.values()]
+    assert costs == sorted(costs, reverse=True)
+
+
+@pytest.mark.slow
+def test_the_parts_of_unseen_coins_join_to_the_rows_of_all_coins() -> None:
+    """`technical` learns nothing from other coins, so its forecasts are those of the walk over all coins."""
+    made: dict[bool, Rows] = {}
+    reported: list[float] = []
+    for unseen in (False, True):
+        plan = replace(PLAN, models=("technical",), unseen=unseen)
+        rows, notes, seconds = walk_all(panel(), plan, 2, lambda fraction, _stage: reported.append(fraction))
+        assert notes == [] and sum(name.startswith("technical") for name in seconds) == (3 if unseen else 1)
+        made[unseen] = rows.take(np.lexsort((rows.horizon, rows.origin, rows.coin, rows.model)))
+    assert len(made[True]) == len(made[False]) > 0
+    for name in ("model", "coin", "origin", "horizon", "quantiles"):
+        np.testing.assert_array_equal(getattr(made[True], name), getattr(made[False], name))
+    assert all(0 <= fraction <= 1 for fraction in reported) and reported[-1] == 1
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from coincast_training.evaluation.baselines.har import walk_har
 from coincast_training.evaluation.baselines.reference_models import walk_mlforecast, walk_statsforecast
 from coincast_training.evaluation.baselines.simple import walk_simple
 from coincast_training.evaluation.options import EvaluationPlan
-from coincast_training.evaluation.own_models import prepared_on, walk_model
+from coincast_training.evaluation.own_models import prepared_on, walk_model, walk_unseen
 from coincast_training.evaluation.rows import Rows
 from coincast_training.trainers.registry import find_fit
 from tests.unit.training.evaluation_candles import SMALL_NETWORK, SMALL_TREES, panel, scrambled_after
@@ -119,19 +119,20 @@ def test_an_unseen_coin_is_forecast_by_a_model_of_the_other_coins() -> None:
     candles = panel()
     few = {"rounds": 8, "min_data_in_leaf": 40}
     params = {"folds": 2, "volatility": few, "mean": few}
-    plan = replace(LATE_PLAN, recipes={"lightgbm": params}, unseen=True)
-    rows = walk_model("lightgbm", candles, plan, silent)
-    assert set(rows.coin) == set(candles)
+    plan = replace(LATE_PLAN, recipes={"lightgbm": params})
+    rows = walk_unseen("lightgbm", "pepe", candles, plan, silent)
+    assert set(rows.coin) == {"pepe"}
     others = {c: candles[c].until(plan.first) for c in ("bitcoin", "ethereum")}
     fitted = find_fit("lightgbm")(others, params, plan.seed, progress=silent).model
     day, market = plan.first + np.timedelta64(2, "D"), Market.of(candles)
     expected = fitted.predict(
         prepared_on({"pepe": candles["pepe"]}, market, day, fitted), plan.horizons
     ).log_return_quantiles
-    found = rows.take((rows.coin == "pepe") & (rows.origin == day)).quantiles
+    found = rows.take(rows.origin == day).quantiles
     np.testing.assert_array_equal(found, expected.reshape(found.shape).astype(np.float32))
-    seen = walk_model("lightgbm", candles, replace(plan, unseen=False), silent)
-    assert len(seen) == len(rows) and not np.array_equal(seen.quantiles, rows.quantiles)
+    seen = walk_model("lightgbm", candles, plan, silent)
+    same_coin = seen.take(seen.coin == "pepe")
+    assert len(same_coin) == len(rows) and not np.array_equal(same_coin.quantiles, rows.quantiles)
 
 
 def test_the_check_would_notice_a_look_ahead() -> None:

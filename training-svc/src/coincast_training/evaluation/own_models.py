@@ -39,7 +39,6 @@ def walk_model(
 ) -> Rows:
     """Return the forecasts of one model on every day of the plan.
 
-    If the plan is of unseen coins, each coin has a walk of its own, by models fitted on the other coins.
     If the plan has hourly candles and the model reads them, the result also has the forecasts with hours,
     named after the model plus WITH_HOURS.
 
@@ -53,30 +52,37 @@ def walk_model(
     Raises:
         ValueError: The model could not be fitted on any day.
     """
-    settings = {**settings_of(model, plan), **(params or {})}
     # Coins that a training leaves out, since their history is odd, are forecast but not used to fit.
     sound, _ = without_odd_coins(panel)
-    walks = [(panel, sound)]
-    if plan.unseen:
-        walks = [({c: panel[c]}, {s: sound[s] for s in sound if s != c}) for c in panel]
-    parts: list[Rows] = []
-    for i, (forecast, learnt) in enumerate(walks):
+    settings = {**settings_of(model, plan), **(params or {})}
+    return _walk(model, panel, plan, progress, forecast=panel, learnt=sound, settings=settings)
 
-        def inner(fraction: float, stage: str, at: int = i) -> None:
-            progress((at + fraction) / len(walks), stage)
 
-        parts += _walk(
-            model,
-            panel,
-            plan,
-            inner,
-            forecast=forecast,
-            learnt=learnt,
-            settings=settings,
-        )
-    if not parts:
-        raise ValueError(f"{model} could not be fitted on any day of the walk")
-    return join_rows(parts)
+def walk_unseen(
+    model: str,
+    coin: str,
+    panel: Panel,
+    plan: EvaluationPlan,
+    progress: Progress,
+) -> Rows:
+    """Return the forecasts of one coin by one model that is fitted on the other coins only.
+
+    Args:
+        model: Name of the model.
+        coin: Id of the coin to forecast.
+        panel: Candles of that coin and of the others.
+        plan: Days, horizons, seed and recipes.
+        progress: Called with the finished fraction and a text.
+
+    Raises:
+        ValueError: The model could not be fitted on any day.
+    """
+    sound, _ = without_odd_coins(panel)
+    others = {other: sound[other] for other in sound if other != coin}
+    forecast = {coin: panel[coin]}
+    return _walk(
+        model, panel, plan, progress, forecast=forecast, learnt=others, settings=settings_of(model, plan)
+    )
 
 
 def _walk(
@@ -88,7 +94,7 @@ def _walk(
     forecast: Panel,
     learnt: Panel,
     settings: Mapping[str, Any],
-) -> list[Rows]:
+) -> Rows:
     """Return the forecasts of the coins `forecast` by a model that is fitted on the coins `learnt`.
 
     The features of the market use the whole panel, as serving does for a coin that no training had.
@@ -123,7 +129,9 @@ def _walk(
                 seen = [replace(coin, hours=table.row(coin.coin_id, day)) for coin in coins]
                 parts.append(rows_of_forecasts(model + WITH_HOURS, fitted.predict(seen, plan.horizons)))
         progress((i + 1) / len(cuts), f"{model}: forecast to {cut}")
-    return parts
+    if not parts:
+        raise ValueError(f"{model} could not be fitted on any day of the walk")
+    return join_rows(parts)
 
 
 def reference_of(panel: Panel, learnt: Panel, plan: EvaluationPlan) -> Panel:

@@ -7,6 +7,7 @@ import os
 import queue
 import time
 import traceback
+from collections.abc import Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from coincast_modelkit.candles import Panel
 from coincast_training.evaluation.options import EvaluationPlan
-from coincast_training.evaluation.partitions import COST, parts_of
+from coincast_training.evaluation.partitions import Part, parts_of
 from coincast_training.evaluation.rows import Rows, join_rows
 
 TICK_SECONDS = 0.5
@@ -48,8 +49,8 @@ def walk_all(
     Raises:
         ValueError: Every part failed.
     """
-    walks, notes = parts_of(plan)
-    done = dict.fromkeys(walks, 0.0)
+    parts, notes = parts_of(plan, panel)
+    done = dict.fromkeys(parts, 0.0)
     rows: list[Rows] = []
     seconds: dict[str, float] = {}
     context = multiprocessing.get_context("spawn")
@@ -57,9 +58,9 @@ def walk_all(
     # to start.
     news = context.Queue()
     with _pool(jobs, context, news) as pool:
-        waiting = {pool.submit(_walk, name, panel, plan): name for name in walks}
+        waiting = {pool.submit(_walk, name, panel, plan): name for name in parts}
         while waiting:
-            _report_progress(news, done, listener)
+            _report_progress(news, parts, done, listener)
             for future in [f for f in waiting if f.done()]:
                 name = waiting.pop(future)
                 done[name] = 1.0
@@ -98,20 +99,22 @@ def _walk(name: str, panel: Panel, plan: EvaluationPlan) -> tuple[Rows, float]:
             last = time.monotonic()
             _news.put((name, fraction, stage))
 
-    walks, _ = parts_of(plan)
+    parts, _ = parts_of(plan, panel)
     with threadpool_limits(limits=1):  # for libraries loaded before `_prepare_worker` set the variables
-        return walks[name](panel, plan, progress), time.monotonic() - began
+        return parts[name].walk(panel, plan, progress), time.monotonic() - began
 
 
-def _report_progress(news: Any, done: dict[str, float], listener: Listener) -> None:
+def _report_progress(
+    news: Any, parts: Mapping[str, Part], done: dict[str, float], listener: Listener
+) -> None:
     """Wait up to TICK_SECONDS for a progress report of a worker, and pass it to the listener."""
     try:
         name, fraction, stage = news.get(timeout=TICK_SECONDS)
     except queue.Empty:
         return
     done[name] = max(done[name], fraction)
-    total = sum(COST[n] for n in done)
-    listener(sum(COST[n] * f for n, f in done.items()) / total, stage)
+    total = sum(part.cost for part in parts.values())
+    listener(sum(parts[n].cost * fraction for n, fraction in done.items()) / total, stage)
 
 
 def _collect(
