@@ -45,15 +45,26 @@ async def listening(parser: str, *, header_seconds: float = 5.0) -> AsyncIterato
                 await serving
 
 
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
 async def exchange(port: int, *parts: bytes) -> bytes:
     """Send bytes and return everything that comes until the server closes the connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    with suppress(ConnectionError):
-        for part in parts:
-            writer.write(part)
-            await writer.drain()
-        async with asyncio.timeout(20):
-            return await reader.read()
+    async with connected(port) as (reader, writer):
+        with suppress(ConnectionError):
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            async with asyncio.timeout(20):
+                return await reader.read()
     return b""
 
 
@@ -181,8 +192,7 @@ async def test_a_request_may_come_in_any_pieces(parser: str) -> None:
 async def test_a_body_that_is_not_read_does_not_hold_the_connection() -> None:
     """An answered request whose body trickles in: the keep-alive timer must not start again at each byte."""
     head = b"POST /nowhere HTTP/1.1\r\n" + HOST + JSON_TYPE + b"content-length: 100000\r\n\r\n"
-    async with listening("httptools", header_seconds=0.5) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with listening("httptools", header_seconds=0.5) as port, connected(port) as (reader, writer):
         writer.write(head)
         started = asyncio.get_running_loop().time()
         closed = asyncio.create_task(reader.read())
@@ -191,16 +201,13 @@ async def test_a_body_that_is_not_read_does_not_hold_the_connection() -> None:
                 writer.write(b"x")
             await asyncio.wait({closed}, timeout=0.1)
         assert closed.done()
-        writer.close()
 
 
 async def test_the_connection_goes_on_after_a_late_body() -> None:
     head = b"POST /nowhere HTTP/1.1\r\n" + HOST + JSON_TYPE + b"content-length: 4\r\n\r\n"
-    async with listening("httptools", header_seconds=5.0) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with listening("httptools", header_seconds=5.0) as port, connected(port) as (reader, writer):
         writer.write(head)
         first = await reader.readuntil(b"\r\n\r\n")
         assert statuses(first) == (404,)
         writer.write(b"late" + LAST)
         assert statuses(b"HTTP/1.1 404 " + await reader.read()) == (404, 200)
-        writer.close()
