@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from coincast_modelkit.durable_files import append_durably, replace_file, replacing, sync_tree
+from coincast_modelkit.durable_files import (
+    LONGEST_WRITE_SECONDS,
+    append_durably,
+    replace_file,
+    replacing,
+    sync_tree,
+)
 
 
 def test_a_file_is_created_and_replaced(tmp_path: Path) -> None:
@@ -62,6 +72,45 @@ def test_file_and_folder_reach_the_disk(tmp_path: Path, monkeypatch: pytest.Monk
     replace_file(tmp_path / "a", b"one")
     assert [Path(name).name.startswith(".writing-") for name in synced] == [True, False]
     assert synced[1] == str(tmp_path)
+
+
+def test_the_temporary_file_of_a_killed_process_is_removed_by_a_later_write(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from coincast_modelkit.durable_files import replacing
+with replacing(Path(sys.argv[1])) as file:
+    file.write(b"tw")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    path = tmp_path / "a.json"
+    replace_file(path, b"one")
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -signal.SIGKILL
+    left = next(tmp_path.glob(".writing-*"))
+    replace_file(path, b"three")
+    assert left.exists()  # another process could be writing it
+    made_old(left)
+    replace_file(path, b"four")
+    assert path.read_bytes() == b"four" and list(tmp_path.iterdir()) == [path]
+
+
+def test_only_temporary_files_are_removed(tmp_path: Path) -> None:
+    """Folders are those of versions that are being written, which the registry removes itself."""
+    names = [".writing-x.parquet", ".writing-abcdefgh.json", "writing-abcdefgh", "old.json"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"kept")
+    (tmp_path / ".writing-folder_1").mkdir()
+    (tmp_path / ".writing-thelink1").symlink_to("old.json")
+    for path in tmp_path.iterdir():
+        made_old(path)
+    before = set(tmp_path.iterdir())
+    replace_file(tmp_path / "a.json", b"one")
+    assert set(tmp_path.iterdir()) == {*before, tmp_path / "a.json"}
+
+
+def made_old(path: Path) -> None:
+    moment = time.time() - 2 * LONGEST_WRITE_SECONDS
+    os.utime(path, (moment, moment), follow_symlinks=False)
 
 
 def test_a_tree_is_written_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,18 +6,26 @@
 
 When a function returns, its data has reached the disk (fsync of the file and of its folder). All functions
 block: call them in a thread from asyncio code.
+
+A process that is killed while it writes leaves a temporary file. The next write into that folder removes it,
+once it is too old to be one that another process writes now.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY_PREFIX = ".writing-"
+# The prefix, and what `tempfile` adds to it.
+TEMPORARY_NAME = re.compile(re.escape(TEMPORARY_PREFIX) + r"[a-z0-9_]{8}")
+LONGEST_WRITE_SECONDS = 3600.0
 
 
 def sync_folder(folder: Path) -> None:
@@ -67,6 +75,18 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+    _remove_leftovers(path.parent)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of killed processes; what cannot be removed stays."""
+    oldest = time.time() - LONGEST_WRITE_SECONDS
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if TEMPORARY_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                        Path(entry.path).unlink()
 
 
 def replace_file(path: Path, content: bytes, *, mode: int = 0o644) -> None:
