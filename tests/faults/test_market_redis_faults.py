@@ -227,6 +227,10 @@ async def test_garbage_from_redis_never_reaches_a_caller(
             load = Load(stub, {price.id: price.price for price in first.prices})
             await load.run(1.5, callers=5)
             load.tell(f"garbage from redis ({kind})")
+            status = await stub.GetStatus(pb.GetStatusRequest(), timeout=5)
+            assert not status.redis_up
+            layer = next(layer for layer in status.cache_layers if layer.layer == "redis")
+            assert (layer.hits, layer.errors > 0) == (0, True), "nothing of it was taken for a value"
 
 
 async def test_a_full_redis_still_serves_what_it_has(sandbox: RunningSandbox, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def warm(client: httpx2.Client, coin: str = "bitcoin") -> float:
 def test_a_warm_price_outlives_the_upstream(
     client: httpx2.Client, sandbox: httpx2.Client, fault: dict[str, Any]
 ) -> None:
-    outlives(client, sandbox, fault)
+    assert outlives(client, sandbox, fault)["stale"], "the fault had no effect"
 
 
 def test_a_warm_price_outlives_a_refusal(tmp_path: Path) -> None:
@@ -101,11 +101,14 @@ def test_a_warm_price_outlives_a_refusal(tmp_path: Path) -> None:
         httpx2.Client(base_url=stack.gateway_url, timeout=30, trust_env=False) as client,
         httpx2.Client(base_url=str(stack.stack.sandbox_url), timeout=30, trust_env=False) as sandbox,
     ):
-        outlives(client, sandbox, {"kind": "status", "status": 403, "body": 6})
+        assert outlives(client, sandbox, {"kind": "status", "status": 403, "body": 6})["stale"]
 
 
-def outlives(client: httpx2.Client, sandbox: httpx2.Client, fault: dict[str, Any]) -> None:
-    """Eight seconds of a broken upstream, a price due for refresh: right or stale, never wrong, never 5xx."""
+def outlives(client: httpx2.Client, sandbox: httpx2.Client, fault: dict[str, Any]) -> Counter[str]:
+    """Eight seconds of a broken upstream, a price due for refresh: right or stale, never wrong, never 5xx.
+
+    Returns how many replies were fresh and how many stale.
+    """
     good = warm(client)
     assert sandbox.post("/sandbox/faults", json=fault).status_code == 201
     seen, slowest, began = Counter[str](), 0.0, time.monotonic()
@@ -121,6 +124,7 @@ def outlives(client: httpx2.Client, sandbox: httpx2.Client, fault: dict[str, Any
         seen["stale" if price["stale"] else "fresh"] += 1
         time.sleep(0.1)
     print(f"{fault}: {dict(seen)}, slowest {slowest * 1000:.0f} ms")
+    return seen
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])

@@ -152,6 +152,7 @@ class FakeDocker:
 
     def __init__(self, code: int, *, restarts: bool) -> None:
         self.environment = {"PORT": "1"}
+        self.kills = 0
         self._code, self._restarts, self._count = code, restarts, 4
 
     def compose(self, *_: str) -> str:
@@ -162,6 +163,7 @@ class FakeDocker:
         return json.dumps([container() | {"RestartCount": self._count}])
 
     def code(self, *_: str) -> int:
+        self.kills += 1
         self._count += self._restarts
         return self._code
 
@@ -183,7 +185,9 @@ def survives(monkeypatch):
 
 @pytest.mark.parametrize("code", [0, 137])
 def test_a_killed_container_that_the_engine_restarts_has_survived(survives, code):
-    survives(FakeDocker(code, restarts=True))
+    docker = FakeDocker(code, restarts=True)
+    survives(docker)
+    assert docker.kills == len(load("up_test").KILLED)
 
 
 @pytest.mark.parametrize(

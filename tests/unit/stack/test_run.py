@@ -138,6 +138,9 @@ async def test_problems_of_the_upstream_are_printed_before_and_after_it_is_ready
     expired = mk.UpstreamStatus(tried=True, sentence="The key has expired.", cause="invalid_key")
     system.market.status = mk.GetStatusResponse(upstream_status=expired)
     await out.shows("The key has expired.")
+    printed = out.getvalue()
+    assert printed.index("The upstream answers again.") < printed.index("Coincast is ready")
+    assert printed.count("The key has expired.") == 1
     await interrupted(running)
 
 

@@ -285,7 +285,7 @@ async def test_a_fresh_start_with_a_refused_production_serves_the_one_before(
             [forecast] = (await stub.GetForecasts(ASK)).forecasts
             return bool(forecast.version == "v000003" and not forecast.degraded)
 
-        await until(mended, "the mended production")
+        assert await until(mended, "the mended production")
 
 
 def test_what_was_production_before_stands_in_first(root: Path) -> None:

@@ -48,7 +48,8 @@ PAIR_FILE = re.compile(r"(?P<base>[a-z0-9]+)-usd-max|(?P<other>[A-Z0-9]+)-USDT?"
 DOWNLOAD_FILE = re.compile(r"[A-Za-z]+_(?P<base>[A-Z0-9]+?)(?:USDT|USDC|USD|EUR|GBP)_(?:d|1h|minute)")
 
 
-# Exceptions that the readers raise for a damaged file; pyarrow's errors derive from several of these.
+# Exceptions that the readers raise for a damaged file. pyarrow's errors derive from several of these: for a
+# compression or a type that it cannot read, from NotImplementedError.
 UNREADABLE = (
     OSError,
     ValueError,
